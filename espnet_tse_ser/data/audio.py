@@ -1,0 +1,113 @@
+"""Reading and writing audio: the one place that decides what a usable signal is."""
+
+from pathlib import Path
+
+import numpy as np
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import atomic_path
+
+SILENCE_DBFS = -80.0  # a signal whose peak stays below this is taken for silence
+
+
+def read_audio(path):
+    """Read a whole file as it is.
+
+    Args:
+        path: audio file that libsndfile reads, or ``file.ark:offset`` of a Kaldi archive.
+
+    Returns:
+        samples ``(num_samples, num_channels)`` float32 in [-1, 1], and the rate in Hz.
+
+    Raises:
+        UserError: the file is missing, unreadable or empty, or holds NaN or infinite values.
+    """
+    path = str(path)
+    if ".ark:" in path:
+        import kaldiio
+
+        rate, samples = kaldiio.load_mat(path)
+        if np.issubdtype(samples.dtype, np.integer):
+            samples = samples / np.float32(np.iinfo(samples.dtype).max + 1)
+        samples = np.asarray(samples, np.float32).reshape(len(samples), -1)
+    else:
+        import soundfile
+
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such audio file")
+        try:
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise UserError(
+                f"{path}: cannot be read as audio ({error.error_string}); "
+                "fetch or convert the file again"
+            ) from None
+    if len(samples) == 0:
+        raise UserError(f"{path}: holds no samples; fetch the file again or drop its id")
+    if not np.isfinite(samples).all():
+        first = int(np.argmin(np.isfinite(samples).all(axis=1)))
+        raise UserError(f"{path}: sample {first} is NaN or infinite; repair or drop the file")
+    return samples, rate
+
+
+def read_mono(path, fs, min_samples=1):
+    """Read a file that must already be mono, of rate ``fs``, long enough and not silent.
+
+    Returns:
+        samples ``(num_samples,)`` float32 in [-1, 1].
+
+    Raises:
+        UserError: as `read_audio`, and for a wrong rate, several channels, too few samples or
+            a silent signal.
+    """
+    samples, rate = read_audio(path)
+    if rate != fs:
+        raise UserError(f"{path}: rate is {rate} Hz but {fs} Hz is needed; run stage 1 (it resamples)")
+    if samples.shape[1] != 1:
+        raise UserError(
+            f"{path}: has {samples.shape[1]} channels but 1 is needed; run stage 1 (it mixes down)"
+        )
+    samples = samples[:, 0]
+    if len(samples) < min_samples:
+        raise UserError(
+            f"{path}: {len(samples)} samples ({len(samples) / fs:.3f} s) are too short, at least "
+            f"{min_samples} ({min_samples / fs:.3f} s) are needed; drop its id"
+        )
+    check_not_silent(samples, path)
+    return samples
+
+
+def to_mono(samples, rate, fs):
+    """Mix down ``(num_samples, num_channels)`` to mono and resample from ``rate`` to ``fs`` Hz.
+
+    Returns:
+        ``(num_samples',)`` float32; several channels are averaged; the resampler is soxr.
+    """
+    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
+    if rate != fs:
+        import soxr
+
+        mono = soxr.resample(mono, rate, fs)
+    return np.ascontiguousarray(mono, np.float32)
+
+
+def check_not_silent(samples, name):
+    """Raise `UserError` when the peak of ``samples`` is below `SILENCE_DBFS`."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak < 10 ** (SILENCE_DBFS / 20):
+        raise UserError(f"{name}: is silent (peak {peak:.1e}); drop its id or fetch it again")
+
+
+def write_audio(path, samples, fs):
+    """Write mono ``samples`` (float, [-1, 1]) as 16-bit FLAC or WAV by suffix, atomically.
+
+    Raises:
+        UserError: a sample lies outside [-1, 1] (it would be clipped).
+    """
+    import soundfile
+
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > 1.0:
+        raise UserError(f"{path}: peak {peak:.3f} exceeds 1 and would be clipped; lower the gain")
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, samples, fs, subtype="PCM_16")

@@ -1,0 +1,85 @@
+"""Writing files so that a half-written one is never taken for done, and small tables."""
+
+import contextlib
+import csv
+import json
+import os
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Yield a temporary path beside ``path``; rename it to ``path`` only if the body succeeds.
+
+    The temporary name keeps the suffix of ``path`` (audio writers choose the format by it).
+    The data is synced to disk before the rename.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp.{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(path, text):
+    """Write ``text`` (UTF-8) to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Write ``value`` as indented JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path):
+    """Read a JSON file; a missing or broken one is a `UserError` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def write_tsv(path, rows, columns):
+    """Write dicts ``rows`` as a tab-separated table with a header line, atomically."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, columns, delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_tsv(path, columns=()):
+    """Read a tab-separated table as a list of dicts of strings.
+
+    Raises:
+        UserError: the file is missing, lacks one of ``columns``, or a line has too few fields.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such table; run the stage that writes it")
+    with open(path, encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+        missing = [c for c in columns if c not in (reader.fieldnames or [])]
+        if missing:
+            raise UserError(
+                f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
+                "older version? Delete it and run its stage again"
+            )
+        rows = list(reader)
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise UserError(
+                f"{path}: line {number}: expected {len(reader.fieldnames)} tab-separated fields"
+            )
+    return rows
