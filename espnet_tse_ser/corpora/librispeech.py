@@ -1,0 +1,175 @@
+"""LibriSpeech (openslr.org/12): read English speech of many speakers, without emotion labels."""
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+
+from espnet_tse_ser.corpora import Utterance, check_total
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.progress import progress
+
+logger = logging.getLogger(__name__)
+
+TOTALS = {  # subset: (speakers, utterances) of the official distribution
+    "train-clean-100": (251, 28539),
+    "train-clean-360": (921, 104014),
+    "train-other-500": (1166, 148688),
+    "dev-clean": (40, 2703),
+    "dev-other": (33, 2864),
+    "test-clean": (40, 2620),
+    "test-other": (33, 2939),
+}
+
+
+def prepare_librispeech(
+    root,
+    subsets=("train-clean-100",),
+    complete=False,
+    piece_seconds=None,
+    min_piece_seconds=2.0,
+    parts=(100,),
+    part=1,
+):
+    """Read LibriSpeech (``SPEAKERS.TXT`` and ``<subset>/<speaker>/<chapter>/*.flac``).
+
+    Args:
+        root: the directory ``LibriSpeech``.
+        subsets: names of the subsets to take.
+        complete: assert the known numbers of speakers and utterances of each subset.
+        piece_seconds: cut every utterance into consecutive pieces of this length; None keeps it
+            whole.
+        min_piece_seconds: with ``piece_seconds``, drop a rest (or a whole utterance) shorter
+            than this.
+        parts: proportions (e.g. ``(70, 30)``) by which the speakers of each gender are divided.
+        part: which of these parts to take, from 1. Calls with the same ``subsets`` and ``parts``
+            and another ``part`` share no speaker.
+
+    Returns:
+        list of `Utterance` without emotion and fold, sorted; speaker ids are ``ls<reader>``.
+
+    Raises:
+        UserError: wrong root, missing subset, unknown speaker, wrong totals or options.
+    """
+    root = Path(root).absolute()
+    _check_options(piece_seconds, min_piece_seconds, parts, part)
+    genders = _read_genders(root / "SPEAKERS.TXT")
+    files = [path for subset in subsets for path in _find_files(root, subset, complete)]
+    for path in files:
+        if path.parent.parent.name not in genders:
+            raise UserError(
+                f"{path}: speaker '{path.parent.parent.name}' is not in {root / 'SPEAKERS.TXT'}; "
+                "take that file from the same distribution"
+            )
+    speakers = {path.parent.parent.name for path in files}
+    chosen = _speaker_part({spk: genders[spk] for spk in speakers}, parts, part)
+    utterances = []
+    for path in progress([p for p in files if p.parent.parent.name in chosen], "LibriSpeech"):
+        reader = path.parent.parent.name
+        whole = Utterance(f"ls{path.stem}", str(path), f"ls{reader}", genders[reader])
+        if piece_seconds is None:
+            utterances.append(whole)
+        else:
+            utterances += _pieces(whole, piece_seconds, min_piece_seconds)
+    return sorted(utterances, key=lambda u: u.utt)
+
+
+def _check_options(piece_seconds, min_piece_seconds, parts, part):
+    if piece_seconds is not None and not 0 < min_piece_seconds <= piece_seconds:
+        raise UserError(
+            f"piece_seconds {piece_seconds} and min_piece_seconds {min_piece_seconds}: "
+            "need 0 < min_piece_seconds <= piece_seconds"
+        )
+    if not parts or min(parts) <= 0:
+        raise UserError(f"parts {parts}: every proportion must be above 0, e.g. 70,30")
+    if not 1 <= part <= len(parts):
+        raise UserError(f"part {part}: there are parts 1 to {len(parts)} ({parts})")
+
+
+def _read_genders(path):
+    """Gender of every reader: lines ``14 | F | train-clean-360 | 25.03 | Name``, ``;`` comments."""
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent}: is not a LibriSpeech root, SPEAKERS.TXT is missing; "
+            "give the directory 'LibriSpeech' that the official archives unpack to"
+        )
+    genders = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith(";"):
+            continue
+        match = re.match(r"\s*(\d+)\s*\|\s*([FM])\s*\|", line)
+        if match is None:
+            raise UserError(
+                f"{path}: line {number}: expected 'reader | F or M | ...', got {line!r}"
+            )
+        genders[match[1]] = match[2].lower()
+    return genders
+
+
+def _find_files(root, subset, complete):
+    if not (root / subset).is_dir():
+        present = sorted(name for name in TOTALS if (root / name).is_dir())
+        raise UserError(
+            f"{root}: has no subset '{subset}' (present: {' '.join(present) or 'none'}); "
+            f"download {subset}.tar.gz from openslr.org/12 and unpack it there"
+        )
+    files = sorted((root / subset).glob("*/*/*.flac"))
+    for path in files:
+        if not path.stem.startswith(f"{path.parent.parent.name}-{path.parent.name}-"):
+            raise UserError(f"{path}: name is not <speaker>-<chapter>-<number>; unpack it again")
+    if not files:
+        raise UserError(f"{root / subset}: holds no <speaker>/<chapter>/*.flac; unpack it again")
+    if complete:
+        if subset not in TOTALS:
+            raise UserError(f"subset '{subset}': no totals are known; set complete to false")
+        remedy = (
+            f"the download of {subset} is not complete or was changed: compare the md5 sum of "
+            f"{subset}.tar.gz with openslr.org/12 and unpack it again, or set complete to false"
+        )
+        speakers, utterances = TOTALS[subset]
+        check_total(len(files), utterances, f"{root / subset}: utterances", remedy)
+        found = len({path.parent.parent.name for path in files})
+        check_total(found, speakers, f"{root / subset}: speakers", remedy)
+    return files
+
+
+def _speaker_part(genders, parts, part):
+    """Divide the speakers of each gender by the proportions ``parts``; return part ``part``."""
+    chosen = set()
+    for gender in ("f", "m"):
+        # Ordered by a hash: neither the reader's number nor the subset decides the part.
+        speakers = sorted(
+            (spk for spk in genders if genders[spk] == gender),
+            key=lambda spk: hashlib.sha256(spk.encode()).hexdigest(),
+        )
+        first, last = (
+            round(len(speakers) * sum(parts[:count]) / sum(parts)) for count in (part - 1, part)
+        )
+        chosen.update(speakers[first:last])
+    if not chosen:
+        raise UserError(
+            f"part {part} of {parts} has no speaker ({len(genders)} in all); "
+            "use larger proportions or more subsets"
+        )
+    return chosen
+
+
+def _pieces(whole, piece_seconds, min_piece_seconds):
+    """Consecutive pieces of an utterance; the last may be shorter, down to the minimum."""
+    import soundfile
+
+    try:
+        duration = soundfile.info(whole.wav).duration
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"{whole.wav}: cannot be read as audio ({error.error_string}); fetch it again"
+        ) from None
+    pieces, start = [], 0.0
+    while duration - start >= min_piece_seconds:
+        end = min(start + piece_seconds, duration)
+        utt = f"{whole.utt}-{len(pieces):03d}"
+        pieces.append(Utterance(utt, whole.wav, whole.spk, whole.gender, start=start, end=end))
+        start = end
+    if not pieces:
+        logger.info("%s: dropped, %.2f s is below min_piece_seconds", whole.utt, duration)
+    return pieces

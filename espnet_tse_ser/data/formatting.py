@@ -1,0 +1,237 @@
+"""Formatting of a clean data directory: mono audio of one rate, lengths and loudness."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+from espnet_tse_ser.data.audio import check_not_silent, read_audio, to_mono, write_audio
+from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.progress import progress
+
+logger = logging.getLogger(__name__)
+
+LOUDNESS_SECONDS = 0.4  # gating block of ITU-R BS.1770; shorter signals have no loudness
+SAVE_EVERY = 500  # utterances between two writes of a part, the most that a killed job repeats
+MAX_PEAK = 0.99  # resampling may overshoot full scale; such utterances are scaled to this peak
+
+_COLUMNS = ["utt", "source", "wav", "num_samples", "lufs"]
+
+
+def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_jobs=1):
+    """Format the utterances ``[job - 1 :: num_jobs]`` of a data directory.
+
+    Audio that already is a whole mono file of rate ``fs`` stays where it is; other audio goes to
+    ``output_dir/audio/<utt>.flac``. The measured length and loudness go to
+    ``output_dir/parts/<job>of<num_jobs>.tsv``. Utterances found in any part with an unchanged
+    source are not done again, whatever ``num_jobs`` was.
+
+    Args:
+        data_dir: Kaldi directory with ``wav.scp``, ``utt2spk`` and optionally ``segments``.
+        output_dir: directory to write.
+        fs: sampling rate in Hz.
+        min_duration: seconds; shorter utterances are dropped.
+        job, num_jobs: this job, counted from 1, and the number of jobs.
+
+    Raises:
+        UserError: audio is missing, unreadable, empty, silent or holds NaN; a segment lies
+            outside its recording; an utterance is too short or too quiet for a loudness.
+    """
+    if not 1 <= job <= num_jobs:
+        raise UserError(f"--job {job} --nj {num_jobs}: the job must lie in 1 to nj")
+    output_dir = Path(output_dir)
+    sources = _read_sources(data_dir)
+    utts = sorted(sources)[job - 1 :: num_jobs]
+    part = output_dir / "parts" / f"{job}of{num_jobs}.tsv"
+    known = _read_parts(output_dir)
+    stamps = {utt: _stamp(sources[utt], fs, min_duration) for utt in utts}
+    rows = [known[utt] for utt in utts if _is_current(known.get(utt), stamps[utt])]
+    current = {row["utt"] for row in rows}
+    todo = [utt for utt in utts if utt not in current]
+    for count, utt in enumerate(progress(todo, f"format {data_dir} {job}/{num_jobs}"), 1):
+        wav, num_samples, lufs = _format(utt, sources[utt], output_dir, fs, min_duration)
+        values = (utt, stamps[utt], wav, str(num_samples), lufs)
+        rows.append(dict(zip(_COLUMNS, values, strict=True)))
+        if count % SAVE_EVERY == 0:
+            write_tsv(part, rows, _COLUMNS)
+    write_tsv(part, rows, _COLUMNS)
+
+
+def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
+    """Combine the parts of all jobs into a formatted data directory; ``wav.scp`` comes last.
+
+    Files: ``wav.scp utt2spk spk2utt spk2gender utt2num_samples utt2lufs`` and, where
+    ``data_dir`` has them, ``utt2emo`` and ``utt2fold``. The dropped utterances are logged.
+
+    Raises:
+        UserError: an utterance is in no part, or none is left.
+    """
+    data_dir, output_dir = Path(data_dir), Path(output_dir)
+    known = _read_parts(output_dir)
+    rows, missing = [], []
+    for utt, source in _read_sources(data_dir).items():
+        row = known.get(utt)
+        if _is_current(row, _stamp(source, fs, min_duration)):
+            rows.append(row)
+        else:
+            missing.append(utt)
+    if missing:
+        raise UserError(
+            f"{output_dir / 'parts'}: {len(missing)} utterances are not formatted yet, the first "
+            f"is '{missing[0]}'; run the jobs that failed again with the same --fs and "
+            "--min_duration, then --combine"
+        )
+    dropped = [row["utt"] for row in rows if not row["wav"]]
+    kept = {row["utt"]: row for row in rows if row["wav"]}
+    if not kept:
+        raise UserError(f"{data_dir}: every utterance is shorter than {min_duration} s")
+    if dropped:
+        logger.warning(
+            "%s: dropped %d of %d utterances shorter than %g s: %s",
+            *(data_dir, len(dropped), len(rows), min_duration, " ".join(dropped)),
+        )
+    for name in ("utt2emo", "utt2fold"):
+        if (data_dir / name).is_file():
+            write_table(output_dir / name, _select(data_dir / name, kept))
+        else:
+            (output_dir / name).unlink(missing_ok=True)
+    utt2spk = _select(data_dir / "utt2spk", kept)
+    write_table(output_dir / "utt2spk", utt2spk)
+    write_table(output_dir / "spk2utt", invert(utt2spk))
+    speakers = set(utt2spk.values())
+    write_table(output_dir / "spk2gender", _select(data_dir / "spk2gender", speakers))
+    for name in ("num_samples", "lufs"):
+        write_table(output_dir / f"utt2{name}", {utt: row[name] for utt, row in kept.items()})
+    write_table(output_dir / "wav.scp", {utt: row["wav"] for utt, row in kept.items()})
+    hours = sum(int(row["num_samples"]) for row in kept.values()) / fs / 3600
+    logger.info(
+        "%s: %d utterances, %d speakers, %.2f h", output_dir, len(kept), len(speakers), hours
+    )
+
+
+def measure_loudness(samples, fs):
+    """Integrated loudness of mono ``samples`` in LUFS (ITU-R BS.1770-4, by pyloudnorm).
+
+    Raises:
+        UserError: the signal is shorter than the gating block or below the absolute gate.
+    """
+    import numpy as np
+    import pyloudnorm
+
+    if len(samples) < LOUDNESS_SECONDS * fs:
+        raise UserError(
+            f"{len(samples) / fs:.3f} s are too short to measure loudness, which takes "
+            f"{LOUDNESS_SECONDS} s; drop the utterance (--min_duration of at least "
+            f"{LOUDNESS_SECONDS} does)"
+        )
+    lufs = float(pyloudnorm.Meter(fs).integrated_loudness(np.asarray(samples, np.float64)))
+    if not np.isfinite(lufs):
+        raise UserError("is too quiet, below -70 LUFS throughout; drop the utterance")
+    return lufs
+
+
+def _read_sources(data_dir):
+    """Source of every utterance: its path, or (path, start, end) with segments in seconds."""
+    data_dir = Path(data_dir)
+    wavs = read_table(data_dir / "wav.scp")
+    utt2spk = read_table(data_dir / "utt2spk")
+    sources = {utt: (wav, None, None) for utt, wav in wavs.items()}
+    if (data_dir / "segments").is_file():
+        sources = {}
+        for utt, line in read_table(data_dir / "segments").items():
+            sources[utt] = _parse_segment(data_dir / "segments", utt, line, wavs)
+    for one, other, name in ((sources, utt2spk, "utt2spk"), (utt2spk, sources, "wav.scp")):
+        lacking = sorted(one.keys() - other.keys())
+        if lacking:
+            raise UserError(
+                f"{data_dir}: {len(lacking)} utterances, such as '{lacking[0]}', are not in "
+                f"{name} (or segments); run the data preparation again"
+            )
+    return sources
+
+
+def _parse_segment(path, utt, line, wavs):
+    try:
+        recording, start, end = line.split()
+        start, end = float(start), float(end)
+    except ValueError:
+        raise UserError(f"{path}: '{utt}': expected 'recording start end', got '{line}'") from None
+    if recording not in wavs:
+        raise UserError(f"{path}: '{utt}': recording '{recording}' is not in wav.scp")
+    if not 0 <= start < end:
+        raise UserError(f"{path}: '{utt}': need 0 <= start < end, got {start} and {end}")
+    return wavs[recording], start, end
+
+
+def _select(path, ids):
+    """The lines of a Kaldi file for ``ids``; one that is not there is a `UserError`."""
+    table = read_table(path)
+    lacking = sorted(key for key in ids if key not in table)
+    if lacking:
+        raise UserError(f"{path}: has no line for '{lacking[0]}'; run the data preparation again")
+    return {key: table[key] for key in ids}
+
+
+def _stamp(source, fs, min_duration):
+    """A text that changes whenever the source file or the wanted format does."""
+    wav, start, end = source
+    path = wav.rpartition(":")[0] if ".ark:" in wav else wav
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such audio file; run the data preparation again or fetch it"
+        ) from None
+    return f"{wav} {start} {end} {stat.st_size} {stat.st_mtime_ns} {fs} {min_duration}"
+
+
+def _read_parts(output_dir):
+    rows = {}
+    for path in sorted((output_dir / "parts").glob("*of*.tsv")):
+        rows.update({row["utt"]: row for row in read_tsv(path, _COLUMNS)})
+    return rows
+
+
+def _is_current(row, stamp):
+    if row is None or row["source"] != stamp:
+        return False
+    return not row["wav"] or Path(row["wav"]).is_file() or ".ark:" in row["wav"]
+
+
+def _format(utt, source, output_dir, fs, min_duration):
+    """Format one utterance; return its path ('' when dropped), length and loudness as text."""
+    wav, start, end = source
+    try:
+        samples, rate = _read_recording(wav)
+        in_place = start is None and rate == fs and samples.shape[1] == 1 and ".ark:" not in wav
+        if start is not None:
+            # Kaldi's segments are rounded to milliseconds: allow for that at the end
+            if end > len(samples) / rate + 0.01:
+                raise UserError(
+                    f"{wav}: segment ends at {end} s but the recording at "
+                    f"{len(samples) / rate:.3f} s; fetch it again or run the data preparation again"
+                )
+            samples = samples[round(start * rate) : round(end * rate)]
+        samples = to_mono(samples, rate, fs)
+        if len(samples) < min_duration * fs:
+            return "", len(samples), ""
+        check_not_silent(samples, wav)
+        peak = float(abs(samples).max())
+        if not in_place and peak > 1.0:
+            logger.info("%s: peak %.3f after resampling, scaled to %.2f", utt, peak, MAX_PEAK)
+            samples = samples * (MAX_PEAK / peak)
+        lufs = measure_loudness(samples, fs)
+    except UserError as error:
+        raise UserError(f"utterance '{utt}': {error}") from None
+    if not in_place:
+        wav = os.path.abspath(output_dir / "audio" / f"{utt}.flac")
+        write_audio(wav, samples, fs)
+    return wav, len(samples), f"{lufs:.4f}"
+
+
+@functools.lru_cache(maxsize=1)
+def _read_recording(wav):
+    """Read a recording; consecutive segments of one are decoded once."""
+    return read_audio(wav)
