@@ -1,0 +1,55 @@
+"""Stage 13: join the hypotheses of every system with the protocol and the extraction scores."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.progress import log_to_stderr
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores_dir", required=True, help="holds <system>/fold<k>/hyp.tsv")
+    parser.add_argument("--protocol_dir", required=True, help="holds protocol.tsv (stage 2)")
+    parser.add_argument("--tse_scores", help="score_utt.tsv of stage 8; denoised systems need it")
+    parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
+    return parser
+
+
+def main(argv=None):
+    args = get_parser().parse_args(argv)
+    log_to_stderr()
+    from espnet_tse_ser.files import write_tsv
+    from espnet_tse_ser.metrics import tables
+
+    scores_dir = Path(args.scores_dir)
+    folds = None if args.folds is None else args.folds.replace(",", " ").split()
+    tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
+    tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
+    labels, joined = None, {}
+    for system in tables.find_systems(scores_dir, "fold*/hyp.tsv"):
+        hypotheses = {}
+        for fold in tests:
+            path = scores_dir / system.name / f"fold{fold}" / "hyp.tsv"
+            fold_labels, rows = tables.read_hypotheses(path)
+            labels = labels or fold_labels
+            if fold_labels != labels:
+                raise UserError(
+                    f"{path}: classes are {' '.join(fold_labels)}, but {' '.join(labels)} in the "
+                    "systems before; train and recognise all systems with the same labels"
+                )
+            hypotheses[fold] = (path, rows)
+        joined[system.name] = tables.join(system, hypotheses, tests, tse_scores)
+    # written last, so that an error leaves no mixture of new and old tables
+    for name, rows in joined.items():
+        path = scores_dir / name / "score_utt.tsv"
+        write_tsv(path, rows, tables.score_columns(labels))
+        logger.info("wrote %s: %d utterances, folds %s", path, len(rows), " ".join(tests))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,129 @@
+"""Stage 8: SI-SDR, STOI and wrong speakers of extracted speech, one line an utterance."""
+
+import argparse
+import logging
+import re
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.progress import log_to_stderr, progress
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
+    parser.add_argument("--denoised_dir", required=True, help="extracted speech (stage 7)")
+    parser.add_argument("--output", required=True, help="table to write (score_utt.tsv)")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate of all audio in Hz")
+    parser.add_argument("--nj", type=int, default=1, help="number of processes")
+    return parser
+
+
+def main(argv=None):
+    args = get_parser().parse_args(argv)
+    log_to_stderr()
+    from espnet_tse_ser.files import write_tsv
+    from espnet_tse_ser.metrics.tables import TSE_COLUMNS
+
+    entries = _entries(Path(args.data_dir), Path(args.denoised_dir))
+    logger.info("scoring %d utterances of %s", len(entries), args.denoised_dir)
+    score = partial(_score, fs=args.fs)
+    if args.nj > 1:
+        with ProcessPoolExecutor(args.nj) as pool:
+            scores = list(progress(pool.map(score, entries, chunksize=8), "score", len(entries)))
+    else:
+        scores = [score(entry) for entry in progress(entries, "score")]
+    write_tsv(args.output, scores, TSE_COLUMNS)
+    logger.info("wrote %s", args.output)
+
+
+def _entries(data_dir, denoised_dir):
+    """What to score: a list of dicts with the row's descriptions and the paths of its signals."""
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.files import read_tsv
+
+    protocol_path = data_dir / "protocol.tsv"
+    columns = ("mixture", "fold", "gender_state", "snr_db")
+    protocol = {row["mixture"]: row for row in read_tsv(protocol_path, columns)}
+    sources = [p for p in data_dir.glob("spk*.scp") if re.fullmatch(r"spk\d+\.scp", p.name)]
+    sources.sort(key=lambda path: int(path.stem.removeprefix("spk")))
+    if len(sources) < 2:
+        raise UserError(
+            f"{data_dir}: needs spk1.scp (target) and spk2.scp (interferer); run stage 4"
+        )
+    tables = {
+        path: read_table(path)
+        for path in (data_dir / "wav.scp", denoised_dir / "wav.scp", *sources)
+    }
+    for path, table in tables.items():
+        # a mixture of few talkers has no line in the later spk<n>.scp
+        optional = path in sources[2:]
+        different = table.keys() - protocol.keys()
+        if not optional:
+            different = different | (protocol.keys() - table.keys())
+        if different:
+            raise UserError(
+                f"{path}: its ids and those of {protocol_path} differ, e.g. {min(different)}; "
+                "run the stage that writes it again"
+            )
+    mixtures, estimates, targets, *interferers = tables.values()
+    return [
+        {
+            "id": uid,
+            **{column: protocol[uid][column] for column in columns[1:]},
+            "mixture": mixtures[uid],
+            "estimate": estimates[uid],
+            "target": targets[uid],
+            "interferers": [table[uid] for table in interferers if uid in table],
+        }
+        for uid in sorted(protocol)
+    ]
+
+
+def _score(entry, fs):
+    """One row of the table (module level, so that it can be sent to a process)."""
+    from espnet_tse_ser.data.audio import read_audio, read_mono
+    from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr, stoi
+
+    target = read_mono(entry["target"], fs)
+    estimate, rate = read_audio(
+        entry["estimate"]
+    )  # it may be silent: that is a score, not an error
+    if rate != fs or estimate.shape != (len(target), 1):
+        raise UserError(
+            f"{entry['estimate']}: {estimate.shape[0]} samples, {estimate.shape[1]} channel(s), "
+            f"{rate} Hz, but its target has {len(target)} samples, 1 channel, {fs} Hz; delete it "
+            "and run stage 7 again"
+        )
+    estimate = estimate[:, 0]
+    others = [read_mono(path, fs) for path in (entry["mixture"], *entry["interferers"])]
+    for path, signal in zip((entry["mixture"], *entry["interferers"]), others, strict=True):
+        if len(signal) != len(target):
+            raise UserError(
+                f"{path}: {len(signal)} samples, but the target in it has {len(target)}; delete it "
+                "and run stage 4 again"
+            )
+    mixture, *interferers = others
+    before, after = si_sdr(target, mixture), si_sdr(target, estimate)
+    scores = {
+        "si_sdr_mix": before,
+        "si_sdr": after,
+        "si_sdri": after - before,
+        "stoi_mix": stoi(target, mixture, fs),
+        "stoi": stoi(target, estimate, fs),
+    }
+    return {
+        **{column: entry[column] for column in ("id", "fold", "gender_state", "snr_db")},
+        # an utterance with too little speech for STOI gets an empty field
+        **{name: "" if value != value else f"{value:.6f}" for name, value in scores.items()},
+        "wrong_speaker": int(is_wrong_speaker(estimate, target, interferers)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,83 @@
+"""Stage 13: joining the hypotheses of all systems."""
+
+import pytest
+
+from espnet_tse_ser.bin import score
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.metrics.tables import PROTOCOL_COLUMNS, SIGNAL_COLUMNS, TSE_COLUMNS
+
+SIGNAL = dict(zip(SIGNAL_COLUMNS, ("0.1", "4.1", "4.0", "0.6", "0.7", "0"), strict=True))
+HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two folds of two utterances; clean_clean, base and ft recognised."""
+    emotions = {"s1-a": "ang", "s1-b": "sad", "s2-a": "ang", "s2-b": "sad"}
+    protocol = [
+        dict(mixture=u, speaker=u[:2], gender="m", emotion=e, gender_state="same", fold=u[1])
+        for u, e in emotions.items()
+    ]
+    write_tsv(tmp_path / "mix/protocol.tsv", protocol, PROTOCOL_COLUMNS)
+    tse = [dict(id=u, fold=u[1], gender_state="same", snr_db="0", **SIGNAL) for u in emotions]
+    write_tsv(tmp_path / "tse.tsv", tse, TSE_COLUMNS)
+    for system in ("clean_clean", "base", "ft"):
+        extra = SIGNAL if system == "ft" else {}
+        for fold in "12":
+            rows = [
+                dict(id=u, reference=e, hypothesis="ang", p_ang="0.9", p_sad="0.1", **extra)
+                for u, e in emotions.items()
+                if u[1] == fold
+            ]
+            path = tmp_path / f"scores/{system}/fold{fold}/hyp.tsv"
+            write_tsv(path, rows, [*HYP_COLUMNS, *extra])
+    return tmp_path
+
+
+def arguments(directory, *more):
+    paths = [f"--scores_dir={directory}/scores", f"--protocol_dir={directory}/mix"]
+    return [*paths, f"--tse_scores={directory}/tse.tsv", *more]
+
+
+def test_every_system_gets_its_table(experiment):
+    score.main(arguments(experiment, "--folds", "1 2"))
+    for system in ("clean_clean", "base", "ft"):
+        rows = read_tsv(experiment / f"scores/{system}/score_utt.tsv")
+        assert [row["id"] for row in rows] == ["s1-a", "s1-b", "s2-a", "s2-b"]
+        assert {row["system"] for row in rows} == {system}
+        assert rows[1]["reference"] == "sad" and rows[1]["fold"] == "1"
+        assert rows[0]["si_sdri"] == ("" if system == "clean_clean" else "4.0")
+
+
+def test_one_fold(experiment):
+    score.main(arguments(experiment, "--folds", "2"))
+    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    assert [row["id"] for row in rows] == ["s2-a", "s2-b"]
+
+
+def test_an_error_writes_nothing(experiment, capsys):
+    path = experiment / "scores/ft/fold2/hyp.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert run(score.main, arguments(experiment)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: {path}: fold 2: has no hypothesis for") and "s2-b" in message
+    assert not list(experiment.glob("scores/*/score_utt.tsv"))
+
+
+def test_missing_fold_and_other_classes(experiment):
+    path = experiment / "scores/ft/fold2/hyp.tsv"
+    path.write_text(path.read_text().replace("p_sad", "p_hap"))
+    with pytest.raises(UserError, match="reference 'sad' is not one of the classes ang hap"):
+        score.main(arguments(experiment))
+    path.write_text(path.read_text().replace("sad", "ang"))
+    with pytest.raises(UserError, match="classes are ang hap, but ang sad"):
+        score.main(arguments(experiment))
+    path.unlink()
+    with pytest.raises(UserError, match="ft/fold2/hyp.tsv: no such table"):
+        score.main(arguments(experiment))
+
+
+def test_denoised_systems_need_tse_scores(experiment):
+    with pytest.raises(UserError, match="no signal scores .*run stage 8"):
+        score.main([a for a in arguments(experiment) if not a.startswith("--tse_scores")])

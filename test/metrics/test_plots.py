@@ -1,0 +1,68 @@
+"""Plots are PNG files of the right content; training curves are read from epochs.tsv."""
+
+import pytest
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.metrics import plots
+
+EPOCHS = (
+    "epoch\ttrain_loss\tvalid_loss\tvalid_ua\tnote\n"
+    "1\t1.5\t1.6\t0.25\tx\n"
+    "2\t1.0\tnan\t0.5\tx\n"
+    "3\t0.8\t\t0.625\tx\n"
+)
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 3000
+
+
+def test_read_epochs(tmp_path):
+    path = tmp_path / "epochs.tsv"
+    path.write_text(EPOCHS)
+    assert plots.read_epochs(path) == {
+        ("loss", "train"): ([1, 2, 3], [1.5, 1.0, 0.8]),
+        ("loss", "valid"): ([1], [1.6]),
+        ("ua", "valid"): ([1, 2, 3], [0.25, 0.5, 0.625]),
+    }
+
+
+def test_broken_epochs(tmp_path):
+    path = tmp_path / "epochs.tsv"
+    path.write_text(EPOCHS.replace("1.0", "one"))
+    with pytest.raises(UserError, match="line 3: epoch '2', train_loss 'one': not a number"):
+        plots.read_epochs(path)
+    path.write_text("train_loss\n1\n")
+    with pytest.raises(UserError, match="column.* epoch missing"):
+        plots.read_epochs(path)
+
+
+def test_find_histories(tmp_path):
+    for name in ("tse_a", "ser_clean_a/fold2", "ser_clean_a/fold1", "scores/ft"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("tse_a", "ser_clean_a/fold2", "ser_clean_a/fold1"):
+        (tmp_path / name / "epochs.tsv").write_text(EPOCHS)
+    found = plots.find_histories(tmp_path)
+    assert found == {
+        "tse_a": {"": tmp_path / "tse_a/epochs.tsv"},
+        "ser_clean_a": {k: tmp_path / f"ser_clean_a/fold{k}/epochs.tsv" for k in ("1", "2")},
+    }
+
+
+def test_plots_are_written(tmp_path):
+    plots.plot_confusion(tmp_path / "c.png", [[3, 1], [0, 0]], ["ang", "sad"], "base")
+    result = dict(fold="all", system="base", train="denoised", test="denoised", ua=0.5)
+    result.update(ua_ci=[0.4, 0.6], confusion=[[3, 1], [0, 0]])
+    other = dict(result, system="ft", ua_ci=None)
+    plots.plot_ladder(tmp_path / "l.png", [result, other, dict(result, fold="1")])
+    path = tmp_path / "epochs.tsv"
+    path.write_text(EPOCHS)
+    history = plots.read_epochs(path)
+    plots.plot_training(tmp_path / "t.png", {"1": history, "2": {}}, "ser_clean")
+    assert all(is_png(tmp_path / name) for name in ("c.png", "l.png", "t.png"))
+
+
+def test_plots_are_reproducible(tmp_path):
+    for name in ("a.png", "b.png"):
+        plots.plot_confusion(tmp_path / name, [[3, 1], [0, 5]], ["ang", "sad"], "base")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

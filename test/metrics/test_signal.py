@@ -1,0 +1,101 @@
+"""SI-SDR, STOI and the wrong-speaker test."""
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.audio import (
+    scale_invariant_signal_distortion_ratio,
+    scale_invariant_signal_noise_ratio,
+)
+
+from espnet_tse_ser.metrics.signal import (
+    SI_SDR_LIMIT,
+    is_wrong_speaker,
+    si_sdr,
+    si_sdr_improvement,
+    stoi,
+)
+
+
+def noise(seed, samples=8000):
+    return np.random.default_rng(seed).normal(size=samples)
+
+
+@pytest.mark.parametrize("zero_mean", [True, False])
+@pytest.mark.parametrize("level", [0.01, 0.5, 1.0, 30.0])
+def test_si_sdr_equals_torchmetrics(zero_mean, level):
+    reference = noise(0) + 0.3
+    estimate = 0.2 * reference + 0.2 * level * noise(1) - 0.1
+    expected = scale_invariant_signal_distortion_ratio(
+        torch.from_numpy(estimate), torch.from_numpy(reference), zero_mean=zero_mean
+    )
+    assert si_sdr(reference, estimate, zero_mean) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_si_sdr_removes_the_mean_by_default():
+    reference, estimate = noise(0) + 5, noise(0) + 0.1 * noise(1) - 7
+    expected = scale_invariant_signal_noise_ratio(
+        torch.from_numpy(estimate), torch.from_numpy(reference)
+    )
+    assert si_sdr(reference, estimate) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_si_sdr_of_orthogonal_noise_is_the_snr():
+    reference = np.tile([1.0, -1.0], 100)
+    distortion = np.tile([1.0, 1.0, -1.0, -1.0], 50)
+    assert si_sdr(reference, reference + 0.1 * distortion) == pytest.approx(20.0)
+    assert si_sdr(7 * reference, -0.3 * (reference + 0.1 * distortion)) == pytest.approx(20.0)
+
+
+def test_si_sdr_limits():
+    reference = np.tile([1.0, -1.0], 100)
+    assert si_sdr(reference, 0.5 * reference) == SI_SDR_LIMIT
+    assert si_sdr(reference, np.zeros(200)) == -SI_SDR_LIMIT
+    assert si_sdr(reference, np.tile([1.0, 1.0, -1.0, -1.0], 50)) == -SI_SDR_LIMIT
+
+
+def test_si_sdr_accepts_float32_without_losing_precision():
+    reference, estimate = noise(0).astype(np.float32), noise(1).astype(np.float32)
+    assert si_sdr(reference, estimate) == si_sdr(reference.astype(float), estimate.astype(float))
+
+
+def test_si_sdr_improvement():
+    reference, interferer = noise(0), noise(1)
+    value = si_sdr_improvement(reference, reference + 0.1 * interferer, reference + interferer)
+    assert value == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.parametrize("measure", [si_sdr, stoi])
+def test_signals_must_match_and_have_a_reference(measure):
+    for reference, estimate in [
+        (noise(0), noise(0)[1:]),
+        (noise(0)[None], noise(0)[None]),
+        (np.zeros(0), np.zeros(0)),
+    ]:
+        with pytest.raises(ValueError, match="one common shape"):
+            measure(reference, estimate)
+    with pytest.raises(ValueError, match="silent reference"):
+        measure(np.zeros(8000), noise(0))
+
+
+def test_stoi_is_one_for_a_copy_and_falls_with_noise():
+    reference = noise(0, 16000)
+    values = [stoi(reference, reference + level * noise(1, 16000)) for level in (0, 0.5, 2)]
+    assert values[0] == pytest.approx(1.0, abs=1e-6)
+    assert values[0] > values[1] > values[2] > 0
+
+
+def test_stoi_of_too_little_speech_is_nan():
+    mostly_silent = np.zeros(16000)
+    mostly_silent[:800] = noise(0, 800)
+    assert np.isnan(stoi(mostly_silent, mostly_silent))
+    assert np.isnan(stoi(noise(0, 100), noise(0, 100)))
+
+
+def test_wrong_speaker():
+    target, others = noise(0), [noise(1), noise(2)]
+    mixture = target + others[0] + others[1]
+    assert not is_wrong_speaker(mixture + 0.5 * target, target, others)
+    assert is_wrong_speaker(mixture + 0.5 * others[1], target, others)
+    assert not is_wrong_speaker(mixture + 0.5 * others[1], target, others[:1])
+    assert not is_wrong_speaker(np.zeros(8000), target, others)

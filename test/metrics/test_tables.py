@@ -1,0 +1,155 @@
+"""Reading score tables and joining them."""
+
+import pytest
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import write_tsv
+from espnet_tse_ser.metrics import tables
+
+HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
+
+
+def hypothesis(uid, **changes):
+    row = dict(id=uid, reference="ang", hypothesis="sad", p_ang="0.25", p_sad="0.75")
+    return {**row, **changes}
+
+
+def mixture(uid, fold="1", **changes):
+    row = dict(mixture=uid, speaker=uid[:2], gender="f", emotion="ang", gender_state="same")
+    return {**row, "fold": fold, **changes}
+
+
+def signal(uid, **changes):
+    row = dict(id=uid, fold="1", gender_state="same", snr_db="0", si_sdr_mix="0.5", si_sdr="3")
+    return {**row, "si_sdri": "2.5", "stoi_mix": "0.5", "stoi": "", "wrong_speaker": "0", **changes}
+
+
+def join(name, rows, tests=None, scores=None):
+    tests = tests or {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
+    hypotheses = {"1": ("hyp.tsv", {row["id"]: row for row in rows})}
+    return tables.join(tables.SYSTEMS[name], hypotheses, tests, scores)
+
+
+def test_systems_are_the_contract():
+    assert list(tables.SYSTEMS) == (
+        "clean_clean clean_noisy noisy_noisy clean_denoised base ft".split()
+    )
+
+
+def test_join_takes_signal_scores_by_test_condition():
+    rows = [hypothesis("s1-b"), hypothesis("s1-a")]
+    scores = {uid: signal(uid) for uid in ("s1-a", "s1-b", "s9-z")}
+    expected = {
+        "clean_clean": {},
+        "noisy_noisy": {"si_sdr_mix": "0.5", "stoi_mix": "0.5"},
+        "base": {c: scores["s1-a"][c] for c in tables.SIGNAL_COLUMNS},
+    }
+    for name, columns in expected.items():
+        joined = join(name, rows, scores=scores)
+        assert [row["id"] for row in joined] == ["s1-a", "s1-b"]
+        assert sorted(joined[0]) == sorted(tables.score_columns(["ang", "sad"]))
+        assert {c: joined[0][c] for c in tables.SIGNAL_COLUMNS if joined[0][c]} == {
+            c: value for c, value in columns.items() if value
+        }
+    own = [{**row, **signal(row["id"], si_sdr="9")} for row in rows]
+    assert join("ft", own, scores=scores)[0]["si_sdr"] == "9"
+    assert join("noisy_noisy", rows)[0]["si_sdr_mix"] == ""
+
+
+@pytest.mark.parametrize("name, stage", [("base", 8), ("clean_denoised", 8), ("ft", 12)])
+def test_join_needs_signal_scores(name, stage):
+    rows = [hypothesis("s1-a"), hypothesis("s1-b")]
+    with pytest.raises(UserError, match=rf"2 utterance\(s\) \(s1-a, s1-b\); run stage {stage}"):
+        join(name, rows)
+    incomplete = {"s1-a": signal("s1-a"), "s1-b": signal("s1-b", si_sdr="")}
+    if stage == 8:
+        with pytest.raises(UserError, match=r"1 utterance\(s\) \(s1-b\)"):
+            join(name, rows, scores=incomplete)
+
+
+def test_join_checks_ids_and_references():
+    with pytest.raises(UserError, match="fold 1: has no hypothesis for .*s1-b"):
+        join("clean_clean", [hypothesis("s1-a")])
+    extra = [hypothesis(uid) for uid in ("s1-a", "s1-b", "s1-c")]
+    with pytest.raises(UserError, match="not in the test set: .*s1-c"):
+        join("clean_clean", extra)
+    with pytest.raises(UserError, match="s1-b: reference is sad but the protocol says ang"):
+        join("clean_clean", [hypothesis("s1-a"), hypothesis("s1-b", reference="sad")])
+
+
+def test_messages_name_at_most_five_ids():
+    tests = {"1": {f"u{n}": mixture(f"u{n}") for n in range(9)}}
+    with pytest.raises(UserError, match=r"9 utterance\(s\) \(u0, u1, u2, u3, u4, \.\.\.\)"):
+        join("clean_clean", [], tests)
+
+
+def test_read_hypotheses(tmp_path):
+    path = tmp_path / "hyp.tsv"
+    write_tsv(path, [hypothesis("b"), hypothesis("a")], HYP_COLUMNS)
+    labels, rows = tables.read_hypotheses(path)
+    assert labels == ["ang", "sad"] and list(rows) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([], "has no rows"),
+        ([hypothesis("a"), hypothesis("a")], "line 3: duplicate id 'a'"),
+        ([hypothesis("a", reference="joy")], "a: reference 'joy' is not one of the classes"),
+        ([hypothesis("a", hypothesis="joy")], "a: hypothesis 'joy' is not one of the classes"),
+        ([hypothesis("a", p_sad="x")], "a: p_sad = 'x' is not a number"),
+        ([hypothesis("a", p_sad="nan")], "a: p_sad = nan is no probability"),
+        ([hypothesis("a", p_sad="1.5")], "a: p_sad = 1.5 is no probability"),
+    ],
+)
+def test_invalid_hypotheses(tmp_path, rows, message):
+    path = tmp_path / "hyp.tsv"
+    write_tsv(path, rows, HYP_COLUMNS)
+    with pytest.raises(UserError, match=message) as error:
+        tables.read_hypotheses(path)
+    assert str(path) in str(error.value)
+
+
+def test_hypotheses_without_posteriors(tmp_path):
+    path = tmp_path / "hyp.tsv"
+    write_tsv(path, [dict(id="a", reference="ang", hypothesis="ang")], HYP_COLUMNS[:3])
+    with pytest.raises(UserError, match="no p_<class> columns"):
+        tables.read_hypotheses(path)
+    with pytest.raises(UserError, match="no such table"):
+        tables.read_hypotheses(tmp_path / "missing.tsv")
+
+
+def test_read_protocol(tmp_path):
+    path = tmp_path / "protocol.tsv"
+    rows = [mixture("a", "10"), mixture("b", "2"), mixture("c", "2")]
+    write_tsv(path, rows, tables.PROTOCOL_COLUMNS)
+    tests = tables.read_protocol(path)
+    assert {fold: list(test) for fold, test in tests.items()} == {"2": ["b", "c"], "10": ["a"]}
+    assert list(tests) == ["2", "10"]
+    assert list(tables.read_protocol(path, ["10"])) == ["10"]
+    with pytest.raises(UserError, match="no fold 3; the protocol has the folds 2 10"):
+        tables.read_protocol(path, ["3"])
+
+
+def test_find_systems(tmp_path):
+    with pytest.raises(UserError, match="run the stages before"):
+        tables.find_systems(tmp_path, "score_utt.tsv")
+    for name in ("ft", "clean_noisy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "score_utt.tsv").touch()
+    found = tables.find_systems(tmp_path, "score_utt.tsv")
+    assert [system.name for system in found] == ["clean_noisy", "ft"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "score_utt.tsv").touch()
+    with pytest.raises(UserError, match="mine: no such system .*known: clean_clean"):
+        tables.find_systems(tmp_path, "score_utt.tsv")
+
+
+def test_read_scores(tmp_path):
+    path = tmp_path / "score_utt.tsv"
+    rows = [hypothesis("s1-a"), hypothesis("s1-b")]
+    joined = join("base", rows, scores={uid: signal(uid) for uid in ("s1-a", "s1-b")})
+    write_tsv(path, joined, tables.score_columns(["ang", "sad"]))
+    labels, rows = tables.read_scores(path)
+    assert labels == ["ang", "sad"]
+    assert rows[0]["si_sdri"] == 2.5 and rows[0]["stoi"] != rows[0]["stoi"]
