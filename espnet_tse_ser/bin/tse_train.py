@@ -1,0 +1,38 @@
+"""Stage 6: pretrain the extraction model on mixtures drawn from a pool."""
+
+import argparse
+import sys
+
+from espnet_tse_ser.errors import run
+
+
+def get_parser():
+    """Own options; all further ones go to ESPnet's extraction task."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every further option is one of ESPnet's extraction task, e.g. --max_epoch 100.",
+    )
+    parser.add_argument("--config", required=True, help="YAML of the model and the training")
+    parser.add_argument("--pool", required=True, help="formatted directory of the pretraining pool")
+    parser.add_argument("--output_dir", required=True, help="experiment directory; resumed if begun")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and mixtures")
+    return parser
+
+
+def main(argv=None):
+    """Run the training."""
+    args, further = get_parser().parse_known_args(argv)
+    from espnet_tse_ser.tasks.tse import TSETask
+
+    TSETask.main(
+        cmd=[
+            *("--config", args.config, "--pool", args.pool, "--output_dir", args.output_dir),
+            *("--seed", str(args.seed), "--iterator_type", "task", "--resume", "true"),
+            *("--use_tensorboard", "false", "--use_matplotlib", "false", "--num_att_plot", "0"),
+            *further,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,228 @@
+"""Dynamic mixing: fresh mixtures every epoch, drawn from pools, the same for the same seed.
+
+Example ``index`` of epoch ``epoch`` depends on ``(seed, epoch, index)`` alone, so neither the
+number of workers nor a resumed training changes it.
+"""
+
+import numpy as np
+import torch
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
+
+from espnet_tse_ser.data.collate import pad_collate
+from espnet_tse_ser.data.mixing import draw_gains, draw_offset, mix, place
+from espnet_tse_ser.errors import UserError
+
+
+class PretrainingMixtures:
+    """Mixtures of a pool with itself, for TSE pretraining.
+
+    Args:
+        pool: `Pool`; every speaker is target and interferer.
+        levels: `Levels`.
+        segment: samples of a mixture; enroll_segment: samples of an enrollment.
+        speakers: ordered list; the index in it is the label of the speaker-identification loss.
+
+    Raises:
+        UserError: fewer than two speakers can give a segment and an enrollment.
+    """
+
+    def __init__(self, pool, levels, segment, enroll_segment, speakers):
+        self.pool, self.levels = pool, levels
+        self.segment, self.enroll_segment = segment, enroll_segment
+        self.labels = {speaker: label for label, speaker in enumerate(speakers)}
+        self.usable = sorted(s for s, utts in pool.by_speaker.items() if self._can_be_target(utts))
+        if len(self.usable) < 2:
+            raise UserError(
+                f"{len(self.usable)} speaker(s) of the pretraining pool have a segment of {segment} "
+                f"samples and an enrollment of {enroll_segment} apart from it; two are needed: add "
+                "speech or shorten segment and enroll_segment"
+            )
+
+    def example(self, rng):
+        """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``."""
+        target_speaker, interferer_speaker = rng.choice(self.usable, size=2, replace=False)
+        target, enrollment = self._draw_target_and_enrollment(rng, target_speaker)
+        utt, source = target
+        other = str(rng.choice(self.pool.by_speaker[interferer_speaker]))
+        offset = draw_offset(rng, self.pool[other].num_samples, self.segment)
+        piece = self.pool.audio(other, max(0, -offset), self.segment - max(0, offset))
+        placed = [place(piece, max(0, offset), self.segment)]
+        lufs = [self.pool[utt].lufs, self.pool[other].lufs]
+        gains = draw_gains(rng, self.levels, source, placed, lufs)
+        mixture, sources = mix(source, placed, gains)
+        return f"{utt}-{other}", {
+            "speech_mix": mixture,
+            "speech_ref1": sources[0],
+            "enroll_ref1": enrollment,
+            "speaker": np.array([self.labels.get(target_speaker, 0)], np.int64),
+        }
+
+    def _can_be_target(self, utts):
+        lengths = sorted(self.pool[u].num_samples for u in utts)
+        if lengths[-1] >= self.segment + self.enroll_segment:
+            return True
+        return (
+            len(lengths) > 1
+            and lengths[-1] >= max(self.segment, self.enroll_segment)
+            and lengths[-2] >= min(self.segment, self.enroll_segment)
+        )
+
+    def _draw_target_and_enrollment(self, rng, speaker):
+        """Two pieces of one speaker that share no sample: of two utterances where possible."""
+        utts = self.pool.by_speaker[speaker]
+        long = [u for u in utts if self.pool[u].num_samples >= self.segment]
+        utt = str(rng.choice(long))
+        others = [
+            u for u in utts if u != utt and self.pool[u].num_samples >= self.enroll_segment
+        ]
+        if others:
+            enroll_utt = str(rng.choice(others))
+            start = self._draw_start(rng, utt, self.segment)
+            enroll_start = self._draw_start(rng, enroll_utt, self.enroll_segment)
+        else:
+            enroll_utt = utt = max(utts, key=lambda u: self.pool[u].num_samples)
+            room = self.pool[utt].num_samples - self.segment - self.enroll_segment
+            first, second = np.sort(rng.integers(0, room + 1, size=2))
+            if rng.random() < 0.5:
+                start, enroll_start = int(first), int(second) + self.segment
+            else:
+                enroll_start, start = int(first), int(second) + self.enroll_segment
+        source = self.pool.audio(utt, start, self.segment)
+        return (utt, source), self.pool.audio(enroll_utt, enroll_start, self.enroll_segment)
+
+    def _draw_start(self, rng, utt, num_samples):
+        return int(rng.integers(0, self.pool[utt].num_samples - num_samples + 1))
+
+
+class EmotionMixtures:
+    """Mixtures of whole emotional utterances with fresh interferers, levels and enrollments.
+
+    Args:
+        targets: `Pool` of the training side of a fold; its neutral utterances are enrollments.
+        interferers: `Pool` of the interferers that the training side may use.
+        levels: `Levels`; neutral: label of neutral speech; num_interferers: of each mixture.
+        max_samples: longer targets are cropped at random (None: never).
+
+    Raises:
+        UserError: a target speaker has no neutral utterance besides the target.
+    """
+
+    def __init__(
+        self, targets, interferers, levels, neutral="neu", num_interferers=1, max_samples=None
+    ):
+        self.targets, self.interferers, self.levels = targets, interferers, levels
+        self.num_interferers, self.max_samples = num_interferers, max_samples
+        self.utts = list(targets.entries)
+        self.interferer_speakers = sorted(interferers.by_speaker)
+        self.enrollments = enrollment_choices(targets, neutral)
+
+    def example(self, rng, utt):
+        """Draw the mixture of target ``utt``: ``(id, {speech_mix, ..., emotion})``."""
+        source = self.targets.audio(utt)
+        if self.max_samples and len(source) > self.max_samples:
+            start = int(rng.integers(0, len(source) - self.max_samples + 1))
+            source = source[start : start + self.max_samples]
+        chosen = rng.choice(self.interferer_speakers, size=self.num_interferers, replace=False)
+        placed, lufs = [], [self.targets[utt].lufs]
+        for speaker in chosen:
+            other = str(rng.choice(self.interferers.by_speaker[speaker]))
+            offset = draw_offset(rng, self.interferers[other].num_samples, len(source))
+            placed.append(place(self.interferers.audio(other), offset, len(source)))
+            lufs.append(self.interferers[other].lufs)
+        mixture, sources = mix(source, placed, draw_gains(rng, self.levels, source, placed, lufs))
+        return utt, {
+            "speech_mix": mixture,
+            "speech_ref1": sources[0],
+            "enroll_ref1": self.targets.audio(str(rng.choice(self.enrollments[utt]))),
+            "emotion": np.array(self.targets[utt].emotion),
+        }
+
+
+def enrollment_choices(targets, neutral="neu"):
+    """For each utterance of the pool, the neutral utterances of its speaker apart from itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    neutral_of = {
+        speaker: [u for u in utts if targets[u].emotion == neutral]
+        for speaker, utts in targets.by_speaker.items()
+    }
+    choices = {}
+    for utt, entry in targets.entries.items():
+        choices[utt] = [u for u in neutral_of[entry.speaker] if u != utt]
+        if not choices[utt]:
+            raise UserError(
+                f"target '{utt}': speaker '{entry.speaker}' has no other '{neutral}' utterance to "
+                "enroll with; drop the speaker or give another neutral label"
+            )
+    return choices
+
+
+class MixingIterFactory(AbsIterFactory):
+    """ESPnet iterator factory over dynamic mixtures.
+
+    Args:
+        draw: ``draw(rng, item) -> (id, arrays)``.
+        batches: ``batches(rng) -> list of lists of items`` for one epoch.
+        seed: of the whole training. fixed: the same mixtures every epoch (validation).
+        preprocess: ESPnet preprocessor ``(id, arrays) -> arrays``, or None.
+        num_workers: processes that mix; 0 mixes in the training process.
+    """
+
+    def __init__(self, draw, batches, seed, fixed=False, preprocess=None, num_workers=0):
+        self.draw, self.batches, self.seed = draw, batches, seed
+        self.fixed, self.preprocess, self.num_workers = fixed, preprocess, num_workers
+
+    def build_iter(self, epoch, shuffle=None):
+        """Return the batches of ``epoch`` as a DataLoader."""
+        epoch = 0 if self.fixed else epoch
+        batches = self.batches(np.random.default_rng([self.seed, epoch]))
+        dataset = _EpochMixtures(self, epoch, batches)
+        return torch.utils.data.DataLoader(
+            dataset, batch_size=None, num_workers=self.num_workers, collate_fn=_identity
+        )
+
+
+class _EpochMixtures(torch.utils.data.Dataset):
+    def __init__(self, factory, epoch, batches):
+        self.factory, self.epoch, self.batches_ = factory, epoch, batches
+        self.starts = np.cumsum([0, *(len(b) for b in batches)])
+
+    def __len__(self):
+        return len(self.batches_)
+
+    def __getitem__(self, number):
+        if number >= len(self):
+            raise IndexError(number)
+        examples = []
+        for index, item in enumerate(self.batches_[number], int(self.starts[number])):
+            rng = np.random.default_rng([self.factory.seed, self.epoch, index])
+            uid, arrays = self.factory.draw(rng, item)
+            if self.factory.preprocess is not None:
+                arrays = self.factory.preprocess(uid, arrays)
+            examples.append((uid, arrays))
+        return pad_collate(examples)
+
+
+def _identity(batch):
+    return batch
+
+
+def length_batches(lengths, batch_size, rng=None):
+    """Batch ids of similar length; with ``rng``, jitter the order and shuffle the batches.
+
+    Args:
+        lengths: dict id -> length. batch_size: ids a batch.
+
+    Returns:
+        list of lists of ids.
+    """
+    keys = sorted(lengths, key=lambda k: (lengths[k], k))
+    if rng is not None:
+        jitter = {k: lengths[k] * rng.uniform(0.85, 1.15) for k in keys}
+        keys.sort(key=lambda k: jitter[k])
+    batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+    if rng is not None:
+        rng.shuffle(batches)
+    return batches

@@ -1,0 +1,124 @@
+"""Mixing a target with its interferers: placement, levels, clipping guard. Pure functions.
+
+Signals are float arrays ``(num_samples,)``. The target fixes the length of the mixture: an
+interferer is cropped or placed within it. An offset is one integer per interferer: at ``offset >=
+0`` the interferer starts at that sample of the target; at ``offset < 0`` its first ``-offset``
+samples are cut.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet_tse_ser.errors import UserError
+
+PEAK_CEILING = 0.9  # as in LibriMix: the mixture and each source in it stay below this
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How the levels of the sources are drawn.
+
+    ``mode`` "loudness": the integrated loudness of every source is uniform in ``loudness`` (LUFS;
+    Cosentino et al., "LibriMix", 2020). "snr": the target keeps a loudness drawn from
+    ``loudness`` and the energy ratio of the target to the sum of the interferers, over the
+    extent of the target, is uniform in ``snr`` (dB; give the same number twice to fix it).
+    """
+
+    mode: str = "loudness"
+    loudness: tuple = (-33.0, -25.0)
+    snr: tuple = (-5.0, 5.0)
+
+    def __post_init__(self):
+        if self.mode not in ("loudness", "snr"):
+            raise UserError(f"levels must be 'loudness' or 'snr', got '{self.mode}'")
+        for name in ("loudness", "snr"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise UserError(f"{name} range: lower end {low} exceeds upper end {high}; swap them")
+
+
+def decibels(ratio):
+    """Amplitude ratio to dB."""
+    return 20.0 * np.log10(ratio)
+
+
+def amplitude(db):
+    """dB to amplitude ratio."""
+    return 10.0 ** (np.asarray(db) / 20.0)
+
+
+def draw_offset(rng, interferer_samples, target_samples):
+    """Draw where the interferer lies: a uniform crop of a longer one, a uniform place otherwise.
+
+    >>> draw_offset(np.random.default_rng(0), 100, 100)
+    0
+    """
+    room = target_samples - interferer_samples
+    return int(rng.integers(0, room + 1)) if room >= 0 else -int(rng.integers(0, 1 - room))
+
+
+def place(interferer, offset, target_samples):
+    """Crop or pad the interferer to the extent of the target.
+
+    >>> place(np.array([1.0, 2.0]), 1, 4)
+    array([0., 1., 2., 0.])
+    >>> place(np.array([1.0, 2.0, 3.0]), -1, 2)
+    array([2., 3.])
+    """
+    placed = np.zeros(target_samples, interferer.dtype)
+    piece = interferer[max(0, -offset) : max(0, target_samples - offset)]
+    start = max(0, offset)
+    placed[start : start + len(piece)] = piece
+    return placed
+
+
+def snr(target, placed):
+    """Energy ratio in dB of the target to the sum of the placed interferers (all scaled)."""
+    noise = np.sum(np.asarray(placed, np.float64), axis=0)
+    energy, noise_energy = np.sum(np.square(target, dtype=np.float64)), np.sum(np.square(noise))
+    return float(10.0 * np.log10(max(energy, 1e-20) / max(noise_energy, 1e-20)))
+
+
+def draw_gains(rng, levels, target, placed, lufs):
+    """Draw one gain in dB for each source and lower all of them together against clipping.
+
+    Args:
+        rng: numpy Generator.
+        levels: `Levels`.
+        target: ``(num_samples,)``; placed: list of interferers of that length (unscaled).
+        lufs: integrated loudness in LUFS of each whole source, the target's first.
+
+    Returns:
+        gains in dB, the target's first, rounded to 1e-4 dB so that a table holds them exactly.
+
+    Raises:
+        UserError: in "snr" mode, an interferer is silent over the target's extent.
+    """
+    wanted = rng.uniform(*levels.loudness, size=len(lufs))
+    gains = wanted - np.asarray(lufs, np.float64)
+    if levels.mode == "snr":
+        scaled = amplitude(gains)
+        placed_scaled = [g * p for g, p in zip(scaled[1:], placed, strict=True)]
+        if any(np.abs(p).max(initial=0.0) == 0.0 for p in placed):
+            raise UserError("an interferer is silent over the extent of its target")
+        gains[1:] += snr(scaled[0] * target, placed_scaled) - rng.uniform(*levels.snr)
+    scaled = amplitude(gains)
+    sources = [scaled[0] * target, *(g * p for g, p in zip(scaled[1:], placed, strict=True))]
+    peak = max(np.abs(s).max(initial=0.0) for s in [np.sum(sources, axis=0), *sources])
+    if peak > PEAK_CEILING:
+        gains -= decibels(peak / PEAK_CEILING) + 1e-3
+    return [round(float(g), 4) for g in gains]
+
+
+def mix(target, placed, gains_db):
+    """Scale and add.
+
+    Returns:
+        mixture ``(num_samples,)`` and the list of scaled sources (target first), float32.
+    """
+    sources = [
+        np.float32(amplitude(g)) * np.asarray(s, np.float32)
+        for g, s in zip(gains_db, [target, *placed], strict=True)
+    ]
+    return np.sum(sources, axis=0, dtype=np.float32), sources

@@ -1,0 +1,110 @@
+"""A pool of utterances: a formatted data directory with its speakers, levels and audio."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.kaldi_dir import read_table
+from espnet_tse_ser.errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance of a pool; ``lufs`` is its integrated loudness in dB LUFS."""
+
+    utt: str
+    wav: str
+    speaker: str
+    gender: str
+    num_samples: int
+    lufs: float
+    emotion: str | None = None
+    fold: str | None = None
+
+
+class Pool:
+    """Utterances of one formatted data directory, in the order of their ids.
+
+    Audio is decoded once and kept as 16-bit integers while all of it fits in ``cache_bytes``.
+    """
+
+    def __init__(self, entries, fs=16000, cache_bytes=2**30):
+        self.entries = {e.utt: e for e in sorted(entries, key=lambda e: e.utt)}
+        self.fs = fs
+        self._cache, self._room = {}, cache_bytes
+        self.by_speaker = defaultdict(list)
+        for entry in self.entries.values():
+            self.by_speaker[entry.speaker].append(entry.utt)
+        self.gender = {e.speaker: e.gender for e in self.entries.values()}
+
+    @classmethod
+    def read(cls, directory, fs=16000):
+        """Read ``directory`` as stage 1 writes it.
+
+        Raises:
+            UserError: a file is missing, or an id of ``wav.scp`` is missing in another file.
+        """
+        directory = Path(directory)
+        wavs = read_table(directory / "wav.scp")
+        tables = {n: read_table(directory / n) for n in ("utt2spk", "utt2num_samples", "utt2lufs")}
+        genders = read_table(directory / "spk2gender")
+        for name in ("utt2emo", "utt2fold"):
+            tables[name] = read_table(directory / name) if (directory / name).is_file() else None
+        for name, table in tables.items():
+            missing = sorted(set(wavs) - set(table)) if table is not None else []
+            if missing:
+                raise UserError(
+                    f"{directory / name}: {len(missing)} id(s) of wav.scp are missing, first "
+                    f"'{missing[0]}'; run stage 1 again"
+                )
+        entries = []
+        for utt, wav in wavs.items():
+            speaker = tables["utt2spk"][utt]
+            if genders.get(speaker) not in ("m", "f"):
+                raise UserError(
+                    f"{directory / 'spk2gender'}: speaker '{speaker}' has gender "
+                    f"'{genders.get(speaker)}', expected m or f"
+                )
+            entries.append(
+                Entry(
+                    utt,
+                    wav,
+                    speaker,
+                    genders[speaker],
+                    int(tables["utt2num_samples"][utt]),
+                    float(tables["utt2lufs"][utt]),
+                    tables["utt2emo"][utt] if tables["utt2emo"] else None,
+                    tables["utt2fold"][utt] if tables["utt2fold"] else None,
+                )
+            )
+        return cls(entries, fs)
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __getitem__(self, utt):
+        return self.entries[utt]
+
+    def subset(self, keep):
+        """The pool of the entries for which ``keep(entry)`` is true; it has its own cache."""
+        return Pool([e for e in self.entries.values() if keep(e)], self.fs, self._room)
+
+    def audio(self, utt, start=0, num_samples=None):
+        """Samples ``(num_samples,)`` float32 of ``utt`` from sample ``start`` on."""
+        stop = None if num_samples is None else start + num_samples
+        if utt in self._cache:
+            return self._cache[utt][start:stop].astype(np.float32) / 32768.0
+        samples = read_mono(self.entries[utt].wav, self.fs)
+        if len(samples) != self.entries[utt].num_samples:
+            raise UserError(
+                f"{self.entries[utt].wav}: {len(samples)} samples, but utt2num_samples says "
+                f"{self.entries[utt].num_samples} for '{utt}'; run stage 1 again"
+            )
+        integers = np.round(samples * 32768.0)
+        if np.abs(integers - samples * 32768.0).max() == 0 and 2 * len(samples) <= self._room:
+            self._room -= 2 * len(samples)
+            self._cache[utt] = np.clip(integers, -32768, 32767).astype(np.int16)
+        return samples[start:stop]

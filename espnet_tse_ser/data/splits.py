@@ -1,0 +1,83 @@
+"""Folds and development sets: who is trained on, tuned on, tested on."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from espnet_tse_ser.errors import UserError
+
+
+def hold_out_speakers(gender, share, seed):
+    """Choose speakers to hold out, the same share of each gender, at least one of each.
+
+    Args:
+        gender: dict speaker -> "m" or "f"; share: in (0, 1).
+
+    Returns:
+        set of speakers.
+
+    Raises:
+        UserError: holding out would leave a gender without training speakers.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"share of speakers to hold out must lie between 0 and 1, got {share}")
+    rng = np.random.default_rng(seed)
+    groups = defaultdict(list)
+    for speaker in sorted(gender):
+        groups[gender[speaker]].append(speaker)
+    chosen = set()
+    for name in sorted(groups):
+        speakers = groups[name]
+        count = max(1, round(share * len(speakers)))
+        if count >= len(speakers):
+            raise UserError(
+                f"holding out {count} of {len(speakers)} speaker(s) of gender '{name}' leaves none "
+                "to train on; add speakers"
+            )
+        chosen |= {str(s) for s in rng.choice(speakers, size=count, replace=False)}
+    return chosen
+
+
+def split_fold(entries, fold, dev_split, dev_share, seed):
+    """Split utterances into the train, dev and test ids of one fold.
+
+    Args:
+        entries: iterable with ``utt``, ``speaker``, ``gender``, ``emotion`` and ``fold``.
+        fold: the test fold.
+        dev_split: "speaker" holds out whole training speakers for dev; "utterance" cuts dev
+            from every training speaker and emotion (for corpora of few speakers).
+        dev_share: share of the training side that becomes dev.
+
+    Returns:
+        dict with sorted lists ``train``, ``dev``, ``test``.
+
+    Raises:
+        UserError: an empty side, or an unknown ``dev_split``.
+    """
+    entries = list(entries)
+    test = sorted(e.utt for e in entries if e.fold == fold)
+    rest = [e for e in entries if e.fold != fold]
+    if not test or not rest:
+        raise UserError(f"fold '{fold}': {len(test)} test and {len(rest)} training utterances; "
+                        "check utt2fold and --folds")
+    if dev_split == "speaker":
+        held_out = hold_out_speakers({e.speaker: e.gender for e in rest}, dev_share, seed)
+        dev = {e.utt for e in rest if e.speaker in held_out}
+    elif dev_split == "utterance":
+        rng = np.random.default_rng(seed)
+        groups = defaultdict(list)
+        for e in sorted(rest, key=lambda e: e.utt):
+            groups[e.speaker, e.emotion].append(e.utt)
+        dev = set()
+        for key in sorted(groups):
+            count = round(dev_share * len(groups[key]))
+            if len(groups[key]) > 1:
+                count = max(1, count)
+            dev |= {str(u) for u in rng.choice(groups[key], size=count, replace=False)}
+    else:
+        raise UserError(f"--dev_split must be 'speaker' or 'utterance', got '{dev_split}'")
+    train = sorted(e.utt for e in rest if e.utt not in dev)
+    if not train or not dev:
+        raise UserError(f"fold '{fold}': {len(train)} train and {len(dev)} dev utterances are left; "
+                        "change --dev_share")
+    return {"train": train, "dev": sorted(dev), "test": test}

@@ -1,0 +1,120 @@
+"""The extraction model: ESPnet's, for one target, with padding masked and speaker identification."""
+
+import torch
+import torch.nn.functional as F
+from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
+from espnet2.torch_utils.device_funcs import force_gatherable
+
+
+class ESPnetTSEModel(ESPnetExtractionModel):
+    """Extract one target from a mixture, given an enrollment.
+
+    Parameters have the names of ESPnet's ``ESPnetExtractionModel`` (``encoder``, ``extractor``,
+    ``decoder``), so its checkpoints load.
+
+    Args:
+        speaker_loss_weight: weight of the cross entropy that identifies the target speaker from
+            the enrollment embedding (Delcroix et al., ICASSP 2020); 0 leaves the loss out.
+        num_speakers: training speakers; needed when the weight is above 0.
+    """
+
+    def __init__(self, *args, speaker_loss_weight=0.0, num_speakers=0, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.num_spk != 1 or not self.share_encoder or self.flexible_numspk:
+            raise ValueError("one target (num_spk 1) and a shared encoder are supported here")
+        self.speaker_loss_weight = speaker_loss_weight
+        self.speaker_classifier = None
+        if speaker_loss_weight > 0:
+            if num_speakers < 2:
+                raise ValueError("speaker_loss_weight > 0 needs num_speakers >= 2")
+            tcn = self.extractor.tcn
+            embedding_dim = tcn.adapt_enroll_dim * (2 if tcn.skip_connection else 1)
+            self.speaker_classifier = torch.nn.Linear(embedding_dim, num_speakers)
+
+    def extract(self, speech_mix, lengths, enroll, enroll_lengths):
+        """Extract the target.
+
+        Args:
+            speech_mix: mixtures ``(B, T)``, 16 kHz, [-1, 1]; lengths: valid samples ``(B,)``.
+            enroll: enrollments ``(B, T')``; enroll_lengths: valid samples ``(B,)``.
+
+        Returns:
+            estimate ``(B, T)``, zero beyond ``lengths``; enrollment embedding ``(B, D)``.
+
+        Raises:
+            ValueError: a mixture or an enrollment is shorter than one encoder window.
+        """
+        shortest = int(min(lengths.min(), enroll_lengths.min()))
+        window = getattr(self.encoder, "kernel_size", 1)
+        if shortest < window:
+            raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
+        feature, num_frames = self.encoder(speech_mix, lengths)
+        feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
+        masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
+        estimate, _ = self.decoder(masked, lengths)
+        estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
+        return estimate * _sample_mask(lengths, speech_mix.shape[1]), others["enroll_emb"]
+
+    def extraction_loss(self, estimate, reference, lengths):
+        """The configured criterions over the valid samples of each utterance.
+
+        Returns:
+            scalar loss, and a dict of detached statistics.
+        """
+        loss, stats = 0.0, {}
+        whole = bool((lengths == estimate.shape[1]).all())
+        for wrapper in self.loss_wrappers:
+            if getattr(wrapper.criterion, "only_for_test", False) and self.training:
+                continue
+            if whole:
+                values = wrapper.criterion(reference, estimate)
+            else:
+                # ESPnet's criterions know no padding and remove the mean: one by one.
+                values = torch.cat(
+                    [
+                        wrapper.criterion(reference[i : i + 1, :n], estimate[i : i + 1, :n])
+                        for i, n in enumerate(lengths.tolist())
+                    ]
+                )
+            value = values.mean()
+            stats[wrapper.criterion.name] = value.detach()
+            loss = loss + wrapper.weight * value
+        return loss, stats
+
+    def forward(
+        self,
+        speech_mix,
+        speech_mix_lengths,
+        speech_ref1,
+        enroll_ref1,
+        enroll_ref1_lengths,
+        speaker=None,
+        **kwargs,
+    ):
+        """Compute the loss of a batch.
+
+        Args:
+            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``; speaker: ``(B, 1)``
+                index among the training speakers (training with the speaker loss only).
+
+        Returns:
+            loss (scalar), stats, weight (the batch size).
+        """
+        estimate, embedding = self.extract(
+            speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
+        )
+        loss, stats = self.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
+        # Validation speakers are unseen and have no class.
+        if self.speaker_classifier is not None and self.training:
+            logits = self.speaker_classifier(embedding)
+            speaker_loss = F.cross_entropy(logits, speaker[:, 0])
+            loss = loss + self.speaker_loss_weight * speaker_loss
+            stats["speaker_loss"] = speaker_loss.detach()
+            stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
+        stats["loss"] = loss.detach()
+        return force_gatherable((loss, stats, len(speech_mix)), loss.device)
+
+
+def _sample_mask(lengths, num_samples):
+    samples = torch.arange(num_samples, device=lengths.device)
+    return (samples < lengths[:, None]).float()
