@@ -1,0 +1,251 @@
+"""The mini corpora: synthetic speech in the exact layouts of IEMOCAP and LibriSpeech.
+
+They exist to run every stage of a recipe in minutes and without a download. The "emotions" are
+settings of a synthesiser and say nothing about people.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espnet_tse_ser.corpora.espeak import RATE, Speech, speak_all
+from espnet_tse_ser.data.audio import to_mono, write_audio
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_json, write_json, write_text
+from espnet_tse_ser.progress import progress
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the recipe below; raise it when the audio changes
+FS = 16000
+IEMOCAP_DIR = "IEMOCAP_full_release"
+LIBRISPEECH_DIR = "LibriSpeech"
+LIBRISPEECH_SUBSET = "train-mini"
+
+NUM_SENTENCES = 8  # a speaker and class, and a reader
+_DIALOGS = ("F_impro01", "M_impro01", "F_script01_1", "M_script01_1")
+_EXTRA_LABELS = ("fru", "fru", "xxx")  # per speaker; the preparation has to skip them
+_GAIN = 0.5  # resampling overshoots, and real recordings have headroom too
+_ROOM_NOISE = 10 ** (-70 / 20)  # full scale is 1; digital silence between words is not natural
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How an emotion departs from the speaker's own voice (see `Speech` for the units)."""
+
+    rate: float  # factor
+    pitch: float
+    range: float
+    volume: float
+    ends: tuple[str, ...]
+
+
+_STYLES = {
+    "ang": _Style(1.4, 4, 15, 90, ("!",)),
+    "hap": _Style(0.95, 34, 45, 80, ("!", "?")),
+    "neu": _Style(1.0, 0, -10, 70, (".",)),
+    "sad": _Style(0.75, -15, -30, 50, (".", ",")),
+    "fru": _Style(1.08, 3, 5, 75, (".", "!")),
+    "xxx": _Style(1.0, 4, 10, 70, (".",)),
+}
+_CATEGORIES = {  # as the evaluators' lines of IEMOCAP name them
+    "ang": "Anger",
+    "hap": "Happiness",
+    "exc": "Excited",
+    "neu": "Neutral",
+    "sad": "Sadness",
+    "fru": "Frustration",
+    "xxx": "Other",
+}
+_ATTRIBUTES = {  # valence, activation, dominance, 1 to 5
+    "ang": (1.5, 4.0, 4.0),
+    "hap": (4.0, 3.5, 3.0),
+    "exc": (4.0, 4.0, 3.5),
+    "neu": (3.0, 2.5, 3.0),
+    "sad": (2.0, 2.0, 2.0),
+    "fru": (2.0, 3.0, 3.0),
+    "xxx": (2.5, 2.5, 2.5),
+}
+_JITTER = {"rate": 0.06, "pitch": 3.0, "range": 8.0, "volume": 6.0}  # standard deviations
+
+# Voice and own pitch of the woman and the man of each session
+_ACTORS = (
+    (("en-us+f1", 48), ("en-us+m1", 48)),
+    (("en-us+f2", 46), ("en-us+m2", 53)),
+    (("en-us+f3", 50), ("en-us+m3", 45)),
+    (("en-us+f4", 54), ("en-us+m4", 51)),
+    (("en-us+f5", 45), ("en-us+m5", 42)),
+)
+_LINES = (
+    "I told you about this yesterday",
+    "They are waiting at the door",
+    "You never said a word to me",
+    "We can talk about it later",
+    "She left the letter on the table",
+    "He came home before the others",
+    "There is nothing more to do",
+    "My brother called me this morning",
+    "That is what the doctor said",
+    "I do not know where they went",
+    "You should look at the picture",
+    "The train will be here soon",
+)
+
+# Readers: variants that no actor has, the accents of other languages, and different pitches
+_READER_VARIANTS = {
+    "F": (
+        *("Alicia", "Andrea", "Annie", "anika", "aunty"),
+        *("belinda", "linda", "steph", "grandma", "shelby"),
+    ),
+    "M": (
+        *("Andy", "Denis", "Diogo", "Hugo", "Lee", "Michael", "Mike", "adam", "boris", "david"),
+        *("edward", "kaukovalta", "max", "norbert", "quincy", "victor", "m6", "m7", "m8", "mike2"),
+    ),
+}
+_ACCENTS = ("en-us", "en", "en-gb-scotland", "de", "en-gb-x-rp", "nl", "en-029", "sv", "it")
+_READERS_PER_GENDER = 20
+_TEXTS = (
+    "The river was high after the long rain of the spring",
+    "Nobody in the village remembered the name of the old captain",
+    "He opened the window and listened to the bells of the church",
+    "A thin line of smoke rose slowly over the roofs of the town",
+    "They walked for an hour along the edge of the forest",
+    "She kept her books in a wooden box under the stairs",
+    "In the evening the ships returned with very little fish",
+    "The judge read the paper twice and then laid it aside",
+    "It was the first warm day that they had had that year",
+    "His uncle owned a small shop near the market square",
+    "Behind the garden there was a field of yellow flowers",
+    "The two friends had not spoken since the end of the war",
+)
+
+
+def make_mini(output_dir, seed=0):
+    """Make ``IEMOCAP_full_release`` and ``LibriSpeech`` (subset ``train-mini``) in ``output_dir``.
+
+    IEMOCAP: 5 sessions of a woman and a man, 8 utterances of 1 to 2 s a speaker and class (half
+    of the happy ones labelled excited), and some of other classes. LibriSpeech: 20 women and 20
+    men with other voices, 8 utterances of 2 to 4 s each. The same seed gives the same bytes. A
+    finished directory is left as it is.
+
+    Raises:
+        UserError: ``output_dir`` was made with another seed or version, or there is no espeak-ng.
+    """
+    output_dir = Path(output_dir)
+    marker = output_dir / "mini.json"
+    made = {"seed": seed, "version": VERSION}
+    if marker.is_file():
+        if read_json(marker) != made:
+            raise UserError(
+                f"{marker}: made as {read_json(marker)}, not as {made}; remove {output_dir} "
+                "or give another output directory"
+            )
+        logger.info("%s: the mini corpora are there already", output_dir)
+        return
+    rng = np.random.default_rng(seed)
+    labels, speeches = _plan_iemocap(output_dir / IEMOCAP_DIR, rng)
+    speeches.update(_plan_librispeech(output_dir / LIBRISPEECH_DIR, rng))
+    seconds = {}
+    pairs = zip(speeches, speak_all(speeches.values()), strict=True)
+    for path, samples in progress(pairs, "mini corpora", total=len(speeches)):
+        samples = to_mono(samples, RATE, FS)
+        samples = _GAIN * samples + _ROOM_NOISE * rng.standard_normal(len(samples), np.float32)
+        write_audio(path, samples, FS)
+        seconds[path] = len(samples) / FS
+    _write_evaluations(output_dir / IEMOCAP_DIR, labels, seconds)
+    _write_speakers(output_dir / LIBRISPEECH_DIR, seconds)
+    write_json(marker, made)
+
+
+def _plan_iemocap(root, rng):
+    """Label and speech of every wave file; each session's turns are dealt out to its dialogs."""
+    labels, speeches = {}, {}
+    for session, actors in enumerate(_ACTORS, 1):
+        turns = []
+        for gender, (voice, pitch) in zip("FM", actors, strict=True):
+            for label in ("ang", "hap", "neu", "sad"):
+                lines = rng.permutation(_LINES)[:NUM_SENTENCES]
+                turns += [(gender, label, _speech(str(t), voice, pitch, label, rng)) for t in lines]
+            for label in _EXTRA_LABELS:
+                text = str(rng.choice(_LINES))
+                turns.append((gender, label, _speech(text, voice, pitch, label, rng)))
+        counts = Counter()
+        for index, turn in enumerate(rng.permutation(len(turns))):
+            gender, label, speech = turns[turn]
+            dialog = f"Ses{session:02d}{_DIALOGS[index % len(_DIALOGS)]}"
+            utt = f"{dialog}_{gender}{counts[dialog, gender]:03d}"
+            counts[dialog, gender] += 1
+            path = root / f"Session{session}" / "sentences" / "wav" / dialog / f"{utt}.wav"
+            if label == "hap":
+                counts["hap"] += 1
+                label = "exc" if counts["hap"] % 2 else "hap"
+            labels[path], speeches[path] = label, speech
+    return labels, speeches
+
+
+def _plan_librispeech(root, rng):
+    """Speech of every file of the readers; the readers' numbers are odd for women."""
+    speeches = {}
+    for offset, gender in enumerate("FM"):
+        variants = _READER_VARIANTS[gender]
+        for index in range(_READERS_PER_GENDER):
+            variant = variants[index % len(variants)]
+            voice = f"{_ACCENTS[index % len(_ACCENTS)]}+{variant}"
+            # Another octave third where a variant comes again, so that it is another voice
+            rounds, again = _READERS_PER_GENDER // len(variants), index // len(variants)
+            pitch = 50 + 4 * (index % 3 - 1) + 20 * again - 10 * (rounds - 1)
+            reader = 101 + 2 * index + offset
+            for number, text in enumerate(rng.permutation(_TEXTS)[:NUM_SENTENCES]):
+                path = (
+                    root / LIBRISPEECH_SUBSET / f"{reader}" / "1" / f"{reader}-1-{number:04d}.flac"
+                )
+                speeches[path] = _speech(str(text), voice, pitch, "neu", rng)
+    return speeches
+
+
+def _speech(text, voice, pitch, label, rng):
+    style = _STYLES[label]
+    jitter = {name: deviation * rng.standard_normal() for name, deviation in _JITTER.items()}
+    return Speech(
+        text=text + style.ends[rng.integers(len(style.ends))],
+        voice=voice,
+        rate=max(185 * style.rate * (1 + jitter["rate"]), 80),
+        pitch=float(np.clip(pitch + style.pitch + jitter["pitch"], 0, 99)),
+        range=float(np.clip(50 + style.range + jitter["range"], 0, 99)),
+        volume=float(np.clip(style.volume + jitter["volume"], 30, 100)),
+    )
+
+
+def _write_evaluations(root, labels, seconds):
+    """One EmoEvaluation file a dialog, its turns one after the other in time."""
+    lines, clock = defaultdict(list), Counter()
+    for path, label in labels.items():
+        dialog = (path.parents[3], path.parent.name)
+        start = clock[dialog] + 1.0
+        clock[dialog] = end = start + seconds[path]
+        attributes = ", ".join(f"{value:.4f}" for value in _ATTRIBUTES[label])
+        lines[dialog].append(f"[{start:.4f} - {end:.4f}]\t{path.stem}\t{label}\t[{attributes}]\n")
+        lines[dialog].append(f"C-E1:\t{_CATEGORIES[label]};\t()\n\n")
+    for (session, dialog), text in lines.items():
+        write_text(
+            session / "dialog" / "EmoEvaluation" / f"{dialog}.txt",
+            "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n" + "".join(text),
+        )
+
+
+def _write_speakers(root, seconds):
+    minutes = Counter()
+    for path, duration in seconds.items():
+        if root in path.parents:
+            minutes[int(path.parents[1].name)] += duration / 60
+    lines = [
+        f"{reader:<4} | {'F' if reader % 2 else 'M'} | {LIBRISPEECH_SUBSET:<16} | {total:5.2f} | "
+        f"espeak-ng voice {reader}\n"
+        for reader, total in sorted(minutes.items())
+    ]
+    write_text(
+        root / "SPEAKERS.TXT", ";ID  |SEX| SUBSET           |MINUTES| NAME\n" + "".join(lines)
+    )
