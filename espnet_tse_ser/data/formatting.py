@@ -17,7 +17,7 @@ LOUDNESS_SECONDS = 0.4  # gating block of ITU-R BS.1770; shorter signals have no
 SAVE_EVERY = 500  # utterances between two writes of a part, the most that a killed job repeats
 MAX_PEAK = 0.99  # resampling may overshoot full scale; such utterances are scaled to this peak
 
-_COLUMNS = ["utt", "source", "wav", "num_samples", "lufs"]
+_COLUMNS = ["utt", "source", "wav", "state", "num_samples", "lufs"]
 
 
 def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_jobs=1):
@@ -47,12 +47,12 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
     part = output_dir / "parts" / f"{job}of{num_jobs}.tsv"
     known = _read_parts(output_dir)
     stamps = {utt: _stamp(sources[utt], fs, min_duration) for utt in utts}
-    rows = [known[utt] for utt in utts if _is_current(known.get(utt), stamps[utt])]
-    current = {row["utt"] for row in rows}
-    todo = [utt for utt in utts if utt not in current]
+    rows = [known[utt, stamps[utt]] for utt in utts if (utt, stamps[utt]) in known]
+    todo = [utt for utt in utts if (utt, stamps[utt]) not in known]
+    read = functools.lru_cache(maxsize=1)(read_audio)  # segments of one recording come in a row
     for count, utt in enumerate(progress(todo, f"format {data_dir} {job}/{num_jobs}"), 1):
-        wav, num_samples, lufs = _format(utt, sources[utt], output_dir, fs, min_duration)
-        values = (utt, stamps[utt], wav, str(num_samples), lufs)
+        wav, num_samples, lufs = _format(utt, sources[utt], read, output_dir, fs, min_duration)
+        values = (utt, stamps[utt], wav, _file_state(wav), str(num_samples), lufs)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
         if count % SAVE_EVERY == 0:
             write_tsv(part, rows, _COLUMNS)
@@ -72,9 +72,9 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
     known = _read_parts(output_dir)
     rows, missing = [], []
     for utt, source in _read_sources(data_dir).items():
-        row = known.get(utt)
-        if _is_current(row, _stamp(source, fs, min_duration)):
-            rows.append(row)
+        stamp = _stamp(source, fs, min_duration)
+        if (utt, stamp) in known:
+            rows.append(known[utt, stamp])
         else:
             missing.append(utt)
     if missing:
@@ -178,33 +178,36 @@ def _stamp(source, fs, min_duration):
     """A text that changes whenever the source file or the wanted format does."""
     wav, start, end = source
     path = wav.rpartition(":")[0] if ".ark:" in wav else wav
+    state = _file_state(path)
+    if not state:
+        raise UserError(f"{path}: no such audio file; run the data preparation again or fetch it")
+    return f"{wav} {start} {end} {state} {fs} {min_duration}"
+
+
+def _file_state(path):
+    """Size and time of change of a file, or '' when there is none."""
     try:
         stat = os.stat(path)
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such audio file; run the data preparation again or fetch it"
-        ) from None
-    return f"{wav} {start} {end} {stat.st_size} {stat.st_mtime_ns} {fs} {min_duration}"
+        return ""
+    return f"{stat.st_size}/{stat.st_mtime_ns}"
 
 
 def _read_parts(output_dir):
+    """Rows of all parts by (utterance, source), less those whose audio is gone or another."""
     rows = {}
     for path in sorted((output_dir / "parts").glob("*of*.tsv")):
-        rows.update({row["utt"]: row for row in read_tsv(path, _COLUMNS)})
+        for row in read_tsv(path, _COLUMNS):
+            if row["state"] == _file_state(row["wav"]):
+                rows[row["utt"], row["source"]] = row
     return rows
 
 
-def _is_current(row, stamp):
-    if row is None or row["source"] != stamp:
-        return False
-    return not row["wav"] or Path(row["wav"]).is_file() or ".ark:" in row["wav"]
-
-
-def _format(utt, source, output_dir, fs, min_duration):
+def _format(utt, source, read, output_dir, fs, min_duration):
     """Format one utterance; return its path ('' when dropped), length and loudness as text."""
     wav, start, end = source
     try:
-        samples, rate = _read_recording(wav)
+        samples, rate = read(wav)
         in_place = start is None and rate == fs and samples.shape[1] == 1 and ".ark:" not in wav
         if start is not None:
             # Kaldi's segments are rounded to milliseconds: allow for that at the end
@@ -229,9 +232,3 @@ def _format(utt, source, output_dir, fs, min_duration):
         wav = os.path.abspath(output_dir / "audio" / f"{utt}.flac")
         write_audio(wav, samples, fs)
     return wav, len(samples), f"{lufs:.4f}"
-
-
-@functools.lru_cache(maxsize=1)
-def _read_recording(wav):
-    """Read a recording; consecutive segments of one are decoded once."""
-    return read_audio(wav)
