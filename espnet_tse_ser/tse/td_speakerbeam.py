@@ -173,15 +173,11 @@ def _pointwise(x, weight):
 
 
 def _depthwise(x, weight, dilation, padding):
-    """Depthwise dilated convolution as a sum of shifted copies (out length = in length)."""
-    kernel, length = weight.shape[2], x.shape[-1]
-    # A causal layer pads (kernel-1)*dilation on both sides and chomps the end: same as the left.
-    x = F.pad(x, (padding, (kernel - 1) * dilation - padding))
-    out = x[..., :length] * weight[:, :, 0]
-    for tap in range(1, kernel):
-        start = tap * dilation
-        out = torch.addcmul(out, x[..., start : start + length], weight[:, :, tap])
-    return out
+    """Depthwise dilated convolution, output as long as the input.
+
+    A causal layer pads on both sides and chomps the end, which is the same as padding the left.
+    """
+    return _Depthwise.apply(x, weight, dilation, padding)
 
 
 def _global_norm(x, gamma, beta, mask):
@@ -207,6 +203,44 @@ def _prelu(x, slope):
     if x.device.type == "cpu":
         return _PReLU.apply(x, slope)
     return F.prelu(x, slope)
+
+
+class _Depthwise(torch.autograd.Function):
+    """Depthwise convolution as a sum of shifted copies, added in place and without padding."""
+
+    @staticmethod
+    def forward(ctx, x, weight, dilation, padding):
+        shifts = [tap * dilation - padding for tap in range(weight.shape[2])]
+        ctx.save_for_backward(x, weight)
+        ctx.shifts = shifts
+        return _shifted_sum(x, weight, shifts)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        grad_x = _shifted_sum(grad, weight, [-shift for shift in ctx.shifts])
+        taps = []
+        for shift in ctx.shifts:
+            to, source = _overlap(shift, x.shape[-1])
+            taps.append((grad[..., to] * x[..., source]).sum(dim=(0, 2)))
+        return grad_x, torch.stack(taps, -1).unsqueeze(1), None, None
+
+
+def _shifted_sum(x, weight, shifts):
+    """``out[t] = sum_k weight[k] * x[t + shifts[k]]``, x being zero outside."""
+    out = torch.zeros_like(x) if 0 not in shifts else x * weight[:, :, shifts.index(0)]
+    for tap, shift in enumerate(shifts):
+        if shift != 0:
+            to, source = _overlap(shift, x.shape[-1])
+            out[..., to].addcmul_(x[..., source], weight[:, :, tap])
+    return out
+
+
+def _overlap(shift, length):
+    """The slices of output and input that meet at ``shift``."""
+    start, stop = max(0, -shift), max(0, min(length, length - shift))
+    start = min(start, stop)
+    return slice(start, stop), slice(start + shift, stop + shift)
 
 
 class _PReLU(torch.autograd.Function):

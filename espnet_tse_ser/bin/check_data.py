@@ -1,0 +1,58 @@
+"""Stage 3: check corpora, protocol and splits before any training."""
+
+import argparse
+import logging
+import sys
+from itertools import chain
+from pathlib import Path
+
+from espnet_tse_ser.errors import run
+
+
+def get_parser():
+    """The options of stage 3."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
+    parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
+    parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
+    parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    return parser
+
+
+def main(argv=None):
+    """Check everything; all violations are reported together."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data import checks
+    from espnet_tse_ser.data.pool import Pool
+    from espnet_tse_ser.data.protocol import read_protocol
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    directories = {
+        "targets": args.targets,
+        "interferers": args.interferers,
+        "pretrain": args.pretrain,
+    }
+    pools = {label: Pool.read(path, args.fs) for label, path in directories.items()}
+    protocol_dir = Path(args.protocol_dir)
+    mixtures = read_protocol(protocol_dir / "protocol.tsv")
+    folds = sorted({m.fold for m in mixtures})
+    splits = {f: checks.read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
+    checks.report(
+        chain(
+            checks.check_labels(pools["targets"], args.labels.split()),
+            checks.check_speakers(pools),
+            checks.check_mixtures(mixtures, pools["targets"], pools["interferers"], args.neutral),
+            *(checks.check_split(fold, split, mixtures) for fold, split in splits.items()),
+            *(checks.check_audio(pool, label) for label, pool in pools.items()),
+        )
+    )
+    sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())
+    logging.info("%d mixtures in %d folds; %s: no violation", len(mixtures), len(folds), sizes)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,85 @@
+"""Stage 7: extract the target of every mixture (the denoised set); restartable."""
+
+import argparse
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def get_parser():
+    """The options of stage 7."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model_dir", required=True, help="TSE experiment")
+    parser.add_argument("--weights", help="weights file (default: valid.loss.best.pth)")
+    parser.add_argument("--data_dir", required=True, help="mixture directory")
+    parser.add_argument("--output_dir", required=True, help="denoised directory to write")
+    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
+    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument("--combine", action="store_true", help="write the data directory instead")
+    parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time")
+    return parser
+
+
+def main(argv=None):
+    """Extract one job's mixtures, or combine."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    data_dir, output_dir = Path(args.data_dir), Path(args.output_dir)
+    mixtures = read_table(data_dir / "wav.scp")
+    paths = {utt: (output_dir / "audio" / f"{utt}.flac").absolute() for utt in mixtures}
+    if args.combine:
+        _combine(data_dir, output_dir, paths)
+        return
+    utts = [utt for utt in list(mixtures)[args.job - 1 :: args.nj] if not paths[utt].exists()]
+    enrollments = read_table(data_dir / "enroll_spk1.scp")
+    missing = [utt for utt in utts if utt not in enrollments]
+    if missing:
+        raise UserError(
+            f"{data_dir / 'enroll_spk1.scp'}: no enrollment for '{missing[0]}'; run stage 4 again"
+        )
+    _extract(args, utts, mixtures, enrollments, paths)
+    logging.info("%d extracted", len(utts))
+
+
+def _extract(args, utts, mixtures, enrollments, paths):
+    from espnet_tse_ser.data.audio import read_mono, write_audio
+    from espnet_tse_ser.data.dynamic import length_batches
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.progress import progress
+    from espnet_tse_ser.tse.extraction import extract, load_extraction_model
+
+    if not utts:
+        return
+    model, fs = load_extraction_model(args.model_dir, args.weights)
+    samples = read_table(Path(args.data_dir) / "utt2num_samples")
+    batches = length_batches({u: int(samples[u]) for u in utts}, args.batch_size)
+    for batch in progress(batches, f"extract {args.job}/{args.nj}"):
+        estimates = extract(
+            model,
+            [read_mono(mixtures[utt], fs) for utt in batch],
+            [read_mono(enrollments[utt], fs) for utt in batch],
+        )
+        for utt, estimate in zip(batch, estimates, strict=True):
+            write_audio(paths[utt], estimate, fs)
+
+
+def _combine(data_dir, output_dir, paths):
+    from espnet_tse_ser.data.kaldi_dir import write_table
+
+    missing = [str(path) for path in paths.values() if not path.exists()]
+    if missing:
+        raise UserError(f"{missing[0]} and {len(missing) - 1} more are not extracted; run stage 7")
+    for source in data_dir.iterdir():
+        if source.is_file() and source.name != "wav.scp" and not source.name.startswith("."):
+            shutil.copyfile(source, output_dir / source.name)
+    write_table(output_dir / "wav.scp", paths)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

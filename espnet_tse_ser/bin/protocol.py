@@ -1,0 +1,76 @@
+"""Stage 2: draw the mixture protocol and the train, dev and test lists of every fold."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def get_parser():
+    """The options of stage 2."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
+    parser.add_argument("--num_interferers", type=int, default=1, help="talkers beside the target")
+    parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
+    parser.add_argument("--snr_range", default="-5 5", help="'low high' in dB, with --levels snr")
+    parser.add_argument("--loudness_range", default="-33 -25", help="'low high' in LUFS")
+    parser.add_argument("--gender_state", default="random", help="random, same or different")
+    parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument("--dev_split", default="speaker", help="speaker or utterance")
+    parser.add_argument("--dev_share", type=float, default=0.1, help="dev's share of training")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    return parser
+
+
+def number_range(text, option):
+    """Parse 'low high' into two floats; anything else is a `UserError` naming the option."""
+    try:
+        low, high = map(float, text.split())
+    except ValueError:
+        raise UserError(f"{option}: expected 'low high', got '{text}'") from None
+    return low, high
+
+
+def main(argv=None):
+    """Write the protocol and the splits."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data.mixing import Levels
+    from espnet_tse_ser.data.pool import Pool
+    from espnet_tse_ser.data.protocol import make_protocol, write_protocol
+    from espnet_tse_ser.data.splits import split_fold
+    from espnet_tse_ser.files import write_text
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    levels = Levels(
+        args.levels,
+        number_range(args.loudness_range, "--loudness_range"),
+        number_range(args.snr_range, "--snr_range"),
+    )
+    targets = Pool.read(args.targets, args.fs)
+    mixtures = make_protocol(
+        targets,
+        Pool.read(args.interferers, args.fs),
+        levels,
+        args.seed,
+        args.num_interferers,
+        args.gender_state,
+        args.neutral,
+    )
+    output_dir = Path(args.output_dir)
+    for fold in sorted({m.fold for m in mixtures}):
+        split = split_fold(
+            targets.entries.values(), fold, args.dev_split, args.dev_share, args.seed
+        )
+        for name, utts in split.items():
+            path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"
+            write_text(path, "".join(f"{utt}\n" for utt in utts))
+    write_protocol(output_dir / "protocol.tsv", mixtures)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,50 @@
+"""Stage 4: render the mixtures of a protocol; restartable, the same bytes for any --nj."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import run
+
+
+def get_parser():
+    """The options of stage 4."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
+    parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--output_dir", required=True, help="mixture directory to write")
+    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
+    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument("--combine", action="store_true", help="write the data directory instead")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    return parser
+
+
+def main(argv=None):
+    """Render one job's mixtures, or combine."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data.pool import Pool
+    from espnet_tse_ser.data.protocol import read_protocol
+    from espnet_tse_ser.data.simulation import simulate, write_mixture_dir
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    mixtures = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
+    targets = Pool.read(args.targets, args.fs)
+    if args.combine:
+        write_mixture_dir(args.output_dir, mixtures, targets)
+        return
+    rendered = simulate(
+        mixtures[args.job - 1 :: args.nj],
+        targets,
+        Pool.read(args.interferers, args.fs),
+        args.output_dir,
+        f"simulate {args.job}/{args.nj}",
+    )
+    logging.info("%d mixtures rendered, the others were there", rendered)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

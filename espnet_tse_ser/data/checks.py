@@ -1,0 +1,149 @@
+"""Checks of the data before any training. Each violation names its ids; all are reported at once."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.progress import progress
+
+MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker
+SIDES = ("train", "dev", "test")
+
+
+def check_audio(pool, label):
+    """Yield a violation for every utterance of the pool whose audio is not usable."""
+    for utt, entry in progress(pool.entries.items(), f"check audio of {label}", len(pool)):
+        try:
+            samples = read_mono(entry.wav, pool.fs, MIN_SAMPLES)
+        except UserError as error:
+            yield f"{label} '{utt}': {error}"
+            continue
+        if len(samples) != entry.num_samples:
+            yield (
+                f"{label} '{utt}': {entry.wav} has {len(samples)} samples, utt2num_samples says "
+                f"{entry.num_samples}; run stage 1 again"
+            )
+
+
+def check_labels(targets, labels):
+    """Yield a violation for every emotion that is not one of ``labels``."""
+    for utt, entry in targets.entries.items():
+        if entry.emotion not in labels:
+            yield (
+                f"target '{utt}': unknown emotion '{entry.emotion}', known: {' '.join(labels)}; "
+                "correct utt2emo or --labels"
+            )
+
+
+def check_speakers(pools):
+    """Yield a violation for every speaker in more than one of ``pools`` (label -> `Pool`)."""
+    places = defaultdict(list)
+    for label, pool in pools.items():
+        for speaker in pool.gender:
+            places[speaker].append(label)
+    for speaker, found in sorted(places.items()):
+        if len(found) > 1:
+            yield f"speaker '{speaker}' is in {' and in '.join(found)}; keep one of them"
+
+
+def check_mixtures(mixtures, targets, interferers, neutral="neu"):
+    """Yield a violation for every mixture that contradicts the pools or enrolls wrongly."""
+    for mixture in mixtures:
+        name = f"mixture '{mixture.mixture}'"
+        target = targets.entries.get(mixture.target)
+        if target is None:
+            yield f"{name}: unknown target '{mixture.target}'; run stage 2 again"
+            continue
+        if (target.speaker, target.emotion, target.fold) != (
+            mixture.speaker,
+            mixture.emotion,
+            mixture.fold,
+        ):
+            yield (
+                f"{name}: speaker, emotion and fold are '{mixture.speaker}', '{mixture.emotion}', "
+                f"'{mixture.fold}', but the target has '{target.speaker}', '{target.emotion}', "
+                f"'{target.fold}'; run stage 2 again"
+            )
+        for utt in mixture.interferers:
+            if utt not in interferers.entries:
+                yield f"{name}: unknown interferer '{utt}'; run stage 2 again"
+        enrollment = targets.entries.get(mixture.enrollment)
+        if enrollment is None:
+            yield f"{name}: unknown enrollment '{mixture.enrollment}'; run stage 2 again"
+            continue
+        if mixture.enrollment == mixture.target:
+            yield f"{name}: the enrollment is the target utterance; choose another"
+        if enrollment.speaker != mixture.speaker:
+            yield (
+                f"{name}: enrollment '{mixture.enrollment}' is of speaker '{enrollment.speaker}', "
+                f"not of the target '{mixture.speaker}'"
+            )
+        if enrollment.emotion != neutral:
+            yield (
+                f"{name}: enrollment '{mixture.enrollment}' is '{enrollment.emotion}', "
+                f"not '{neutral}'"
+            )
+
+
+def check_split(fold, split, mixtures):
+    """Yield violations of one fold.
+
+    Args:
+        fold: name. split: dict with the ids of train, dev and test. mixtures: all of them.
+    """
+    by_id = {m.mixture: m for m in mixtures}
+    counts = Counter(utt for side in SIDES for utt in split[side])
+    for utt, count in sorted(counts.items()):
+        if count > 1:
+            yield f"fold {fold}: '{utt}' is listed {count} times in train, dev and test"
+        if utt not in by_id:
+            yield f"fold {fold}: '{utt}' is not in the protocol; run stage 2 again"
+    for utt in sorted(set(by_id) - set(counts)):
+        yield f"fold {fold}: mixture '{utt}' is in none of train, dev and test"
+    for side in SIDES:
+        if not split[side]:
+            yield f"fold {fold}: {side} is empty"
+        for utt in split[side]:
+            if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
+                yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
+    known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
+    test_speakers = {m.speaker for m in known["test"]}
+    test_interferers = {s for m in known["test"] for s in m.interferer_speakers}
+    for side in ("train", "dev"):
+        for mixture in known[side]:
+            if mixture.speaker in test_speakers:
+                yield (
+                    f"fold {fold}: target speaker '{mixture.speaker}' of {side} mixture "
+                    f"'{mixture.mixture}' is also tested"
+                )
+            for speaker in mixture.interferer_speakers:
+                if speaker in test_interferers:
+                    yield (
+                        f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
+                        f"'{mixture.mixture}' is also tested"
+                    )
+
+
+def read_split(directory):
+    """Read ``{train,dev,test}.lst`` of one fold.
+
+    Raises:
+        UserError: a list is missing.
+    """
+    split = {}
+    for side in SIDES:
+        path = Path(directory) / f"{side}.lst"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; run stage 2 (protocol)")
+        split[side] = path.read_text(encoding="utf-8").split()
+    return split
+
+
+def report(violations, limit=20):
+    """Raise one `UserError` with the first ``limit`` violations, if there is any."""
+    violations = list(violations)
+    if violations:
+        shown = "\n  ".join(violations[:limit])
+        more = f"\n  ... and {len(violations) - limit} more" if len(violations) > limit else ""
+        raise UserError(f"{len(violations)} violation(s) in the data:\n  {shown}{more}")

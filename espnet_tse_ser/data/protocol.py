@@ -1,0 +1,205 @@
+"""The mixture protocol: which utterance is mixed with which, how loud, and who enrolls.
+
+One `Mixture` is one line of ``protocol.tsv``. With the formatted corpora the protocol fixes the
+audio bit for bit.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from espnet_tse_ser.data.dynamic import enrollment_choices
+from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_offset, place, snr
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv, write_tsv
+
+GENDER_STATES = ("random", "same", "different")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One mixture. Lists are tuples; gains are in dB, the target's first; offsets in samples.
+
+    ``gender_state`` is "same" when every interferer has the target's gender, else "different".
+    """
+
+    mixture: str
+    target: str
+    speaker: str
+    gender: str
+    emotion: str
+    interferers: tuple
+    interferer_speakers: tuple
+    interferer_genders: tuple
+    interferer_emotions: tuple
+    gains_db: tuple
+    offsets: tuple
+    snr_db: float
+    gender_state: str
+    enrollment: str
+    fold: str
+    seed: int
+
+
+COLUMNS = [f.name for f in fields(Mixture)]
+_LISTS = {
+    "interferers": str,
+    "interferer_speakers": str,
+    "interferer_genders": str,
+    "interferer_emotions": str,
+    "gains_db": float,
+    "offsets": int,
+}
+
+
+def write_protocol(path, mixtures):
+    """Write the mixtures, sorted by id, as a tab-separated table."""
+    rows = []
+    for mixture in sorted(mixtures, key=lambda m: m.mixture):
+        row = {c: getattr(mixture, c) for c in COLUMNS}
+        rows.append(row | {c: ",".join(map(str, row[c])) for c in _LISTS})
+    write_tsv(path, rows, COLUMNS)
+
+
+def read_protocol(path):
+    """Read a protocol.
+
+    Raises:
+        UserError: the table is missing or malformed, or a mixture id occurs twice.
+    """
+    path = Path(path)
+    mixtures, seen = [], set()
+    for number, row in enumerate(read_tsv(path, COLUMNS), 2):
+        try:
+            for column, kind in _LISTS.items():
+                row[column] = tuple(kind(v) for v in row[column].split(","))
+            row["snr_db"], row["seed"] = float(row["snr_db"]), int(row["seed"])
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: {error}; run stage 2 again") from None
+        if row["mixture"] in seen:
+            raise UserError(f"{path}: line {number}: duplicate mixture id '{row['mixture']}'")
+        seen.add(row["mixture"])
+        mixtures.append(Mixture(**{c: row[c] for c in COLUMNS}))
+    return mixtures
+
+
+def interferer_folds(interferers, folds, seed):
+    """Split the interferer speakers by fold, each gender evenly.
+
+    Returns:
+        dict speaker -> fold.
+
+    Raises:
+        UserError: a gender has fewer speakers than there are folds.
+    """
+    rng = np.random.default_rng([seed, 1])
+    assignment = {}
+    for gender in sorted(set(interferers.gender.values())):
+        speakers = sorted(s for s, g in interferers.gender.items() if g == gender)
+        if len(speakers) < len(folds):
+            raise UserError(
+                f"{len(speakers)} interferer speaker(s) of gender '{gender}' cannot be split over "
+                f"{len(folds)} folds; add interferer speakers"
+            )
+        for index, speaker in enumerate(rng.permutation(speakers)):
+            assignment[str(speaker)] = folds[index % len(folds)]
+    return assignment
+
+
+def make_protocol(
+    targets, interferers, levels, seed, num_interferers=1, gender_state="random", neutral="neu"
+):
+    """Draw one mixture for every emotional utterance.
+
+    Args:
+        targets, interferers: `Pool`; the targets have emotions and folds.
+        levels: `Levels`. seed: of all draws; each mixture depends on it and its own id order.
+        num_interferers: of each mixture, different speakers.
+        gender_state: of the mixtures: "random", "same" or "different".
+        neutral: the label of the enrollment utterances.
+
+    Returns:
+        list of `Mixture` in the order of their ids.
+
+    Raises:
+        UserError: speakers in both pools, no interferer to choose from, no enrollment.
+    """
+    if gender_state not in GENDER_STATES:
+        raise UserError(f"--gender_state must be one of {', '.join(GENDER_STATES)}")
+    shared = sorted(set(targets.gender) & set(interferers.gender))
+    if shared:
+        raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
+    unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
+    if unlabelled:
+        raise UserError(f"target '{unlabelled[0]}' has no emotion or no fold; see utt2emo, utt2fold")
+    folds = sorted({e.fold for e in targets.entries.values()})
+    fold_of = interferer_folds(interferers, folds, seed)
+    enrollments = enrollment_choices(targets, neutral)
+    mixtures = []
+    for index, (utt, entry) in enumerate(targets.entries.items()):
+        rng = np.random.default_rng([seed, 2, index])
+        chosen = _draw_interferers(
+            rng, interferers, fold_of, entry, gender_state, num_interferers
+        )
+        target = targets.audio(utt)
+        offsets = tuple(
+            draw_offset(rng, interferers[o].num_samples, entry.num_samples) for o in chosen
+        )
+        placed = [
+            place(interferers.audio(o), offset, entry.num_samples)
+            for o, offset in zip(chosen, offsets, strict=True)
+        ]
+        lufs = [entry.lufs, *(interferers[o].lufs for o in chosen)]
+        try:
+            gains = draw_gains(rng, levels, target, placed, lufs)
+        except UserError as error:
+            raise UserError(f"mixture '{utt}' with {', '.join(chosen)}: {error}") from None
+        scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
+        genders = tuple(interferers[o].gender for o in chosen)
+        mixtures.append(
+            Mixture(
+                mixture=utt,
+                target=utt,
+                speaker=entry.speaker,
+                gender=entry.gender,
+                emotion=entry.emotion,
+                interferers=tuple(chosen),
+                interferer_speakers=tuple(interferers[o].speaker for o in chosen),
+                interferer_genders=genders,
+                interferer_emotions=tuple(interferers[o].emotion or "none" for o in chosen),
+                gains_db=tuple(gains),
+                offsets=offsets,
+                snr_db=round(snr(scaled[0], scaled[1:]), 4),
+                gender_state="same" if set(genders) == {entry.gender} else "different",
+                enrollment=str(rng.choice(enrollments[utt])),
+                fold=entry.fold,
+                seed=seed,
+            )
+        )
+    return mixtures
+
+
+def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
+    """Draw ``count`` interferer utterances of different speakers of the target's fold."""
+    wanted = {
+        "random": ["m", "f"],
+        "same": [entry.gender],
+        "different": [g for g in ("m", "f") if g != entry.gender],
+    }[gender_state]
+    chosen = []
+    for _ in range(count):
+        gender = str(rng.choice(wanted))
+        taken = {interferers[o].speaker for o in chosen}
+        speakers = sorted(
+            s
+            for s, g in interferers.gender.items()
+            if g == gender and fold_of[s] == entry.fold and s not in taken
+        )
+        if not speakers:
+            raise UserError(
+                f"target '{entry.utt}': no interferer speaker of gender '{gender}' is left in fold "
+                f"'{entry.fold}'; add interferer speakers or lower --num_interferers"
+            )
+        chosen.append(str(rng.choice(interferers.by_speaker[str(rng.choice(speakers))])))
+    return chosen
