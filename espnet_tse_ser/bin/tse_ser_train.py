@@ -1,0 +1,70 @@
+"""Stage 11: fine-tune extraction and emotion recognition jointly, one fold."""
+
+import argparse
+import sys
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def get_parser():
+    """Own options; all further ones go to ESPnet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every further option is one of ESPnet's or of TSESERTask, e.g. --max_epoch 20.",
+    )
+    parser.add_argument("--config", required=True, help="YAML of the joint training")
+    parser.add_argument("--data_dir", required=True, help="mixture directory")
+    parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
+    parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment")
+    parser.add_argument("--ser_dir", help="SER experiment of the same fold to start from")
+    parser.add_argument("--ser_config", help="without --ser_dir: YAML of a SER part from scratch")
+    parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, mixtures and order")
+    return parser
+
+
+def main(argv=None):
+    """Train."""
+    args, further = get_parser().parse_known_args(argv)
+    if (args.ser_dir is None) == (args.ser_config is None):
+        raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
+    from espnet_tse_ser.espnet import find_weights, read_config
+    from espnet_tse_ser.ser.build import CLASSES
+    from espnet_tse_ser.tasks.options import parse_task_options
+    from espnet_tse_ser.tasks.ser import SERTask
+    from espnet_tse_ser.tasks.tse_ser import TSESERTask
+
+    tse = read_config(args.tse_dir)
+    if args.ser_dir is not None:
+        ser = read_config(args.ser_dir)
+    else:
+        command = ["--config", args.ser_config, "--output_dir", args.output_dir]
+        ser = vars(parse_task_options(SERTask, command))
+    options = parse_task_options(
+        TSESERTask,
+        [
+            *("--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)),
+            *("--data_dir", args.data_dir, "--split", args.split),
+            *("--targets", args.targets, "--interferers", args.interferers),
+            *("--tse_weights", str(find_weights(args.tse_dir, "valid.loss"))),
+            *further,
+        ],
+    )
+    if args.ser_dir is not None:
+        options.ser_weights = str(find_weights(args.ser_dir, "valid.ua"))
+    parts = ("encoder", "extractor", "decoder")
+    options.tse = {k: tse[k] for part in parts for k in (part, f"{part}_conf")} | {
+        "criterions": tse["criterions"]
+    }
+    kinds = dict.fromkeys(kind for kind, _ in CLASSES)
+    options.ser = {"labels": list(ser["labels"]), "model_conf": ser["model_conf"]} | {
+        k: ser.get(k) for kind in kinds for k in (kind, f"{kind}_conf")
+    }
+    options.fs = int(tse.get("sample_rate", options.fs))
+    TSESERTask.main(args=options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,117 @@
+"""Joint extraction and emotion recognition (TSE-SER-ft; Mi et al., arXiv 2409.19585)."""
+
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+
+class ESPnetTSESERModel(AbsESPnetModel):
+    """Extract the target from a mixture, recognise its emotion, train both on one loss.
+
+    L = ``w_tse`` * extraction loss (negative SI-SNR) + ``w_ser`` * cross entropy.
+
+    Args:
+        tse_model: `ESPnetTSEModel`; ser_model: `ESPnetSERModel`.
+        w_tse, w_ser: weights of the two losses.
+        freeze_tse, freeze_ser: keep that part as it is: no gradient, evaluation mode throughout.
+        ser_gradient_to_tse: whether the cross entropy trains the extraction too.
+
+    Raises:
+        ValueError: nothing is left to train.
+    """
+
+    def __init__(
+        self,
+        tse_model,
+        ser_model,
+        w_tse=1.0,
+        w_ser=1.0,
+        freeze_tse=False,
+        freeze_ser=False,
+        ser_gradient_to_tse=True,
+    ):
+        super().__init__()
+        if freeze_tse and freeze_ser:
+            raise ValueError("freeze_tse and freeze_ser together leave nothing to train")
+        self.tse_model, self.ser_model = tse_model, ser_model
+        self.w_tse, self.w_ser = w_tse, w_ser
+        self.ser_gradient_to_tse = ser_gradient_to_tse
+        self.frozen = [
+            part for part, freeze in ((tse_model, freeze_tse), (ser_model, freeze_ser)) if freeze
+        ]
+        for part in self.frozen:
+            part.requires_grad_(False)
+
+    @property
+    def labels(self):
+        """The classes, in the order of the outputs."""
+        return self.ser_model.labels
+
+    @property
+    def predictions(self):
+        """(reference, hypothesis) index pairs of forwards in evaluation mode."""
+        return self.ser_model.predictions
+
+    def reset_predictions(self):
+        """Forget the predictions of earlier forwards."""
+        self.ser_model.reset_predictions()
+
+    def train(self, mode=True):
+        """Set training mode; frozen parts stay in evaluation mode (dropout off, statistics kept)."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def extract_and_classify(self, speech_mix, lengths, enroll, enroll_lengths):
+        """Extract, then classify.
+
+        Args:
+            speech_mix: ``(B, T)``; enroll: ``(B, T')``; lengths of both ``(B,)``.
+
+        Returns:
+            estimate ``(B, T)``, zero beyond ``lengths``, of arbitrary level; logits
+            ``(B, len(labels))``.
+        """
+        estimate, _ = self.tse_model.extract(speech_mix, lengths, enroll, enroll_lengths)
+        heard = estimate if self.ser_gradient_to_tse else estimate.detach()
+        return estimate, self.ser_model.logits(heard, lengths)
+
+    def forward(
+        self,
+        speech_mix,
+        speech_mix_lengths,
+        speech_ref1,
+        enroll_ref1,
+        enroll_ref1_lengths,
+        emotion,
+        **kwargs,
+    ):
+        """Compute the joint loss of a batch.
+
+        Args:
+            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``; emotion: class indices
+                ``(B, 1)``.
+
+        Returns:
+            loss (scalar), stats, weight (the batch size).
+        """
+        estimate, logits = self.extract_and_classify(
+            speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
+        )
+        tse_loss, stats = self.tse_model.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
+        emotion = emotion[:, 0]
+        ser_loss = self.ser_model.emotion_loss(logits, emotion)
+        hypotheses = logits.argmax(-1)
+        if not self.training:
+            self.predictions.extend(zip(emotion.tolist(), hypotheses.tolist(), strict=True))
+        loss = self.w_tse * tse_loss + self.w_ser * ser_loss
+        stats |= {
+            "ser_loss": ser_loss.detach(),
+            "acc": (hypotheses == emotion).float().mean(),
+            "loss": loss.detach(),
+        }
+        return force_gatherable((loss, stats, len(speech_mix)), loss.device)
+
+    def collect_feats(self, **kwargs):
+        """Nothing here needs statistics: the SER part brings its own."""
+        return {}

@@ -1,0 +1,175 @@
+"""Joint TSE-SER training as an ESPnet task."""
+
+import logging
+
+import numpy as np
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str_or_none
+
+from espnet_tse_ser.data.collate import pad_collate
+from espnet_tse_ser.data.dynamic import EmotionMixtures, MixingIterFactory, length_batches
+from espnet_tse_ser.data.id_list import read_ids
+from espnet_tse_ser.data.mixing import Levels
+from espnet_tse_ser.data.mixture_dir import MixtureDir
+from espnet_tse_ser.data.pool import Pool
+from espnet_tse_ser.data.preprocessor import label_index
+from espnet_tse_ser.data.protocol import read_protocol
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import EmotionTrainer, load_weights
+from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.tse.build import build_extraction_model
+
+logger = logging.getLogger(__name__)
+
+MIXING_DEFAULTS = {
+    "dynamic": True,  # fresh interferers, levels and enrollments each epoch; False: the protocol's
+    "levels": "loudness",  # loudness | snr
+    "snr": [-5.0, 5.0],  # dB, with levels: snr
+    "loudness": [-33.0, -25.0],  # LUFS
+    "max_samples": None,  # crop longer targets in training
+}
+
+
+def build_joint_model(config):
+    """Build an untrained `ESPnetTSESERModel`.
+
+    Args:
+        config: mapping with ``tse`` and ``ser``, the configurations of the two parts, and
+            ``model_conf``.
+    """
+    from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
+
+    try:
+        return ESPnetTSESERModel(
+            build_extraction_model(config["tse"]),
+            build_ser_model(config["ser"]),
+            **config.get("model_conf", {}),
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model_conf of the joint model: {error}; correct it") from error
+
+
+class TSESERTask(AbsTask):
+    """ESPnet's task interface for `ESPnetTSESERModel`; ``config.yaml`` alone rebuilds the model.
+
+    Targets are taken whole. Training mixtures are drawn anew each epoch, from the targets and the
+    interferer speakers of the fold's training side alone.
+    """
+
+    num_optimizers = 1
+    class_choices_list = []
+    trainer = EmotionTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser):
+        group = parser.add_argument_group("Task related")
+        for name, text in (
+            ("tse", "Configuration of the extraction part"),
+            ("ser", "Configuration of the recognition part"),
+            ("model_conf", "Loss weights and switches of ESPnetTSESERModel"),
+            ("mixing_conf", "Dynamic mixing; see MIXING_DEFAULTS"),
+        ):
+            default = dict(MIXING_DEFAULTS) if name == "mixing_conf" else {}
+            group.add_argument(f"--{name}", action=NestedDictAction, default=default, help=text)
+        for name, text in (
+            ("tse_weights", "Initial weights of the extraction part"),
+            ("ser_weights", "Initial weights of the recognition part; none: from scratch"),
+            ("data_dir", "Mixture directory"),
+            ("targets", "Formatted emotional corpus"),
+            ("interferers", "Formatted interferer pool"),
+            ("split", "Directory with train.lst and dev.lst"),
+        ):
+            group.add_argument(f"--{name}", type=str_or_none, default=None, help=text)
+        group.add_argument("--fs", type=int, default=16000, help="Sampling rate in Hz")
+        parser.set_defaults(
+            iterator_type="task",
+            best_model_criterion=[("valid", "ua", "max")],
+            early_stopping_criterion=("valid", "ua", "max"),
+            keep_nbest_models=[1],
+            num_att_plot=0,
+            num_workers=0,
+            resume=True,
+            use_matplotlib=False,
+            use_tensorboard=False,
+        )
+
+    @classmethod
+    def build_collate_fn(cls, args, train):
+        return pad_collate
+
+    @classmethod
+    def build_preprocess_fn(cls, args, train):
+        return None
+
+    @classmethod
+    def required_data_names(cls, train=True, inference=False):
+        return ("speech_mix", "enroll_ref1") + (
+            () if inference else ("speech_ref1", "emotion")
+        )
+
+    @classmethod
+    def optional_data_names(cls, train=True, inference=False):
+        return ()
+
+    @classmethod
+    def build_model(cls, args):
+        model = build_joint_model(vars(args))
+        if args.tse_weights is not None:
+            optional = ("speaker_classifier",)
+            load_weights(model.tse_model, args.tse_weights, optional=optional)
+        if args.ser_weights is not None:
+            load_weights(model.ser_model, args.ser_weights)
+        # ESPnet writes config.yaml after this: the experiment must not depend on these files.
+        args.tse_weights = args.ser_weights = None
+        return model
+
+    @classmethod
+    def build_task_iter_factory(cls, args, iter_options, mode):
+        unknown = sorted(set(args.mixing_conf) - set(MIXING_DEFAULTS))
+        if unknown:
+            raise UserError(
+                f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(MIXING_DEFAULTS)}"
+            )
+        options = MIXING_DEFAULTS | args.mixing_conf
+        training = mode == "train"
+        ids = read_ids(f"{args.split}/{'train' if training else 'dev'}.lst")
+        rendered = MixtureDir(args.data_dir, ids, args.fs)
+        labels = args.ser["labels"]
+        for utt in ids:
+            label_index(utt, rendered.emotion(utt), labels)
+        source = rendered
+        if training and options["dynamic"]:
+            source = _dynamic_mixtures(args, options, ids)
+
+        def draw(rng, utt):
+            utt, arrays = source.example(rng, utt)
+            index = label_index(utt, str(arrays["emotion"]), labels)
+            return utt, arrays | {"emotion": np.array([index], np.int64)}
+
+        lengths = rendered.lengths
+        logger.info("%s: %d mixtures, %s", mode, len(ids), type(source).__name__)
+        return MixingIterFactory(
+            draw=draw,
+            batches=lambda rng: length_batches(lengths, args.batch_size, rng if training else None),
+            seed=args.seed,
+            fixed=not training,
+            num_workers=args.num_workers,
+        )
+
+
+def _dynamic_mixtures(args, options, ids):
+    """`EmotionMixtures` of the training ids and the interferer speakers of their mixtures."""
+    wanted = set(ids)
+    mixtures = [
+        m for m in read_protocol(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted
+    ]
+    targets = {m.target for m in mixtures}
+    speakers = {s for m in mixtures for s in m.interferer_speakers}
+    return EmotionMixtures(
+        Pool.read(args.targets, args.fs).subset(lambda e: e.utt in targets),
+        Pool.read(args.interferers, args.fs).subset(lambda e: e.speaker in speakers),
+        Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"])),
+        num_interferers=len(mixtures[0].interferers),
+        max_samples=options["max_samples"],
+    )
