@@ -1,8 +1,8 @@
 """The one place that knows awkward corners of ESPnet (202511).
 
 * Checkpoints are written in place: the trainers here make each save a rename.
-* ``build_model_from_file`` loads with ``strict=False``, and ``init_param`` that matches nothing loads
-  nothing: `load_weights` is strict, counts what it loads and says what does not match.
+* ``build_model_from_file`` is not strict, and ``init_param`` that matches nothing loads nothing:
+  `load_weights` is strict, counts what it loads and says what does not match.
 * The reporter averages per-batch values, which no recall can be: `EmotionTrainer` computes WA and
   UA over the whole development set.
 """
@@ -53,14 +53,18 @@ def _write_epochs(path, stats):
             f"{phase}_{name}": f"{float(value):.6g}"
             for phase, values in phases.items()
             for name, value in values.items()
-            if not name.endswith("_time") and name not in ("time", "total_count")
+            if not name.endswith("_time")
+            and name not in ("time", "total_count")
             and not name.startswith("gpu_")
         }
         for epoch, phases in sorted(stats.items())
     ]
     columns = sorted({name for row in rows for name in row} - {"epoch"})
-    write_tsv(path, [{c: row.get(c, "nan") for c in ["epoch", *columns]} for row in rows],
-              ["epoch", *columns])
+    write_tsv(
+        path,
+        [{c: row.get(c, "nan") for c in ["epoch", *columns]} for row in rows],
+        ["epoch", *columns],
+    )
 
 
 class ExtractionTrainer(Trainer):
@@ -180,7 +184,9 @@ def load_weights(module, path, prefix="", optional=()):
         detail = (
             f"{tuple(state[first].shape)} instead of {tuple(own[first].shape)}"
             if shapes
-            else "missing in the file" if missing else "unknown to the model"
+            else "missing in the file"
+            if missing
+            else "unknown to the model"
         )
         raise UserError(
             f"{path}: weights of another architecture: {len(missing)} missing, {len(excess)} "

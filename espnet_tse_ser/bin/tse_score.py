@@ -88,7 +88,7 @@ def _entries(data_dir, denoised_dir):
 def _score(entry, fs):
     """One row of the table (module level, so that it can be sent to a process)."""
     from espnet_tse_ser.data.audio import read_audio, read_mono
-    from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr, stoi
+    from espnet_tse_ser.metrics.signal import signal_scores
 
     target = read_mono(entry["target"], fs)
     estimate, rate = read_audio(
@@ -109,19 +109,9 @@ def _score(entry, fs):
                 "and run stage 4 again"
             )
     mixture, *interferers = others
-    before, after = si_sdr(target, mixture), si_sdr(target, estimate)
-    scores = {
-        "si_sdr_mix": before,
-        "si_sdr": after,
-        "si_sdri": after - before,
-        "stoi_mix": stoi(target, mixture, fs),
-        "stoi": stoi(target, estimate, fs),
-    }
     return {
         **{column: entry[column] for column in ("id", "fold", "gender_state", "snr_db")},
-        # an utterance with too little speech for STOI gets an empty field
-        **{name: "" if value != value else f"{value:.6f}" for name, value in scores.items()},
-        "wrong_speaker": int(is_wrong_speaker(estimate, target, interferers)),
+        **signal_scores(target, estimate, mixture, interferers, fs),
     }
 
 

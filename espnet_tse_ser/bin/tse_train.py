@@ -13,8 +13,8 @@ def get_parser():
         epilog="Every further option is one of ESPnet's extraction task, e.g. --max_epoch 100.",
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
-    parser.add_argument("--pool", required=True, help="formatted directory of the pretraining pool")
-    parser.add_argument("--output_dir", required=True, help="experiment directory; resumed if begun")
+    parser.add_argument("--pool", required=True, help="formatted pretraining pool")
+    parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and mixtures")
     return parser
 

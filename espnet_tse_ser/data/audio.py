@@ -62,7 +62,7 @@ def read_mono(path, fs, min_samples=1):
     """
     samples, rate = read_audio(path)
     if rate != fs:
-        raise UserError(f"{path}: rate is {rate} Hz but {fs} Hz is needed; run stage 1 (it resamples)")
+        raise UserError(f"{path}: rate is {rate} Hz, {fs} Hz is needed; run stage 1 (it resamples)")
     if samples.shape[1] != 1:
         raise UserError(
             f"{path}: has {samples.shape[1]} channels but 1 is needed; run stage 1 (it mixes down)"

@@ -1,4 +1,4 @@
-"""Checks of the data before any training. Each violation names its ids; all are reported at once."""
+"""Checks of the data before any training. Violations name their ids and are reported together."""
 
 from collections import Counter, defaultdict
 from pathlib import Path

@@ -9,8 +9,36 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.mixing import draw_gains, draw_offset, mix, place
+from espnet_tse_ser.data.mixing import Levels, draw_gains, draw_offset, mix, place
+from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
+
+PRETRAINING_DEFAULTS = {
+    "levels": "snr",  # snr | loudness
+    "snr": [-5.0, 5.0],  # dB, with levels: snr
+    "loudness": [-33.0, -25.0],  # LUFS
+    "segment": 32000,  # samples of a mixture
+    "enroll_segment": 32000,  # samples of an enrollment
+    "steps_per_epoch": 100,  # batches that make an "epoch" of dynamic mixing
+    "valid_examples": 200,  # fixed mixtures of held-out speakers
+    "valid_share": 0.05,  # share of the pool's speakers that is held out
+}
+
+EMOTION_DEFAULTS = {
+    "dynamic": True,  # fresh interferers, levels and enrollments each epoch; False: the protocol's
+    "levels": "loudness",  # loudness | snr
+    "snr": [-5.0, 5.0],  # dB, with levels: snr
+    "loudness": [-33.0, -25.0],  # LUFS
+    "max_samples": None,  # crop longer targets in training
+}
+
+
+def complete_options(conf, defaults):
+    """Complete a ``mixing_conf``; an unknown key is a `UserError`."""
+    unknown = sorted(set(conf) - set(defaults))
+    if unknown:
+        raise UserError(f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(defaults)}")
+    return defaults | dict(conf)
 
 
 class PretrainingMixtures:
@@ -31,9 +59,10 @@ class PretrainingMixtures:
         self.segment, self.enroll_segment = segment, enroll_segment
         self.labels = {speaker: label for label, speaker in enumerate(speakers)}
         self.usable = sorted(s for s, utts in pool.by_speaker.items() if self._can_be_target(utts))
+        self.left_out = sorted(set(pool.by_speaker) - set(self.usable))
         if len(self.usable) < 2:
             raise UserError(
-                f"{len(self.usable)} speaker(s) of the pretraining pool have a segment of {segment} "
+                f"{len(self.usable)} speaker(s) of the pool have a segment of {segment} "
                 f"samples and an enrollment of {enroll_segment} apart from it; two are needed: add "
                 "speech or shorten segment and enroll_segment"
             )
@@ -72,9 +101,7 @@ class PretrainingMixtures:
         utts = self.pool.by_speaker[speaker]
         long = [u for u in utts if self.pool[u].num_samples >= self.segment]
         utt = str(rng.choice(long))
-        others = [
-            u for u in utts if u != utt and self.pool[u].num_samples >= self.enroll_segment
-        ]
+        others = [u for u in utts if u != utt and self.pool[u].num_samples >= self.enroll_segment]
         if others:
             enroll_utt = str(rng.choice(others))
             start = self._draw_start(rng, utt, self.segment)
@@ -92,6 +119,27 @@ class PretrainingMixtures:
 
     def _draw_start(self, rng, utt, num_samples):
         return int(rng.integers(0, self.pool[utt].num_samples - num_samples + 1))
+
+
+def pretraining_mixtures(pool, conf, seed):
+    """The training and validation mixtures of a pretraining pool.
+
+    Args:
+        pool: `Pool`. conf: ``mixing_conf`` of the TSE configuration. seed: of the training.
+
+    Returns:
+        `PretrainingMixtures` of the training speakers and of the held-out ones.
+    """
+    options = complete_options(conf, PRETRAINING_DEFAULTS)
+    levels = Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"]))
+    held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
+    speakers = sorted(set(pool.gender) - held_out)
+    return tuple(
+        PretrainingMixtures(
+            pool.subset(keep), levels, options["segment"], options["enroll_segment"], speakers
+        )
+        for keep in (lambda e: e.speaker not in held_out, lambda e: e.speaker in held_out)
+    )
 
 
 class EmotionMixtures:

@@ -35,7 +35,7 @@ class Levels:
         for name in ("loudness", "snr"):
             low, high = getattr(self, name)
             if low > high:
-                raise UserError(f"{name} range: lower end {low} exceeds upper end {high}; swap them")
+                raise UserError(f"{name} range: lower end {low} exceeds upper end {high}; swap")
 
 
 def decibels(ratio):

@@ -31,6 +31,10 @@ class MixtureDir:
             "num_samples": directory / "utt2num_samples",
         }
         self.tables = {n: select(read_table(p), self.ids, p) for n, p in paths.items()}
+        number = 2
+        while (directory / f"spk{number}.scp").is_file():
+            self.tables[f"spk{number}"] = read_table(directory / f"spk{number}.scp")
+            number += 1
 
     @property
     def lengths(self):
@@ -44,6 +48,11 @@ class MixtureDir:
     def audio(self, kind, utt):
         """Samples ``(num_samples,)`` of "mix", "ref" (the target) or "enroll" of ``utt``."""
         return read_mono(self.tables[kind][utt], self.fs)
+
+    def interferers(self, utt):
+        """The interferers as they are in the mixture, list of ``(num_samples,)``."""
+        tables = [t for name, t in self.tables.items() if name.startswith("spk")]
+        return [read_mono(t[utt], self.fs) for t in tables if utt in t]
 
     def example(self, rng, utt):
         """``(id, {speech_mix, speech_ref1, enroll_ref1, emotion})``, like `EmotionMixtures`."""

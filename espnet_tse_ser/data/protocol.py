@@ -132,16 +132,14 @@ def make_protocol(
         raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
-        raise UserError(f"target '{unlabelled[0]}' has no emotion or no fold; see utt2emo, utt2fold")
+        raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")
     folds = sorted({e.fold for e in targets.entries.values()})
     fold_of = interferer_folds(interferers, folds, seed)
     enrollments = enrollment_choices(targets, neutral)
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
         rng = np.random.default_rng([seed, 2, index])
-        chosen = _draw_interferers(
-            rng, interferers, fold_of, entry, gender_state, num_interferers
-        )
+        chosen = _draw_interferers(rng, interferers, fold_of, entry, gender_state, num_interferers)
         target = targets.audio(utt)
         offsets = tuple(
             draw_offset(rng, interferers[o].num_samples, entry.num_samples) for o in chosen

@@ -58,8 +58,10 @@ def split_fold(entries, fold, dev_split, dev_share, seed):
     test = sorted(e.utt for e in entries if e.fold == fold)
     rest = [e for e in entries if e.fold != fold]
     if not test or not rest:
-        raise UserError(f"fold '{fold}': {len(test)} test and {len(rest)} training utterances; "
-                        "check utt2fold and --folds")
+        raise UserError(
+            f"fold '{fold}': {len(test)} test and {len(rest)} training utterances; "
+            "check utt2fold and --folds"
+        )
     if dev_split == "speaker":
         held_out = hold_out_speakers({e.speaker: e.gender for e in rest}, dev_share, seed)
         dev = {e.utt for e in rest if e.speaker in held_out}
@@ -78,6 +80,7 @@ def split_fold(entries, fold, dev_split, dev_share, seed):
         raise UserError(f"--dev_split must be 'speaker' or 'utterance', got '{dev_split}'")
     train = sorted(e.utt for e in rest if e.utt not in dev)
     if not train or not dev:
-        raise UserError(f"fold '{fold}': {len(train)} train and {len(dev)} dev utterances are left; "
-                        "change --dev_share")
+        raise UserError(
+            f"fold '{fold}': {len(train)} train and {len(dev)} dev are left; change --dev_share"
+        )
     return {"train": train, "dev": sorted(dev), "test": test}

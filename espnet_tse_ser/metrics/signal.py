@@ -95,6 +95,30 @@ def is_wrong_speaker(estimate, target, interferers):
     return any(si_sdr(interferer, estimate) > closeness for interferer in interferers)
 
 
+def signal_scores(target, estimate, mixture, interferers, fs):
+    """All measures of one extracted signal, as the fields of a score table.
+
+    Args:
+        target, estimate, mixture: ``(num_samples,)``; interferers: list of the same shape, as
+            they are in the mixture; fs: rate in Hz.
+
+    Returns:
+        dict with ``si_sdr_mix``, ``si_sdr``, ``si_sdri`` (dB), ``stoi_mix``, ``stoi`` (strings of
+        6 decimals; empty where there is too little speech for STOI) and ``wrong_speaker`` (0, 1).
+    """
+    before, after = si_sdr(target, mixture), si_sdr(target, estimate)
+    scores = {
+        "si_sdr_mix": before,
+        "si_sdr": after,
+        "si_sdri": after - before,
+        "stoi_mix": stoi(target, mixture, fs),
+        "stoi": stoi(target, estimate, fs),
+    }
+    return {name: "" if value != value else f"{value:.6f}" for name, value in scores.items()} | {
+        "wrong_speaker": int(is_wrong_speaker(estimate, target, interferers))
+    }
+
+
 def _pair(reference, estimate):
     reference = np.asarray(reference, np.float64)
     estimate = np.asarray(estimate, np.float64)

@@ -1,4 +1,4 @@
-"""The extraction model: ESPnet's, for one target, with padding masked and speaker identification."""
+"""The extraction model: ESPnet's, for one target, padding masked, with speaker identification."""
 
 import torch
 import torch.nn.functional as F

@@ -56,7 +56,7 @@ class ESPnetTSESERModel(AbsESPnetModel):
         self.ser_model.reset_predictions()
 
     def train(self, mode=True):
-        """Set training mode; frozen parts stay in evaluation mode (dropout off, statistics kept)."""
+        """Set training mode; frozen parts stay in evaluation mode (no dropout, statistics kept)."""
         super().train(mode)
         for part in self.frozen:
             part.eval()

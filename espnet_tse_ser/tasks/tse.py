@@ -8,8 +8,12 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import MixingIterFactory, PretrainingMixtures
-from espnet_tse_ser.data.mixing import Levels
+from espnet_tse_ser.data.dynamic import (
+    PRETRAINING_DEFAULTS,
+    MixingIterFactory,
+    complete_options,
+    pretraining_mixtures,
+)
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
@@ -18,44 +22,6 @@ from espnet_tse_ser.tse.build import build_extraction_model
 from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor
 
 logger = logging.getLogger(__name__)
-
-MIXING_DEFAULTS = {
-    "levels": "snr",  # snr | loudness
-    "snr": [-5.0, 5.0],  # dB, with levels: snr
-    "loudness": [-33.0, -25.0],  # LUFS
-    "segment": 32000,  # samples of a mixture
-    "enroll_segment": 32000,  # samples of an enrollment
-    "steps_per_epoch": 100,  # batches that make an "epoch" of dynamic mixing
-    "valid_examples": 200,  # fixed mixtures of held-out speakers
-    "valid_share": 0.05,  # share of the pool's speakers that is held out
-}
-
-
-def mixing_options(conf):
-    """Complete a ``mixing_conf``; an unknown key is a `UserError`."""
-    unknown = sorted(set(conf) - set(MIXING_DEFAULTS))
-    if unknown:
-        raise UserError(
-            f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(MIXING_DEFAULTS)}"
-        )
-    return MIXING_DEFAULTS | dict(conf)
-
-
-def pretraining_mixtures(pool, options, seed):
-    """The training and validation mixtures of a pretraining pool.
-
-    Returns:
-        `PretrainingMixtures` of the training speakers and of the held-out ones.
-    """
-    levels = Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"]))
-    held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
-    speakers = sorted(set(pool.gender) - held_out)
-    return tuple(
-        PretrainingMixtures(
-            pool.subset(keep), levels, options["segment"], options["enroll_segment"], speakers
-        )
-        for keep in (lambda e: e.speaker not in held_out, lambda e: e.speaker in held_out)
-    )
 
 
 class TSETask(TargetSpeakerExtractionTask):
@@ -74,7 +40,7 @@ class TSETask(TargetSpeakerExtractionTask):
         group.add_argument(
             "--mixing_conf",
             action=NestedDictAction,
-            default=dict(MIXING_DEFAULTS),
+            default=dict(PRETRAINING_DEFAULTS),
             help="Levels, segments and sizes of dynamic mixing",
         )
 
@@ -86,7 +52,7 @@ class TSETask(TargetSpeakerExtractionTask):
     def build_model(cls, args):
         if args.model_conf.get("speaker_loss_weight", 0) > 0 and args.pool is not None:
             pool = Pool.read(args.pool, args.sample_rate)
-            options = mixing_options(args.mixing_conf)
+            options = complete_options(args.mixing_conf, PRETRAINING_DEFAULTS)
             held_out = hold_out_speakers(pool.gender, options["valid_share"], args.seed)
             args.model_conf["num_speakers"] = len(pool.gender) - len(held_out)
         return build_extraction_model(vars(args))
@@ -95,9 +61,11 @@ class TSETask(TargetSpeakerExtractionTask):
     def build_task_iter_factory(cls, args, iter_options, mode):
         if args.pool is None:
             raise UserError("--iterator_type task needs --pool, the formatted pretraining pool")
-        options = mixing_options(args.mixing_conf)
+        options = complete_options(args.mixing_conf, PRETRAINING_DEFAULTS)
         pool = Pool.read(args.pool, args.sample_rate)
-        mixtures = pretraining_mixtures(pool, options, args.seed)[0 if mode == "train" else 1]
+        mixtures = pretraining_mixtures(pool, args.mixing_conf, args.seed)[
+            0 if mode == "train" else 1
+        ]
         if mode == "train":
             count = options["steps_per_epoch"] * args.batch_size
         else:

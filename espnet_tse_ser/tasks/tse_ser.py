@@ -8,7 +8,13 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import EmotionMixtures, MixingIterFactory, length_batches
+from espnet_tse_ser.data.dynamic import (
+    EMOTION_DEFAULTS,
+    EmotionMixtures,
+    MixingIterFactory,
+    complete_options,
+    length_batches,
+)
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.mixture_dir import MixtureDir
@@ -21,14 +27,6 @@ from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tse.build import build_extraction_model
 
 logger = logging.getLogger(__name__)
-
-MIXING_DEFAULTS = {
-    "dynamic": True,  # fresh interferers, levels and enrollments each epoch; False: the protocol's
-    "levels": "loudness",  # loudness | snr
-    "snr": [-5.0, 5.0],  # dB, with levels: snr
-    "loudness": [-33.0, -25.0],  # LUFS
-    "max_samples": None,  # crop longer targets in training
-}
 
 
 def build_joint_model(config):
@@ -68,9 +66,9 @@ class TSESERTask(AbsTask):
             ("tse", "Configuration of the extraction part"),
             ("ser", "Configuration of the recognition part"),
             ("model_conf", "Loss weights and switches of ESPnetTSESERModel"),
-            ("mixing_conf", "Dynamic mixing; see MIXING_DEFAULTS"),
+            ("mixing_conf", "Dynamic mixing; see data/dynamic.py"),
         ):
-            default = dict(MIXING_DEFAULTS) if name == "mixing_conf" else {}
+            default = dict(EMOTION_DEFAULTS) if name == "mixing_conf" else {}
             group.add_argument(f"--{name}", action=NestedDictAction, default=default, help=text)
         for name, text in (
             ("tse_weights", "Initial weights of the extraction part"),
@@ -104,9 +102,7 @@ class TSESERTask(AbsTask):
 
     @classmethod
     def required_data_names(cls, train=True, inference=False):
-        return ("speech_mix", "enroll_ref1") + (
-            () if inference else ("speech_ref1", "emotion")
-        )
+        return ("speech_mix", "enroll_ref1") + (() if inference else ("speech_ref1", "emotion"))
 
     @classmethod
     def optional_data_names(cls, train=True, inference=False):
@@ -126,12 +122,7 @@ class TSESERTask(AbsTask):
 
     @classmethod
     def build_task_iter_factory(cls, args, iter_options, mode):
-        unknown = sorted(set(args.mixing_conf) - set(MIXING_DEFAULTS))
-        if unknown:
-            raise UserError(
-                f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(MIXING_DEFAULTS)}"
-            )
-        options = MIXING_DEFAULTS | args.mixing_conf
+        options = complete_options(args.mixing_conf, EMOTION_DEFAULTS)
         training = mode == "train"
         ids = read_ids(f"{args.split}/{'train' if training else 'dev'}.lst")
         rendered = MixtureDir(args.data_dir, ids, args.fs)
@@ -161,9 +152,7 @@ class TSESERTask(AbsTask):
 def _dynamic_mixtures(args, options, ids):
     """`EmotionMixtures` of the training ids and the interferer speakers of their mixtures."""
     wanted = set(ids)
-    mixtures = [
-        m for m in read_protocol(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted
-    ]
+    mixtures = [m for m in read_protocol(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted]
     targets = {m.target for m in mixtures}
     speakers = {s for m in mixtures for s in m.interferer_speakers}
     return EmotionMixtures(

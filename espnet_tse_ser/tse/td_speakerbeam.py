@@ -145,9 +145,11 @@ def _block_arguments(block):
     """The tensors and numbers that `_block` needs of ESPnet's ``TemporalBlock``."""
     expand, prelu1, norm1, separable = block.net
     depthwise, *_, prelu2, norm2, project = separable.net
-    last = [project.weight] if separable.skip_conv is None else [
-        project.weight, separable.skip_conv.weight
-    ]
+    last = (
+        [project.weight]
+        if separable.skip_conv is None
+        else [project.weight, separable.skip_conv.weight]
+    )
     return (
         (expand.weight, prelu1.weight, norm1.gamma, norm1.beta),
         (depthwise.weight, prelu2.weight, norm2.gamma, norm2.beta),

@@ -1,0 +1,79 @@
+"""Stage 5: what the pretraining pool gives: sizes, levels, and who is left out and why."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+
+DRAWS = 200  # mixtures drawn to describe their distribution
+
+
+def get_parser():
+    """The options of stage 5."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="YAML of the TSE training")
+    parser.add_argument("--pool", required=True, help="formatted directory of the pool")
+    parser.add_argument("--output_dir", required=True, help="receives stats.json")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training")
+    return parser
+
+
+def main(argv=None):
+    """Draw mixtures as the training will, and write their statistics."""
+    args = get_parser().parse_args(argv)
+    import logging
+
+    import yaml
+
+    from espnet_tse_ser.data.dynamic import pretraining_mixtures
+    from espnet_tse_ser.data.pool import Pool
+    from espnet_tse_ser.files import write_json
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    config = Path(args.config)
+    if not config.is_file():
+        raise UserError(f"{config}: no such configuration")
+    options = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    pool = Pool.read(args.pool, int(options.get("sample_rate", 16000)))
+    parts = pretraining_mixtures(pool, options.get("mixing_conf", {}), args.seed)
+    stats = {
+        "utterances": len(pool),
+        "seconds": round(sum(e.num_samples for e in pool.entries.values()) / pool.fs, 3),
+        "speakers": len(pool.by_speaker),
+    }
+    for name, mixtures in zip(("train", "valid"), parts, strict=True):
+        stats[name] = _describe(mixtures, args.seed)
+        if mixtures.left_out:
+            logging.warning(
+                "%s: %d speaker(s) have too little speech for a segment and an enrollment and are "
+                "interferers only: %s",
+                name,
+                len(mixtures.left_out),
+                " ".join(mixtures.left_out),
+            )
+    write_json(Path(args.output_dir) / "stats.json", stats)
+    logging.info("wrote %s", Path(args.output_dir) / "stats.json")
+
+
+def _describe(mixtures, seed):
+    """Speakers, and mean and deviation of the input SI-SDR, of one part of the pool."""
+    import numpy as np
+
+    from espnet_tse_ser.metrics.signal import si_sdr
+
+    values = []
+    for index in range(DRAWS):
+        _, arrays = mixtures.example(np.random.default_rng([seed, 3, index]))
+        values.append(si_sdr(arrays["speech_ref1"], arrays["speech_mix"]))
+    return {
+        "target_speakers": len(mixtures.usable),
+        "left_out": mixtures.left_out,
+        "si_sdr_mix_mean": round(float(np.mean(values)), 4),
+        "si_sdr_mix_std": round(float(np.std(values)), 4),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

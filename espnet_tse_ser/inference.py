@@ -1,0 +1,153 @@
+"""Use a trained model: recognise emotions, with or without extraction before.
+
+Three lines extract a target and recognise its emotion::
+
+    from espnet_tse_ser.inference import TSESER
+    model = TSESER.from_pretrained("exp/tse_ser_default/fold1")
+    result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.data.audio import check_not_silent, to_mono
+from espnet_tse_ser.data.collate import pad_collate
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import find_weights, load_weights, read_config
+from espnet_tse_ser.tse.extraction import MIN_SAMPLES, rescale
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was recognised.
+
+    ``label`` is the most probable emotion, ``probabilities`` a dict label -> probability,
+    ``speech`` the extracted target ``(num_samples,)`` float32 (None without extraction) at
+    ``rate`` Hz.
+    """
+
+    label: str
+    probabilities: dict
+    speech: np.ndarray | None
+    rate: int
+
+
+class TSESER:
+    """A joint model (TSE-SER-ft), or a recogniser alone, in evaluation mode.
+
+    Args:
+        model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
+    """
+
+    def __init__(self, model, rate):
+        self.model, self.rate = model.eval(), rate
+        self.labels = list(model.labels)
+        self.extracts = hasattr(model, "tse_model")
+
+    @classmethod
+    def from_pretrained(cls, model_dir, weights=None):
+        """Load an experiment of stage 10 or 11, or an unpacked archive of stage 15.
+
+        Raises:
+            UserError: a file is missing or broken, the directory holds another kind of model, or
+                the weights do not fit the configuration.
+        """
+        config = read_config(model_dir)
+        if config.get("tse") and config.get("ser"):
+            from espnet_tse_ser.tasks.tse_ser import build_joint_model
+
+            model = build_joint_model(config)
+        elif "labels" in config:
+            from espnet_tse_ser.ser.build import build_ser_model
+
+            model = build_ser_model(config)
+        else:
+            raise UserError(
+                f"{Path(model_dir) / 'config.yaml'}: is neither a joint nor a SER model; give a "
+                "directory of stage 11 or 10, e.g. exp/tse_ser_default/fold1"
+            )
+        load_weights(model, Path(weights) if weights else find_weights(model_dir, "valid.ua"))
+        return cls(model, int(config.get("fs", 16000)))
+
+    def __call__(self, mixture, enrollment=None, rate=None):
+        """Recognise one recording.
+
+        Args:
+            mixture: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1];
+                channels are averaged.
+            enrollment: the same of the target alone; needed by a joint model only.
+            rate: of both in Hz; default the model's. Both are resampled when it differs.
+
+        Returns:
+            `Recognition`.
+
+        Raises:
+            UserError: no enrollment, or a signal that is empty, silent, not finite or too short.
+        """
+        mixture = self._prepare(mixture, rate, "mixture")
+        if not self.extracts:
+            return self.recognize([mixture])[0]
+        if enrollment is None:
+            raise UserError("this model extracts the target and needs an enrollment of it")
+        return self.recognize([mixture], [self._prepare(enrollment, rate, "enrollment")])[0]
+
+    @torch.no_grad()
+    def recognize(self, mixtures, enrollments=None):
+        """Recognise a batch.
+
+        Args:
+            mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate.
+
+        Returns:
+            list of `Recognition`, independent of what else is in the batch.
+        """
+        arrays = [{"speech": np.asarray(m, np.float32)} for m in mixtures]
+        if self.extracts:
+            for item, enrollment in zip(arrays, enrollments, strict=True):
+                item["enroll"] = np.asarray(enrollment, np.float32)
+        _, batch = pad_collate([("", item) for item in arrays])
+        speech, lengths = batch["speech"], batch["speech_lengths"]
+        if self.extracts:
+            estimates, logits = self.model.extract_and_classify(
+                speech, lengths, batch["enroll"], batch["enroll_lengths"]
+            )
+        else:
+            logits = self.model.logits(speech, lengths)
+        results = []
+        for index, row in enumerate(torch.softmax(logits.double(), -1).tolist()):
+            extracted = None
+            if self.extracts:
+                estimate = estimates[index, : lengths[index]].numpy()
+                extracted = rescale(estimate, arrays[index]["speech"])
+            results.append(
+                Recognition(
+                    self.labels[int(np.argmax(row))],
+                    dict(zip(self.labels, row, strict=True)),
+                    extracted,
+                    self.rate,
+                )
+            )
+        return results
+
+    def _prepare(self, samples, rate, name):
+        samples = np.asarray(samples)
+        if samples.size == 0:
+            raise UserError(f"the {name} holds no samples")
+        if samples.ndim > 2 or not np.issubdtype(samples.dtype, np.floating):
+            raise UserError(
+                f"the {name} must be floats (num_samples,) or (num_samples, num_channels), got "
+                f"{samples.dtype} {samples.shape}"
+            )
+        if not np.isfinite(samples).all():
+            raise UserError(f"the {name} holds NaN or infinite samples")
+        mono = to_mono(samples.astype(np.float32), rate or self.rate, self.rate)
+        if len(mono) < MIN_SAMPLES:
+            raise UserError(
+                f"the {name} is too short: {len(mono) / self.rate:.3f} s, at least "
+                f"{MIN_SAMPLES / self.rate:.3f} s are needed"
+            )
+        check_not_silent(mono, f"the {name}")
+        return mono
