@@ -1,0 +1,24 @@
+# To be sourced: where the corpora are. An environment variable of the same name wins:
+#     RAVDESS=/corpora/ravdess LIBRISPEECH=/corpora/LibriSpeech ./run.sh
+# Empty: to be filled in by whoever has the corpus. downloads: the recipe makes or fetches it.
+# shellcheck shell=bash disable=SC2034
+
+# IEMOCAP_full_release, with Session1 ... Session5
+IEMOCAP=${IEMOCAP:-}
+# LibriSpeech, with SPEAKERS.TXT and train-clean-100, train-clean-360, ...
+LIBRISPEECH=${LIBRISPEECH:-}
+# RAVDESS, with Audio_Speech_Actors_01-24 or Actor_01 ... Actor_24
+RAVDESS=${RAVDESS:-}
+# IEMOCAP and LibriSpeech in miniature, spoken by a synthesizer
+MINI=${MINI:-downloads/mini}
+
+# require_db NAME...: stop unless these are filled in.
+require_db() {
+    local name
+    for name; do
+        if [ -z "${!name}" ]; then
+            echo "Fill the value of '${name}' of db.sh, or give it as ${name}=DIRECTORY ./run.sh" >&2
+            exit 1
+        fi
+    done
+}

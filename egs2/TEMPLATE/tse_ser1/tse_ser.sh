@@ -1,0 +1,390 @@
+#!/usr/bin/env bash
+# Target-speech extraction and speech emotion recognition, from a corpus to the table of results.
+# Run it through a recipe's run.sh, from the recipe's directory.
+
+set -e -u -o pipefail
+
+# --help prints the lines up to "End of options": one variable, its default and what it means.
+## Stages
+stage=1                   # first stage to run, a number or a name
+stop_stage=16             # last stage to run, a number or a name
+## Machine
+nj=                       # jobs side by side for data, extraction and scoring (empty: all cores)
+max_jobs=                 # trainings and inferences side by side (empty: what cores or GPUs allow)
+num_threads=              # threads of a training (empty: all cores for TSE, 1 for a fold's)
+ngpu=0                    # GPUs of a training, on each node; 0: CPU
+num_nodes=1               # nodes of a training (above 1 only with a cluster's cmd.sh)
+batch_size=16             # utterances at once in SER inference; the result does not depend on it
+python=python3            # Python to use
+## Data
+local_data_opts=          # options for local/data.sh
+dumpdir=dump              # where the audio goes
+expdir=exp                # where models and results go: one directory for each set of experiments
+fs=16000                  # sampling rate in Hz
+folds="1 2 3 4 5"         # folds to train and to test on
+labels="ang hap neu sad"  # emotion classes
+seed=0                    # seed of the protocol and of every training
+num_interferers=1         # interferers in a mixture
+levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
+snr_range=                # "lowest highest" SNR in dB, for levels=snr
+gender_state=random       # random, or only mixtures of the same or of different gender
+dev_split=speaker         # dev is cut from the training side by speaker or by utterance
+dev_share=0.1             # share of the training side that becomes dev
+## Models
+tse_config=conf/train_tse.yaml            # config of TSE pretraining
+ser_config=conf/train_ser.yaml            # config of SER training
+joint_config=conf/train_tse_ser.yaml      # config of joint training
+tse_tag=                  # name of the TSE model (empty: the config's, without train_tse_)
+ser_tag=                  # name of the SER models (empty: the config's, without train_ser_)
+joint_tag=                # name of the joint models (empty: the config's, without train_tse_ser_)
+tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
+ser_args=                 # more options for SER training
+joint_args=               # more options for joint training
+conditions="clean noisy denoised"         # what SER models are trained on
+joint_init=denoised       # the SER model that joint training starts from; none: from scratch
+## Publishing
+hf_repo=                  # Hugging Face repository, user/name (empty: no upload)
+# End of options
+
+# Number (the line's), name, what it does, what it reads, what it writes.
+stage_table() {
+    cat <<EOF
+data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${dumpdir}/clean
+protocol|Mixture protocol|${dumpdir}/clean|data/mix
+check|Data check|${dumpdir}/clean data/mix|data/mix/log
+simulate|Simulation|${dumpdir}/clean data/mix|${dumpdir}/mix
+tse_stats|TSE statistics|${dumpdir}/clean/pretrain ${tse_config}|${tse_stats}
+tse|TSE pretraining|${dumpdir}/clean/pretrain ${tse_config}|${tse_exp}
+extract|Extraction: the denoised sets|${tse_exp} ${dumpdir}/mix|${denoised}
+tse_score|TSE scoring|${dumpdir}/mix ${denoised}|${tse_exp}/scoring
+ser_stats|SER statistics|${dumpdir}/mix ${denoised} ${ser_config}|${ser_stats}
+ser|SER training: ${conditions}; folds ${folds}|${dumpdir}/mix ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
+joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_init}_${ser_tag} ${joint_config}|${joint_exp}
+infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
+score|SER scoring|${scores}/*/fold* ${tse_exp}/scoring|${scores}/*/score_utt.tsv
+results|Results|${scores}|${expdir}/RESULTS.md ${expdir}/results.json ${expdir}/plots
+pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
+upload|Upload|${joint_exp}/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
+EOF
+}
+
+# Print every option with its present value and its comment, then the stages.
+print_help() {
+    local line name
+    echo "Usage: ${0##*/} [--option value]..."
+    while IFS= read -r line; do
+        case ${line} in
+            "## "*) printf '\n%s\n' "${line#\#\# }" ;;
+            "# End of options") break ;;
+            [a-z]*=*"# "*)
+                name=${line%%=*}
+                printf '  --%-15s %s [%s]\n' "${name}" "${line#*# }" "${!name}"
+                ;;
+        esac
+    done <"${BASH_SOURCE[0]}"
+    printf '\nStages\n'
+    name_directories
+    stage_table | awk -F'|' '{ printf "  %2d %-10s %s\n", NR, $1, $2 }'
+}
+
+# Tags and the directories that are named after them.
+name_directories() {
+    tse_tag=${tse_tag:-$(tag_of "${tse_config}" train_tse)}
+    ser_tag=${ser_tag:-$(tag_of "${ser_config}" train_ser)}
+    joint_tag=${joint_tag:-$(tag_of "${joint_config}" train_tse_ser)}
+    clean=${dumpdir}/clean
+    mix=${dumpdir}/mix
+    denoised=${dumpdir}/denoised_${tse_tag}
+    tse_stats=${expdir}/tse_stats_${tse_tag}
+    tse_exp=${expdir}/tse_${tse_tag}
+    ser_stats=${expdir}/ser_stats_${ser_tag}
+    joint_exp=${expdir}/tse_ser_${joint_tag}
+    scores=${expdir}/scores
+}
+
+# tag_of CONFIG PREFIX: the name that a config gives to its models.
+tag_of() {
+    local tag=${1##*/}
+    tag=${tag%.y*ml}
+    tag=${tag#"$2"}
+    tag=${tag#_}
+    echo "${tag:-default}"
+}
+
+. utils/parse_options.sh
+. ./path.sh
+. ./cmd.sh
+. utils/steps.sh
+
+usage_error() {
+    echo "${0##*/}: $*; see --help" >&2
+    exit 2
+}
+
+# stage_number NAME_OR_NUMBER
+stage_number() {
+    local number
+    number=$(stage_table | awk -F'|' -v asked="$1" '$1 == asked || NR == asked { print NR }')
+    echo "${number:-none}"
+}
+
+# --- the stages -----------------------------------------------------------------------------
+
+stage_data() {
+    local set name files record
+    # Where the corpora are belongs to the settings.
+    record="local/data.sh ${local_data_opts}"$'\n'$(cksum local/data.sh)
+    . ./db.sh
+    while IFS='=' read -r name _; do
+        [ -z "${!name}" ] || record+=$'\n'"${name}=${!name}"
+    done < <(grep '^[A-Z0-9_]*=' db.sh)
+    for set in emo interferer pretrain; do
+        [ -s "data/${set}/wav.scp" ] || rm -f data/.done.local
+    done
+    begin_step data .local "${record}" true
+    if [ "${_todo}" = true ]; then
+        # shellcheck disable=SC2086
+        run_killable local/data.sh ${local_data_opts} || fail "local/data.sh failed"
+        for set in emo interferer pretrain; do
+            [ -s "data/${set}/wav.scp" ] || fail "local/data.sh wrote no data/${set}/wav.scp"
+        done
+        end_step data .local
+    fi
+    for set in emo interferer pretrain; do
+        files=()
+        for name in wav.scp segments utt2spk spk2gender utt2emo utt2fold; do
+            [ ! -f "data/${set}/${name}" ] || files+=(--input "data/${set}/${name}")
+        done
+        step --nj "${nj}" "${files[@]}" "${clean}/${set}" \
+            format_audio --data_dir "data/${set}" --output_dir "${clean}/${set}" --fs "${fs}"
+    done
+}
+
+stage_protocol() {
+    local range=()
+    [ -z "${snr_range}" ] || range=(--snr_range "${snr_range}")
+    step --input "${clean}/emo/.done" --input "${clean}/interferer/.done" data/mix \
+        protocol --targets "${clean}/emo" --interferers "${clean}/interferer" \
+        --output_dir data/mix --num_interferers "${num_interferers}" --levels "${levels}" \
+        "${range[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
+        --dev_share "${dev_share}" --seed "${seed}" --fs "${fs}"
+}
+
+stage_check() {
+    step --redo --name check --input data/mix/.done --input "${clean}/pretrain/.done" data/mix \
+        check_data --targets "${clean}/emo" --interferers "${clean}/interferer" \
+        --pretrain "${clean}/pretrain" --protocol_dir data/mix --labels "${labels}" --fs "${fs}"
+}
+
+stage_simulate() {
+    step --nj "${nj}" --input data/mix/.done --input data/mix/protocol.tsv "${mix}" \
+        simulate --protocol_dir data/mix --targets "${clean}/emo" \
+        --interferers "${clean}/interferer" --output_dir "${mix}" --fs "${fs}"
+}
+
+stage_tse_stats() {
+    step --input "${tse_config}" --input "${clean}/pretrain/.done" "${tse_stats}" \
+        tse_stats --config "${tse_config}" --pool "${clean}/pretrain" --output_dir "${tse_stats}"
+}
+
+# shellcheck disable=SC2086
+stage_tse() {
+    step --train "${num_threads:-${cores}}" --input "${tse_config}" \
+        --input "${clean}/pretrain/.done" "${tse_exp}" \
+        tse_train --config "${tse_config}" --pool "${clean}/pretrain" \
+        --output_dir "${tse_exp}" --seed "${seed}" ${tse_args}
+}
+
+stage_extract() {
+    step --nj "${nj}" --input "${tse_exp}/.done" --input "${mix}/.done" "${denoised}" \
+        extract --model_dir "${tse_exp}" --data_dir "${mix}" --output_dir "${denoised}"
+}
+
+stage_tse_score() {
+    step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
+        "${tse_exp}/scoring" \
+        tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
+        --output "${tse_exp}/scoring/score_utt.tsv" --fs "${fs}"
+}
+
+# scp_of CONDITION: its audio. done_of CONDITION: the mark of the step that wrote it.
+scp_of() {
+    case $1 in
+        clean) echo "${mix}/spk1.scp" ;;
+        noisy) echo "${mix}/wav.scp" ;;
+        denoised) echo "${denoised}/wav.scp" ;;
+    esac
+}
+
+done_of() {
+    case $1 in
+        denoised) echo "${denoised}/.done" ;;
+        *) echo "${mix}/.done" ;;
+    esac
+}
+
+stage_ser_stats() {
+    local condition
+    for condition in ${conditions}; do
+        step --side_by_side "${max_jobs}" --input "${ser_config}" \
+            --input "$(done_of "${condition}")" "${ser_stats}/${condition}" \
+            ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+            --splits data/mix/splits --output_dir "${ser_stats}/${condition}"
+    done
+    wait_steps
+}
+
+# shellcheck disable=SC2086
+stage_ser() {
+    local condition fold dir
+    for condition in ${conditions}; do
+        for fold in ${folds}; do
+            dir=${expdir}/ser_${condition}_${ser_tag}/fold${fold}
+            step --train "${num_threads:-1}" --side_by_side "${max_jobs}" --input "${ser_config}" \
+                --input "${ser_stats}/${condition}/.done" "${dir}" \
+                ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+                --data_dir "${mix}" --split "data/mix/splits/fold${fold}" \
+                --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
+                --output_dir "${dir}" --seed "${seed}" ${ser_args}
+        done
+    done
+    wait_steps
+}
+
+# shellcheck disable=SC2086
+stage_joint() {
+    local fold dir ser_dir from needs
+    for fold in ${folds}; do
+        dir=${joint_exp}/fold${fold}
+        ser_dir=${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}
+        if [ "${joint_init}" = none ]; then
+            from=(--ser_config "${ser_config}")
+            needs=${ser_config}
+        else
+            from=(--ser_dir "${ser_dir}")
+            needs=${ser_dir}/.done
+        fi
+        step --train "${num_threads:-1}" --side_by_side "${max_jobs}" --input "${joint_config}" \
+            --input "${mix}/.done" --input "${tse_exp}/.done" --input "${needs}" "${dir}" \
+            tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
+            --targets "${clean}/emo" --interferers "${clean}/interferer" \
+            --split "data/mix/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
+            --output_dir "${dir}" --seed "${seed}" ${joint_args}
+    done
+    wait_steps
+}
+
+# Each system: its name, the condition it is trained on (joint: both parts), the one it is tested on.
+systems() {
+    local name train test
+    while read -r name train test; do
+        [[ " ${conditions} joint " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
+    done <<'EOF'
+clean_clean clean clean
+clean_noisy clean noisy
+noisy_noisy noisy noisy
+clean_denoised clean denoised
+base denoised denoised
+ft joint noisy
+EOF
+}
+
+stage_infer() {
+    local fold system train test dir model
+    while read -r system train test; do
+        for fold in ${folds}; do
+            dir=${scores}/${system}/fold${fold}
+            model=${expdir}/ser_${train}_${ser_tag}/fold${fold}
+            [ "${train}" != joint ] || model=${joint_exp}/fold${fold}
+            step --redo --side_by_side "${max_jobs}" --unrecorded "--batch_size ${batch_size}" \
+                --input "${model}/.done" --input "$(done_of "${test}")" "${dir}" \
+                recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
+                --ids "data/mix/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+        done
+    done < <(systems)
+    wait_steps
+}
+
+stage_score() {
+    local inputs=() system fold
+    while read -r system _; do
+        for fold in ${folds}; do
+            inputs+=(--input "${scores}/${system}/fold${fold}/.done")
+        done
+    done < <(systems)
+    step --redo "${inputs[@]}" --input "${tse_exp}/scoring/.done" "${scores}" \
+        score --scores_dir "${scores}" --protocol_dir data/mix \
+        --tse_scores "${tse_exp}/scoring/score_utt.tsv" --folds "${folds}"
+}
+
+stage_results() {
+    step --redo --name results --input "${scores}/.done" "${expdir}" \
+        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${expdir}"
+    cat "${expdir}/RESULTS.md"
+}
+
+stage_pack() {
+    local fold
+    for fold in ${folds}; do
+        step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" "${joint_exp}" \
+            pack --model_dir "${joint_exp}/fold${fold}" --output "${joint_exp}/fold${fold}.zip"
+    done
+}
+
+stage_upload() {
+    local fold
+    if [ -z "${hf_repo}" ]; then
+        log "  not asked for: give --hf_repo user/name to upload ${joint_exp}/fold*.zip"
+        return 0
+    fi
+    for fold in ${folds}; do
+        step --redo --name "upload${fold}" --input "${joint_exp}/.done.pack${fold}" "${joint_exp}" \
+            upload --hf_repo "${hf_repo}" --archive "${joint_exp}/fold${fold}.zip"
+    done
+}
+
+# --- run them -------------------------------------------------------------------------------
+
+[ $# -eq 0 ] || usage_error "no argument is expected, but '$1' is given"
+name_directories
+cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
+nj=${nj:-${cores}}
+fs=${fs/%k/000}
+first=$(stage_number "${stage}")
+last=$(stage_number "${stop_stage}")
+[ "${first}" != none ] || usage_error "--stage ${stage} is no number or name of a stage"
+[ "${last}" != none ] || usage_error "--stop_stage ${stop_stage} is no number or name of a stage"
+[ "${first}" -le "${last}" ] || usage_error "--stage ${stage} comes after --stop_stage ${stop_stage}"
+for option in nj max_jobs num_threads num_nodes batch_size fs num_interferers; do
+    [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
+done
+[[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"
+[[ ${folds} =~ ^[0-9]+(\ [0-9]+)*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
+for condition in ${conditions}; do
+    [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
+done
+[[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
+
+# How many trainings of one or more threads, or GPUs, fit beside each other.
+if [ -z "${max_jobs}" ]; then
+    if [ "${ngpu}" -gt 0 ]; then
+        gpus=$(nvidia-smi -L 2>/dev/null | wc -l) || true
+        max_jobs=$((gpus / ngpu))
+    else
+        max_jobs=$((cores / ${num_threads:-1}))
+    fi
+    [ "${max_jobs}" -gt 0 ] || max_jobs=1
+fi
+
+trap stop_steps INT TERM HUP
+number=0
+while IFS='|' read -r name title reads writes; do
+    number=$((number + 1))
+    if [ "${number}" -ge "${first}" ] && [ "${number}" -le "${last}" ]; then
+        started=${SECONDS}
+        log "Stage ${number} ${name}: ${title}"
+        log "  reads ${reads}"
+        "stage_${name}" </dev/null
+        log "Stage ${number} ${name} done in $((SECONDS - started)) s: ${writes}"
+    fi
+done < <(stage_table)

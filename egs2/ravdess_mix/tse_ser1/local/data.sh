@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Makes data/{emo,interferer,pretrain} from RAVDESS and LibriSpeech.
+set -e -u -o pipefail
+
+# --help prints these: one variable and what it means a line.
+labels="ang hap neu sad" # RAVDESS classes; calm counts as neutral unless cal is one of them
+trim_silence=true        # cut the silence before and after the speech
+subsets=train-clean-100  # LibriSpeech subsets
+parts=180,71             # shares of their speakers: pretraining, interferers
+piece_seconds=4          # LibriSpeech is cut into pieces: a speaker may have one long utterance
+
+help_message=$(grep '^[a-z_]*=.*# ' "$0" | sed 's/^/--/')
+. utils/parse_options.sh
+. ./path.sh
+. ./db.sh
+require_db RAVDESS LIBRISPEECH
+
+prepare() { python3 -m espnet_tse_ser.bin.prepare "$@"; }
+
+prepare ravdess --root "${RAVDESS}" --labels "${labels}" --trim_silence "${trim_silence}" \
+    --output_dir data/emo
+part=1
+for set in pretrain interferer; do
+    prepare librispeech --root "${LIBRISPEECH}" --subsets "${subsets}" --parts "${parts}" \
+        --part "${part}" --piece_seconds "${piece_seconds}" --output_dir "data/${set}"
+    part=$((part + 1))
+done

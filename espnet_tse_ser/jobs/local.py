@@ -1,0 +1,237 @@
+"""Run an array of jobs on this machine: the working half of run.pl and stdout.pl."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from espnet_tse_ser.jobs.command_line import WrapperError, parse_command_line, positive_option
+
+TAIL_LINES = 20
+# How long a job may take to end after SIGTERM before it is killed.
+GRACE_SECONDS = 10.0
+# Seconds between two looks at the jobs: short ones are not held up, long ones cost nothing.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.5
+
+
+def main(argv, name, echo=False):
+    """Run a wrapper's command line and return its exit status.
+
+    ``name`` is the wrapper's, for messages. With ``echo`` the jobs' output goes to stdout as
+    well as to their logs. The status is 0 only if every job's was, 1 after a failure or a wrong
+    command line, and 128 + signal when the wrapper was interrupted.
+    """
+    try:
+        array = parse_command_line(argv)
+        pool = _Pool(array, echo)
+    except WrapperError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pool.stop)
+    failed = pool.run()
+    if pool.stopped_by:
+        print(f"{name}: interrupted; log is in {array.logs_pattern()}", file=sys.stderr)
+        return 128 + pool.stopped_by
+    if failed:
+        _report(array, failed, name, tail=not echo)
+        return 1
+    return 0
+
+
+class _Pool:
+    """At most ``size`` jobs side by side; a slot is a place among them and owns its GPUs."""
+
+    def __init__(self, array, echo):
+        self.array = array
+        self.echo = echo
+        self.stopped_by = None
+        self.running = {}  # slot -> (index, process, start, log stream, copying thread)
+        gpus_per_job = int(array.options.get("gpu") or 0)
+        self.gpus = _gpus() if gpus_per_job else []
+        self.gpus_per_job = gpus_per_job
+        if gpus_per_job > len(self.gpus):
+            raise WrapperError(
+                f"--gpu {gpus_per_job}: this machine offers {len(self.gpus)} GPU(s) "
+                "(nvidia-smi -L, CUDA_VISIBLE_DEVICES); ask for fewer, or train with --ngpu 0"
+            )
+        fitting = len(self.gpus) // gpus_per_job if gpus_per_job else _cores()
+        self.size = positive_option(array.options, "max_jobs_run") or fitting
+        # A recipe that runs several wrappers side by side numbers them, so that each has its GPU.
+        self.first_slot = int(os.environ.get("JOB_SLOT") or 0)
+
+    def run(self):
+        """Run every job and return the indices of those that failed, in order."""
+        waiting = deque(self.array.indices)
+        failed = []
+        line = _StatusLine(len(waiting))
+        pause = SHORTEST_PAUSE
+        while (waiting or self.running) and not self.stopped_by:
+            for slot in range(self.size):
+                if waiting and slot not in self.running and not self.stopped_by:
+                    self._start(slot, waiting.popleft())
+            ended = self._collect()
+            failed += [index for index, code in ended if code != 0]
+            if self.running:
+                line.show(self.array, [index for index, *_ in self.running.values()], waiting)
+                pause = SHORTEST_PAUSE if ended else min(2 * pause, LONGEST_PAUSE)
+                time.sleep(pause)
+        line.clear()
+        if self.stopped_by:
+            self._end_groups()
+        return sorted(failed)
+
+    def stop(self, number, _frame):
+        """Signal handler: start no more jobs and end the running ones."""
+        self.stopped_by = self.stopped_by or number
+
+    def _end_groups(self):
+        """End the running jobs and all that they started: SIGTERM, then SIGKILL."""
+        groups = [process.pid for _, process, *_ in self.running.values()]
+        _kill(groups, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while groups and time.monotonic() < deadline:
+            self._collect()
+            groups = _kill(groups, 0)
+            time.sleep(SHORTEST_PAUSE)
+        _kill(groups, signal.SIGKILL)
+        while self.running:
+            self._collect()
+            time.sleep(SHORTEST_PAUSE)
+
+    def _start(self, slot, index):
+        script = self.array.script_of(index)
+        log = Path(self.array.log_of(index))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(log, "wb")
+        stream.write(f"# {script}\n# Started at {time.ctime()}\n#\n".encode())
+        stream.flush()
+        # A session of its own: one signal reaches all that the job has started, and Ctrl-C
+        # reaches the job only through `stop`, after which its log still gets an end.
+        process = subprocess.Popen(
+            ["bash", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self.echo else stream,
+            stderr=subprocess.STDOUT,
+            env=self._environment(slot),
+            start_new_session=True,
+        )
+        thread = None
+        if self.echo:
+            thread = threading.Thread(target=_copy, args=(process.stdout, stream))
+            thread.start()
+        self.running[slot] = (index, process, time.time(), stream, thread)
+
+    def _environment(self, slot):
+        if not self.gpus_per_job:
+            return None
+        start = (self.first_slot + slot) * self.gpus_per_job
+        devices = [self.gpus[(start + i) % len(self.gpus)] for i in range(self.gpus_per_job)]
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+
+    def _collect(self):
+        """Finish the logs of ended jobs and return their (index, exit code)."""
+        ended = []
+        for slot, (index, process, start, stream, thread) in list(self.running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            if thread:
+                thread.join()
+            seconds = round(time.time() - start)
+            ending = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
+            stream.write(
+                f"# Accounting: time={seconds} threads=1\n# Ended ({ending}) at {time.ctime()}, "
+                f"elapsed time {seconds} seconds\n".encode()
+            )
+            stream.close()
+            del self.running[slot]
+            ended.append((index, code))
+        return ended
+
+
+class _StatusLine:
+    """One line on a terminal that says how far the jobs are; nothing where there is none."""
+
+    def __init__(self, total):
+        self.total = total
+        self.start = self.shown = time.monotonic()
+        self.active = sys.stderr.isatty()
+
+    def show(self, array, running, waiting):
+        now = time.monotonic()
+        if not self.active or now - self.shown < 1.0:
+            return
+        self.shown = now
+        done = self.total - len(running) - len(waiting)
+        news = _tail(array.log_of(running[0]), 1)
+        text = f"  {now - self.start:.0f} s, {done} / {self.total} jobs done | {''.join(news)}"
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[K{text[:width]}")
+        sys.stderr.flush()
+
+    def clear(self):
+        if self.active and self.shown != self.start:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _report(array, failed, name, tail):
+    total = len(array.indices)
+    print(
+        f"{name}: {len(failed)} / {total} failed, log is in {array.logs_pattern()}", file=sys.stderr
+    )
+    if tail:
+        log = array.log_of(failed[0])
+        print(f"--- end of {log}", file=sys.stderr)
+        print("\n".join(_tail(log, TAIL_LINES)), file=sys.stderr)
+
+
+def _tail(path, count):
+    """Return the last ``count`` lines of a log that the job itself wrote."""
+    with open(path, "rb") as stream:
+        stream.seek(max(0, os.path.getsize(path) - 500 * max(count, 4)))
+        lines = stream.read().decode(errors="replace").replace("\r", "\n").splitlines()
+    own = ("# Accounting: ", "# Ended (")
+    return [line for line in lines if line.strip() and not line.startswith(own)][-count:]
+
+
+def _copy(source, log):
+    """Copy a job's output to its log and to stdout until it ends."""
+    while block := os.read(source.fileno(), 65536):
+        log.write(block)
+        log.flush()
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+
+
+def _kill(groups, number):
+    """Send a signal to process groups and return those that still exist."""
+    alive = []
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+            alive.append(group)
+    return alive
+
+
+def _cores():
+    return len(os.sched_getaffinity(0))
+
+
+def _gpus():
+    """Return the ids of the GPUs that jobs may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(i) for i, _ in enumerate(listing.stdout.strip().splitlines())]

@@ -1,0 +1,460 @@
+"""The shell part of the recipes: shellcheck, options, setup.sh, and steps that are done once.
+
+`tse_ser.sh` is run here with a stand-in for Python that notes each command and does nothing, so
+that this tests the wiring of the stages and not the stages.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
+RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
+STAGES = (
+    "data protocol check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
+    "score results pack upload"
+).split()
+
+STAND_IN = r"""#!/usr/bin/env bash
+# called as: python -m espnet_tse_ser.bin.COMMAND OPTIONS
+set -eu
+echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
+if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
+sleep ${SECONDS_A_CALL:-0}
+if [[ $2 == *.results ]]; then echo the table > exp/RESULTS.md; fi
+if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
+"""
+DATA_SH = r"""#!/usr/bin/env bash
+echo "data.sh $*" >> calls.txt
+for set in emo interferer pretrain; do
+    mkdir -p data/$set
+    for file in wav.scp utt2spk; do echo "a b" > data/$set/$file; done
+done
+"""
+
+
+def bash(command, cwd, **env):
+    """Run a bash command line with this Python first on PATH."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, **env},
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def egs2(tmp_path):
+    """A copy of the TEMPLATE and of the configurations that a new recipe begins with."""
+    shutil.copytree(TEMPLATE, tmp_path / "egs2/TEMPLATE/tse_ser1")
+    conf = tmp_path / "egs2/iemocap_mix/tse_ser1/conf"
+    conf.mkdir(parents=True)
+    for name in ("train_tse", "train_ser", "train_tse_ser"):
+        (conf / f"{name}.yaml").write_text(f"name: {name}\n")
+    (tmp_path / "espnet_tse_ser").symlink_to(ROOT / "espnet_tse_ser")
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/activate_python.sh").write_text("")
+    return tmp_path / "egs2"
+
+
+@pytest.fixture
+def recipe(egs2):
+    """A recipe made by setup.sh, with a local/data.sh and the stand-in for Python."""
+    result = bash("TEMPLATE/tse_ser1/setup.sh new_mix/tse_ser1", egs2)
+    assert result.returncode == 0, result.stderr
+    directory = egs2 / "new_mix/tse_ser1"
+    (directory / "local/data.sh").write_text(DATA_SH)
+    python = directory / "stand_in"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    return directory
+
+
+def run(recipe, options="", **env):
+    return bash(f"./run.sh --python ./stand_in --nj 1 {options}", recipe, **env)
+
+
+def calls(recipe):
+    """The noted commands since the last look."""
+    path = recipe / "calls.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
+
+
+def test_shellcheck():
+    patterns = ("egs2/*/tse_ser1/*.sh", "egs2/*/tse_ser1/*/*.sh", ".ci/run")
+    # resolved, as most of a recipe are links into the TEMPLATE
+    scripts = sorted({p.resolve() for pattern in patterns for p in ROOT.glob(pattern)})
+    assert len(scripts) > 10
+    command = [Path(sys.executable).parent / "shellcheck", *scripts]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("directory", RECIPES, ids=lambda d: d.parent.name)
+def test_recipe_layout(directory):
+    for name in ("tse_ser.sh", "path.sh", "db.sh", "utils"):
+        assert os.readlink(directory / name) == f"../../TEMPLATE/tse_ser1/{name}"
+    assert (directory / "cmd.sh").read_text() == (TEMPLATE / "cmd.sh").read_text()
+    assert (directory / "local/path.sh").is_file()
+    for name in ("run.sh", "local/data.sh"):
+        assert os.access(directory / name, os.X_OK)
+    assert '"$@"' in (directory / "run.sh").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("directory", RECIPES, ids=lambda d: d.parent.name)
+def test_data_sh_help_lists_its_options(directory):
+    result = bash("local/data.sh --help", directory)
+    assert result.returncode == 0
+    assert re.search(r"^--\w+=\S.* # \w", result.stdout, re.MULTILINE)
+
+
+# --- options --------------------------------------------------------------------------------
+
+
+def parse(words, tmp_path):
+    script = tmp_path / "script.sh"
+    script.write_text(
+        "set -e -u\n"
+        "stop_stage=1\ntext=\nflag=false\nhelp_message='the help'\n"
+        f". {TEMPLATE}/utils/parse_options.sh\n"
+        'echo "$stop_stage|$text|$flag|$*"\n'
+    )
+    return bash(f"bash {script} {words}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, printed",
+    [
+        ("", "1||false|"),
+        ("--stop_stage 3", "3||false|"),
+        ("--stop-stage 3 --flag true", "3||true|"),
+        ("--text '--a 1 --b \"2 3\"'", '1|--a 1 --b "2 3"|false|'),
+        ("--text x --text ''", "1||false|"),
+        ("--text '$(echo no)'", "1|$(echo no)|false|"),
+        ("--text x left --over", "1|x|false|left --over"),
+        ("--help", "the help"),
+    ],
+)
+def test_parse_options(words, printed, tmp_path):
+    result = parse(words, tmp_path)
+    assert (result.returncode, result.stdout) == (0, printed + "\n"), result.stderr
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--stop_stages 3", "unknown option --stop_stages"),
+        ("--a[0] 3", "unknown option --a[0]"),
+        ("--text", "--text needs a value"),
+        ("--text=x", "write it as --name value"),
+        ("--flag maybe", "expected true or false, not 'maybe'"),
+    ],
+)
+def test_parse_options_errors(words, message, tmp_path):
+    result = parse(words, tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
+    result = bash("./run.sh --nj 7 --help", recipe)
+    assert result.returncode == 0, result.stderr
+    block = (TEMPLATE / "tse_ser.sh").read_text().split("# End of options")[0]
+    names = re.findall(r"^([a-z_]+)=", block, re.MULTILINE)
+    assert len(names) > 25
+    listed = re.findall(r"^  --(\w+) +\S.*\[.*\]$", result.stdout, re.MULTILINE)
+    assert listed == names
+    assert re.search(r"--nj .*\[7\]", result.stdout)
+    assert re.findall(r"^ +\d+ (\w+)", result.stdout, re.MULTILINE) == STAGES
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--stage nothing", "--stage nothing"),
+        ("--stage 17", "--stage 17"),
+        ("--stage joint --stop_stage 3", "comes after"),
+        ("--nj none", "--nj none"),
+        ("--max_jobs 0", "--max_jobs 0"),
+        ("--ngpu -1", "--ngpu -1"),
+        ("--folds ''", "--folds ''"),
+        ("--folds '1 two'", "--folds '1 two'"),
+        ("--conditions 'clean dirty'", "'dirty'"),
+        ("--joint_init best", "'best'"),
+        ("leftover", "'leftover'"),
+    ],
+)
+def test_wrong_option_values(options, message, recipe):
+    result = run(recipe, options)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not calls(recipe)
+
+
+def test_other_backends_are_refused(recipe):
+    for backend, message in (("slurm", "is not supported"), ("slum", "unknown cmd_backend")):
+        result = run(recipe, cmd_backend=backend)
+        assert result.returncode == 1
+        assert message in result.stderr
+
+
+def test_missing_db_value_is_named(tmp_path):
+    command = "unset RAVDESS LIBRISPEECH; local/data.sh"
+    result = bash(command, ROOT / "egs2/ravdess_mix/tse_ser1")
+    assert result.returncode == 1
+    assert "Fill the value of 'RAVDESS' of db.sh" in result.stderr
+    result = bash("unset LIBRISPEECH; RAVDESS=x local/data.sh", ROOT / "egs2/ravdess_mix/tse_ser1")
+    assert "'LIBRISPEECH'" in result.stderr
+
+
+def test_missing_installation_is_named(recipe):
+    (recipe / "../../../tools/activate_python.sh").unlink()
+    result = run(recipe)
+    assert result.returncode == 1
+    assert "run `make -C tools`" in result.stderr
+    assert not calls(recipe)
+
+
+# --- setup.sh -------------------------------------------------------------------------------
+
+
+def test_setup_wants_one_new_directory_beside_the_template(egs2):
+    setup = "TEMPLATE/tse_ser1/setup.sh"
+    for arguments in ("", "a b"):
+        result = bash(f"{setup} {arguments}", egs2)
+        assert result.returncode == 2
+        assert "Usage" in result.stderr
+    result = bash(f"{setup} elsewhere/new/tse_ser1", egs2)
+    assert result.returncode == 2
+    assert "elsewhere/TEMPLATE does not exist" in result.stderr
+    assert bash(f"{setup} new/tse_ser1", egs2).returncode == 0
+    result = bash(f"{setup} new/tse_ser1", egs2)
+    assert result.returncode == 2
+    assert "exists already" in result.stderr
+
+
+def test_new_recipe_says_what_to_fill_in(egs2):
+    assert bash("TEMPLATE/tse_ser1/setup.sh new/tse_ser1", egs2).returncode == 0
+    result = bash("./run.sh", egs2 / "new/tse_ser1", LIBRISPEECH="somewhere")
+    assert result.returncode == 1
+    assert "fill in how data/emo is made" in result.stderr
+    assert "local/data.sh failed" in result.stderr
+
+
+# --- stages and steps -----------------------------------------------------------------------
+
+
+def test_all_stages_then_nothing_is_done_again(recipe):
+    result = run(recipe, '--folds "1 2" --seed 5')
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"Stage 16 upload done in \d+ s: nothing", result.stdout)
+    headers = re.findall(r"Stage (\d+) (\w+): ", result.stdout)
+    assert [name for _, name in headers] == STAGES
+    assert [int(number) for number, _ in headers] == list(range(1, 17))
+    assert "the table" in result.stdout
+    done = calls(recipe)
+    count = {n: sum(c.startswith(n + " ") for c in done) for n in {c.split()[0] for c in done}}
+    assert count == {
+        "data.sh": 1,
+        "format_audio": 6,  # 3 sets: one job each, and combining
+        "protocol": 1,
+        "check_data": 1,
+        "simulate": 2,
+        "tse_stats": 1,
+        "tse_train": 1,
+        "extract": 2,
+        "tse_score": 1,
+        "ser_stats": 3,
+        "ser_train": 6,
+        "tse_ser_train": 2,
+        "recognize": 12,
+        "score": 1,
+        "results": 1,
+        "pack": 2,
+    }
+    assert (
+        "ser_train --config conf/train_ser.yaml --scp dump/denoised_default/wav.scp "
+        "--data_dir dump/mix --split data/mix/splits/fold2 "
+        "--stats exp/ser_stats_default/denoised/fold2/feats_stats.npz "
+        "--output_dir exp/ser_denoised_default/fold2 --seed 5 --ngpu 0"
+    ) in done
+    assert (
+        "recognize --model_dir exp/tse_ser_default/fold1 --data_dir dump/mix "
+        "--scp dump/mix/wav.scp --ids data/mix/splits/fold1/test.lst "
+        "--output exp/scores/ft/fold1/hyp.tsv --batch_size 16"
+    ) in done
+
+    start = time.perf_counter()
+    again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
+    assert again.returncode == 0, again.stderr
+    assert time.perf_counter() - start < 10  # about 1 s on an idle machine
+    assert calls(recipe) == []
+
+
+def test_stages_by_name_and_number(recipe):
+    assert run(recipe, "--stop-stage protocol").returncode == 0
+    assert [c.split()[0] for c in calls(recipe)][-1] == "protocol"
+    assert run(recipe, "--stage check --stop_stage 4").returncode == 0
+    assert [c.split()[0] for c in calls(recipe)] == ["check_data", "simulate", "simulate"]
+
+
+def test_a_stage_without_what_it_needs(recipe):
+    result = run(recipe, "--stage simulate")
+    assert result.returncode == 1
+    assert "data/mix/.done is missing: run the stage that makes it first" in result.stderr
+    assert not (recipe / "dump/mix").exists()
+
+
+def test_other_settings_stop_and_say_what_differs(recipe):
+    assert run(recipe, "--stop_stage tse").returncode == 0
+    calls(recipe)
+    result = run(recipe, "--stop_stage tse --tse_args '--max_epoch 3'")
+    assert result.returncode == 1
+    assert "exp/tse_default was made with other settings" in result.stderr
+    assert "> --max_epoch 3" in result.stderr
+    assert "Remove exp/tse_default" in result.stderr
+    assert calls(recipe) == []
+    # the remedies: another tag, or a new directory
+    assert run(recipe, "--stop_stage tse --tse_args '--max_epoch 3' --tse_tag b").returncode == 0
+    assert calls(recipe)[-1].startswith("tse_train")
+    shutil.rmtree(recipe / "exp/tse_default")
+    assert run(recipe, "--stop_stage tse --tse_args '--max_epoch 3'").returncode == 0
+    assert len(calls(recipe)) == 1
+
+
+def test_a_changed_config_is_noticed(recipe):
+    assert run(recipe, "--stop_stage tse_stats").returncode == 0
+    (recipe / "conf/train_tse.yaml").write_text("name: other\n")
+    result = run(recipe, "--stop_stage tse_stats")
+    assert result.returncode == 1
+    assert "conf/train_tse.yaml" in result.stderr
+
+
+def test_a_change_upstream_is_noticed_below(recipe):
+    assert run(recipe, "--stop_stage simulate").returncode == 0
+    shutil.rmtree(recipe / "data/mix")
+    result = run(recipe, "--stop_stage simulate --seed 1")
+    assert result.returncode == 1
+    assert "dump/mix was made with other settings" in result.stderr
+    assert "data/mix/protocol.tsv" in result.stderr
+
+
+def test_a_retrained_model_is_tested_again(recipe):
+    options = "--conditions noisy --joint_init none --folds 1"
+    assert run(recipe, options).returncode == 0
+    calls(recipe)
+    shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
+    assert run(recipe, options).returncode == 0
+    names = [c.split()[0] for c in calls(recipe)]
+    assert names == ["ser_train", "recognize", "score", "results"]
+
+
+def test_more_folds_add_to_what_is_there(recipe):
+    options = "--conditions noisy --joint_init none"
+    assert run(recipe, f"{options} --folds 1").returncode == 0
+    calls(recipe)
+    assert run(recipe, f"{options} --folds '1 2'").returncode == 0
+    names = [c.split()[0] for c in calls(recipe)]
+    assert names.count("ser_train") == 1
+    assert names.count("recognize") == 2
+    assert "tse_train" not in names
+
+
+def test_another_corpus_root_prepares_again(recipe):
+    assert run(recipe, "--stop_stage 1").returncode == 0
+    calls(recipe)
+    assert run(recipe, "--stop_stage 1", IEMOCAP="/elsewhere").returncode == 0
+    # the same data comes out of it here, so nothing below is done again
+    assert calls(recipe) == ["data.sh "]
+
+
+def test_fewer_conditions_leave_their_systems_out(recipe):
+    assert run(recipe, '--folds 1 --conditions "clean" --joint_init none').returncode == 0
+    done = calls(recipe)
+    systems = {c.split("exp/scores/")[1].split("/")[0] for c in done if c.startswith("recognize")}
+    assert systems == {"clean_clean", "clean_noisy", "clean_denoised", "ft"}
+    assert not any("--ser_dir" in c for c in done)
+
+
+def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
+    result = run(recipe, FAIL_ON="tse_stats")
+    assert result.returncode == 1
+    assert "error: asked to fail" in result.stderr
+    assert "exp/tse_stats_default: failed (tse_stats)" in result.stderr
+    assert not (recipe / "exp/tse_stats_default/.done").exists()
+    assert "tse_train" not in (recipe / "calls.txt").read_text()
+    assert run(recipe, "--stop_stage tse_stats").returncode == 0
+
+
+def test_a_failing_training_lets_the_others_finish(recipe):
+    options = '--folds "1 2 3" --max_jobs 3 --stop_stage ser --conditions noisy'
+    result = run(recipe, options, FAIL_ON="ser_noisy_default/fold2", SECONDS_A_CALL="0.05")
+    assert result.returncode == 1
+    assert "failed: exp/ser_noisy_default/fold2" in result.stderr
+    done = sorted(p.parent.name for p in recipe.glob("exp/ser_noisy_default/*/.done"))
+    assert done == ["fold1", "fold3"]
+    calls(recipe)
+    assert run(recipe, options).returncode == 0
+    assert len(calls(recipe)) == 1
+
+
+def test_max_jobs_bounds_the_trainings(recipe):
+    stand_in = (recipe / "stand_in").read_text()
+    (recipe / "stand_in").write_text(
+        stand_in + "if [[ $2 == *.ser_train ]]; then\n"
+        "touch busy.$$; ls busy.* | wc -l >> counts.txt; sleep 0.3; rm busy.$$\nfi\n"
+    )
+    options = "--max_jobs 2 --stop_stage ser --conditions noisy"
+    assert run(recipe, options).returncode == 0
+    counts = [int(line) for line in (recipe / "counts.txt").read_text().split()]
+    assert len(counts) == 5
+    assert max(counts) == 2
+
+
+def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
+    options = "--conditions clean --folds '1 2 3'"
+    assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
+    calls(recipe)
+    command = f"exec ./run.sh --python ./stand_in {options} --stop_stage ser --max_jobs 2"
+    process = subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=recipe,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SECONDS_A_CALL": "60",
+        },
+    )
+    begun = recipe / "exp/ser_clean_default/fold1/.begun"
+    for _ in range(1000):
+        if begun.exists() and (recipe / "calls.txt").exists():
+            break
+        time.sleep(0.02)
+    # run.sh waits for tse_ser.sh; a terminal would send the signal to both
+    child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    os.kill(int(child.stdout), signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in errors
+    assert not (recipe / "exp/ser_clean_default/fold1/.done").exists()
+    calls(recipe)
+    result = run(recipe, f"{options} --stop_stage ser")
+    assert result.returncode == 0
+    assert "fold1: going on with what was begun" in result.stdout
+    assert {c.split()[0] for c in calls(recipe)} == {"ser_train"}

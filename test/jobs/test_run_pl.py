@@ -1,0 +1,221 @@
+"""utils/run.pl and utils/stdout.pl keep Kaldi's contract for queue wrappers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from espnet_tse_ser.jobs.command_line import WrapperError, parse_command_line, quote
+
+UTILS = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1/utils"
+
+
+def wrapper(*words, name="run.pl", cwd=None, **env):
+    return subprocess.run(
+        [sys.executable, UTILS / name, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **env},
+        timeout=30,
+    )
+
+
+def log_body(path):
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def test_one_job_writes_header_output_and_footer(tmp_path):
+    log = tmp_path / "new" / "x.log"
+    result = wrapper(log, "echo", "out;", "echo", "error", ">&2")
+    assert result.returncode == 0
+    assert result.stdout == result.stderr == ""
+    lines = log.read_text().splitlines()
+    assert lines[0] == "# echo out; echo error >&2"
+    assert lines[1].startswith("# Started at ")
+    assert lines[2:5] == ["#", "out", "error"]
+    assert re.fullmatch(r"# Accounting: time=\d+ threads=1", lines[5])
+    assert re.fullmatch(r"# Ended \(code 0\) at .*, elapsed time \d+ seconds", lines[6])
+
+
+def test_job_number_is_substituted_in_log_and_command(tmp_path):
+    assert wrapper("JOB=2:4", tmp_path / "x.JOB.log", "echo", "aJOBb", "JOB").returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.2.log", "x.3.log", "x.4.log"]
+    assert log_body(tmp_path / "x.3.log") == ["a3b 3"]
+
+
+def test_name_of_the_index_is_free_and_one_job_needs_no_name_in_its_log(tmp_path):
+    assert wrapper("TASK_2=7", tmp_path / "x.log", "echo", "TASK_2").returncode == 0
+    assert log_body(tmp_path / "x.log") == ["7"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--mem", "2G", "--num-threads", "3", "JOB=1:2"],
+        ["JOB=1:2", "--mem", "2G", "--max-jobs-run", "1"],
+        ["-V", "-sync", "y", "--gpu", "0", "JOB=1:2", "-pe", "smp", "4", "-tc", "2"],
+    ],
+)
+def test_options_before_and_after_the_range(words, tmp_path):
+    assert wrapper(*words, tmp_path / "x.JOB.log", "echo", "JOB").returncode == 0
+    assert log_body(tmp_path / "x.2.log") == ["2"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["JOB=0:5", "x.JOB.log", "true"], "start at 1"),
+        (["JOB=3:2", "x.JOB.log", "true"], "empty"),
+        (["JOB=1:2", "x.log", "true"], "a log each"),
+        (["x.log"], "expected"),
+        ([], "expected"),
+        (["--gpu"], "--gpu needs 1"),
+        (["--max-jobs-run", "0", "x.log", "true"], "--max-jobs-run 0"),
+        (["--pick", "failed", "x.log", "true"], "--pick is not supported"),
+    ],
+)
+def test_wrong_command_line(words, message, tmp_path):
+    result = wrapper(*words, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("run.pl: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_quoting(tmp_path):
+    words = ["printf", r"%s\\n", "two words", 'say "hi there"', 'it\'s "here now"', "", "$HOME"]
+    assert wrapper(tmp_path / "x.log", *words).returncode == 0
+    expected = ["two words", 'say "hi there"', 'it\'s "here now"', "", os.environ["HOME"]]
+    assert log_body(tmp_path / "x.log") == expected
+
+
+def test_bare_words_act_in_the_shell(tmp_path):
+    assert wrapper(tmp_path / "x.log", "echo", "abc", "|", "tr", "a", "z").returncode == 0
+    assert log_body(tmp_path / "x.log") == ["zbc"]
+    assert quote(r"\|") == r"\|"
+
+
+def test_failures_are_summarised_with_the_end_of_the_first_log(tmp_path):
+    command = "for i in {1..50}; do echo line $i of JOB; done; test JOB -lt 3".split()
+    result = wrapper("JOB=1:4", tmp_path / "x.JOB.log", *command)
+    assert result.returncode == 1
+    assert f"2 / 4 failed, log is in {tmp_path}/x.*.log" in result.stderr
+    assert "line 50 of 3" in result.stderr
+    assert "line 2 of 3" not in result.stderr
+    assert "of 4" not in result.stderr
+    assert "# Ended (code 1) at" in (tmp_path / "x.3.log").read_text()
+
+
+def test_a_killed_job_is_a_failure(tmp_path):
+    assert wrapper(tmp_path / "x.log", "kill", "-9", "$$").returncode == 1
+    assert "# Ended (code 0; signal 9) at" in (tmp_path / "x.log").read_text()
+
+
+def test_many_jobs_and_a_limit(tmp_path):
+    script = tmp_path / "job.sh"
+    # Each job counts the jobs that run beside it.
+    script.write_text("touch run.$1; ls run.* | wc -l; sleep 0.02; rm run.$1")
+    words = ["--max-jobs-run", "3", "JOB=1:40", "log/JOB.log", "bash", script, "JOB"]
+    assert wrapper(*words, cwd=tmp_path).returncode == 0
+    counts = [int(log_body(tmp_path / f"log/{n}.log")[0]) for n in range(1, 41)]
+    assert max(counts) == 3
+
+
+def test_each_job_gets_its_own_gpu(tmp_path):
+    words = ["--gpu", "1", "JOB=1:4", tmp_path / "JOB.log", "sleep", "0.2;"]
+    words += ["echo", "$CUDA_VISIBLE_DEVICES"]
+    assert wrapper(*words, CUDA_VISIBLE_DEVICES="4,6").returncode == 0
+    used = [log_body(tmp_path / f"{n}.log")[0] for n in range(1, 5)]
+    assert sorted(used[:2]) == sorted(used[2:]) == ["4", "6"]
+
+
+def test_wrappers_side_by_side_take_gpus_by_their_slot(tmp_path):
+    words = ["--gpu", "2", tmp_path / "x.log", "echo", "$CUDA_VISIBLE_DEVICES"]
+    assert wrapper(*words, CUDA_VISIBLE_DEVICES="0,1,2,3", JOB_SLOT="1").returncode == 0
+    assert log_body(tmp_path / "x.log") == ["2,3"]
+
+
+def test_too_few_gpus(tmp_path):
+    result = wrapper("--gpu", "2", tmp_path / "x.log", "true", CUDA_VISIBLE_DEVICES="0")
+    assert result.returncode == 1
+    assert "--gpu 2: this machine offers 1 GPU(s)" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", ["run.pl", "stdout.pl"])
+def test_a_signal_ends_the_jobs_and_their_children(number, name, tmp_path):
+    # One of the job's children is in the background: ending the job's shell would not end it.
+    script = "sleep 60 & echo $! > JOB.pid; wait".split()
+    words = ["--max-jobs-run", "2", "JOB=1:3", "JOB.log", *script]
+    process = subprocess.Popen(
+        [sys.executable, UTILS / name, *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    pids = [_read_when_there(tmp_path / f"{n}.pid") for n in (1, 2)]
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert "interrupted" in errors
+    assert not any(_runs(pid) for pid in pids)
+    assert not (tmp_path / "3.log").exists()
+    assert "# Ended (" in (tmp_path / "1.log").read_text()
+
+
+def test_stdout_pl_shows_the_output_and_does_not_mask_a_failure(tmp_path):
+    result = wrapper(tmp_path / "x.log", "echo", "shown;", "exit", "3", name="stdout.pl")
+    assert result.returncode == 1
+    assert result.stdout == "shown\n"
+    assert log_body(tmp_path / "x.log") == ["shown"]
+    assert "# Ended (code 3)" in (tmp_path / "x.log").read_text()
+
+
+def test_starts_fast_with_a_bare_python(tmp_path):
+    # -S -E: nothing but the standard library can be imported
+    script = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], {}, '__main__')"
+    )
+    command = [sys.executable, "-S", "-E", "-c", script, UTILS / "run.pl", tmp_path / "x", "true"]
+    best = min(_seconds(command) for _ in range(5))
+    assert best < 0.3  # about 0.08 on an idle machine
+
+
+def test_parse_keeps_unknown_options():
+    array = parse_command_line("--num-nodes 2 J=1:3 --name a/b l.J c J".split())
+    assert array.options == {"num_nodes": "2", "name": "a/b"}
+    assert (array.name, array.first, array.last) == ("J", 1, 3)
+    assert array.log_of(2) == "l.2"
+    assert array.script_of(2) == "c 2"
+    assert array.logs_pattern() == "l.*"
+    with pytest.raises(WrapperError, match="a log each"):
+        parse_command_line(["J=1:3", "log", "true"])
+
+
+def _read_when_there(path):
+    for _ in range(500):
+        if path.exists() and path.read_text().strip():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError(f"{path} was not written")
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _seconds(command):
+    start = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - start
