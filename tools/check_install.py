@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 INSTALL = "make -C tools"
+INSTALLED_EXTRAS = ("demo", "test")
 
 
 def main():
@@ -38,6 +39,10 @@ def _check_packages():
         return ["espnet_tse_ser"]
     missing = []
     for requirement in map(Requirement, requirements):
+        if requirement.marker and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", *INSTALLED_EXTRAS)
+        ):
+            continue
         name = requirement.name
         try:
             version = importlib.metadata.version(name)

@@ -184,7 +184,8 @@ stage_simulate() {
 
 stage_tse_stats() {
     step --input "${tse_config}" --input "${clean}/pretrain/.done" "${tse_stats}" \
-        tse_stats --config "${tse_config}" --pool "${clean}/pretrain" --output_dir "${tse_stats}"
+        tse_stats --config "${tse_config}" --pool "${clean}/pretrain" --output_dir "${tse_stats}" \
+        --seed "${seed}"
 }
 
 # shellcheck disable=SC2086
