@@ -121,7 +121,7 @@ def test_a_killed_job_is_a_failure(tmp_path):
 def test_many_jobs_and_a_limit(tmp_path):
     script = tmp_path / "job.sh"
     # Each job counts the jobs that run beside it.
-    script.write_text("touch run.$1; ls run.* | wc -l; sleep 0.02; rm run.$1")
+    script.write_text("touch run.$1; beside=(run.*); echo ${#beside[@]}; sleep 0.02; rm run.$1")
     words = ["--max-jobs-run", "3", "JOB=1:40", "log/JOB.log", "bash", script, "JOB"]
     assert wrapper(*words, cwd=tmp_path).returncode == 0
     counts = [int(log_body(tmp_path / f"log/{n}.log")[0]) for n in range(1, 41)]
