@@ -415,7 +415,8 @@ def test_max_jobs_bounds_the_trainings(recipe):
     stand_in = (recipe / "stand_in").read_text()
     (recipe / "stand_in").write_text(
         stand_in + "if [[ $2 == *.ser_train ]]; then\n"
-        "touch busy.$$; beside=(busy.*); echo ${#beside[@]} >> counts.txt; sleep 0.3; rm busy.$$\nfi\n"
+        "touch busy.$$; beside=(busy.*); echo ${#beside[@]} >> counts.txt\n"
+        "sleep 0.3; rm busy.$$\nfi\n"
     )
     options = "--max_jobs 2 --stop_stage ser --conditions noisy"
     assert run(recipe, options).returncode == 0
