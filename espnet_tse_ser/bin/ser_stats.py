@@ -1,0 +1,78 @@
+"""Stage 9: statistics of the front-end's features over the training utterances of each fold."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.files import atomic_path
+from espnet_tse_ser.progress import log_to_stderr, progress
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="configuration of the SER training")
+    parser.add_argument("--scp", required=True, help="audio of one condition, all folds")
+    parser.add_argument("--splits", required=True, help="directory with fold<k>/train.lst")
+    parser.add_argument("--output_dir", required=True, help="gets fold<k>/feats_stats.npz")
+    return parser
+
+
+def main(argv=None):
+    """Write ``feats_stats.npz`` (ESPnet's format: count, sum, sum_square) of every fold.
+
+    A configuration without ``normalize: global_mvn`` needs none; then nothing is written.
+    """
+    args = get_parser().parse_args(argv)
+    log_to_stderr()
+    from espnet_tse_ser.data.id_list import read_ids, select
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.ser.build import build_frontend
+    from espnet_tse_ser.tasks.options import parse_task_options
+    from espnet_tse_ser.tasks.ser import SERTask
+
+    options = parse_task_options(SERTask, ["--config", args.config])
+    if options.normalize != "global_mvn":
+        logger.info("%s: no global_mvn, so no statistics are needed", args.config)
+        return
+    lists = sorted(Path(args.splits).glob("fold*/train.lst"))
+    if not lists:
+        raise UserError(f"{args.splits}: has no fold*/train.lst; run stage 2")
+    folds = {path.parent.name: read_ids(path) for path in lists}
+    ids = sorted({i for fold_ids in folds.values() for i in fold_ids})
+    wavs = select(read_table(args.scp), ids, args.scp)
+    frontend = build_frontend(vars(options)).eval()
+    # Folds share most of their utterances: each is read once.
+    sums = {i: _sums(frontend, wavs[i], options.fs) for i in progress(ids, "features")}
+    for fold, fold_ids in folds.items():
+        _write_stats(Path(args.output_dir) / fold / "feats_stats.npz", [sums[i] for i in fold_ids])
+    logger.info("%s: %d utterances, %d folds", args.output_dir, len(ids), len(folds))
+
+
+def _sums(frontend, wav, fs):
+    """Frames, sum and sum of squares of the features of one file."""
+    import torch
+
+    from espnet_tse_ser.data.audio import read_mono
+
+    speech = torch.from_numpy(read_mono(wav, fs))[None]
+    with torch.no_grad():
+        feats, num_frames = frontend(speech, torch.tensor([speech.shape[1]]))
+    feats = feats[0, : num_frames[0]].double()
+    return len(feats), feats.sum(0).numpy(), feats.square().sum(0).numpy()
+
+
+def _write_stats(path, sums):
+    import numpy as np
+
+    count, total, total_square = (sum(parts) for parts in zip(*sums, strict=True))
+    with atomic_path(path) as temporary:
+        np.savez(temporary, count=count, sum=total, sum_square=total_square)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,75 @@
+"""Stage 10: train the emotion recogniser of one condition and fold."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def get_parser():
+    """Own options; all further ones go to ESPnet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every further option is one of ESPnet's or of SERTask, e.g. --max_epoch 100 or "
+        "--ngpu 1. Training resumes from output_dir; the threads are those of OMP_NUM_THREADS.",
+    )
+    parser.add_argument("--config", required=True, help="YAML of the model and the training")
+    parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
+    parser.add_argument("--data_dir", required=True, help="has utt2emo and utt2num_samples")
+    parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
+    parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
+    parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and masks")
+    return parser
+
+
+def main(argv=None):
+    """Write the lists of the fold to ``output_dir/data`` and train."""
+    args, further = get_parser().parse_known_args(argv)
+    from espnet_tse_ser.tasks.options import parse_task_options
+    from espnet_tse_ser.tasks.ser import SERTask
+
+    command = ["--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)]
+    for phase, part in (("train", "train"), ("valid", "dev")):
+        data = f"{args.output_dir}/data/{part}"
+        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/wav.scp,speech,sound"]
+        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/utt2emo,emotion,text"]
+        command += [f"--{phase}_shape_file", f"{data}/utt2num_samples"]
+    options = parse_task_options(SERTask, [*command, *further])
+    if options.normalize is not None:
+        if args.stats is None:
+            raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
+        options.stats_file = args.stats
+    _write_lists(args, options.labels)
+    SERTask.main(args=options)
+
+
+def _write_lists(args, labels):
+    """Write wav.scp, utt2emo and utt2num_samples of train and dev.
+
+    They have a directory of their own, because ESPnet would group batches by the utt2category
+    that lies beside the mixtures.
+    """
+    from espnet_tse_ser.data.id_list import read_ids, select
+    from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+    from espnet_tse_ser.data.preprocessor import label_index
+
+    data_dir = Path(args.data_dir)
+    paths = {
+        "wav.scp": Path(args.scp),
+        "utt2emo": data_dir / "utt2emo",
+        "utt2num_samples": data_dir / "utt2num_samples",
+    }
+    tables = {name: read_table(path) for name, path in paths.items()}
+    for part in ("train", "dev"):
+        ids = read_ids(Path(args.split) / f"{part}.lst")
+        chosen = {name: select(tables[name], ids, path) for name, path in paths.items()}
+        for uid, label in chosen["utt2emo"].items():
+            label_index(uid, label, labels)
+        for name, table in chosen.items():
+            write_table(Path(args.output_dir) / "data" / part / name, table)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,48 @@
+"""From what ESPnet's dataset reads to what the models take."""
+
+import numpy as np
+
+from espnet_tse_ser.errors import UserError
+
+
+class EmotionPreprocessor:
+    """Turn the emotion's name into its index, and optionally crop speech in training.
+
+    Args:
+        labels: the classes, in the order of their indices.
+        max_samples: longest speech in training; a longer one is cropped at a random place.
+        train: crop at all.
+    """
+
+    def __init__(self, labels, max_samples=None, train=False):
+        self.labels = list(labels)
+        self.max_samples = max_samples if train else None
+
+    def __call__(self, uid, data):
+        """Map ``{speech: (T,), emotion: str}`` to ``{speech: (T,) float32, emotion: (1,) int64}``.
+
+        Raises:
+            UserError: the label is unknown.
+        """
+        data = dict(data)
+        data["speech"] = self._crop(np.asarray(data["speech"], np.float32))
+        if "emotion" in data:
+            data["emotion"] = np.array([label_index(uid, data["emotion"], self.labels)], np.int64)
+        return data
+
+    def _crop(self, speech):
+        if self.max_samples is None or len(speech) <= self.max_samples:
+            return speech
+        # ESPnet seeds numpy's global generator for every epoch and worker.
+        start = np.random.randint(len(speech) - self.max_samples + 1)
+        return speech[start : start + self.max_samples]
+
+
+def label_index(uid, label, labels):
+    """Index of ``label`` in ``labels``; an unknown one is a `UserError` that names ``uid``."""
+    if label not in labels:
+        raise UserError(
+            f"utterance '{uid}': unknown emotion '{label}'; known: {' '.join(labels)}; correct "
+            "utt2emo or --labels"
+        )
+    return list(labels).index(label)

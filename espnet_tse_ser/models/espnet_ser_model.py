@@ -1,0 +1,102 @@
+"""The emotion recognition model: front-end, encoder, pooling, classifier."""
+
+import torch
+import torch.nn.functional as F
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+
+class ESPnetSERModel(AbsESPnetModel):
+    """Recognise the emotion of an utterance.
+
+    Args:
+        labels: the classes, in the order of the outputs.
+        frontend: ``(speech, lengths) -> (feats, num_frames)``.
+        normalize, specaug, preencoder: maps of ``(feats, num_frames)``, each may be None; specaug
+            acts in training only.
+        encoder: ``(feats, num_frames) -> (feats, num_frames, _)``.
+        pooling: ``(feats, num_frames) -> (B, D)``.
+        dropout: before the classifier.
+        label_smoothing: of the cross entropy; class_weight: one factor for each class, or None.
+
+    After a forward in evaluation mode ``predictions`` holds one ``(reference, hypothesis)`` pair of
+    class indices for each utterance since `reset_predictions`.
+    """
+
+    def __init__(
+        self,
+        labels,
+        frontend,
+        normalize,
+        specaug,
+        preencoder,
+        encoder,
+        pooling,
+        dropout=0.0,
+        label_smoothing=0.0,
+        class_weight=None,
+    ):
+        super().__init__()
+        if class_weight is not None and len(class_weight) != len(labels):
+            raise ValueError(f"class_weight needs {len(labels)} values, got {len(class_weight)}")
+        self.labels = list(labels)
+        self.frontend, self.normalize, self.specaug = frontend, normalize, specaug
+        self.preencoder, self.encoder, self.pooling = preencoder, encoder, pooling
+        self.dropout = torch.nn.Dropout(dropout)
+        self.classifier = torch.nn.Linear(pooling.output_size(), len(labels))
+        self.label_smoothing = label_smoothing
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self.reset_predictions()
+
+    def reset_predictions(self):
+        """Forget the predictions of earlier forwards."""
+        self.predictions = []
+
+    def logits(self, speech, lengths):
+        """Classify.
+
+        Args:
+            speech: ``(B, T)``; lengths: valid samples ``(B,)``. What lies beyond has no effect.
+
+        Returns:
+            ``(B, len(labels))``.
+        """
+        feats, num_frames = self.frontend(speech, lengths)
+        if self.normalize is not None:
+            feats, num_frames = self.normalize(feats, num_frames)
+        if self.specaug is not None and self.training:
+            feats, num_frames = self.specaug(feats, num_frames)
+        if self.preencoder is not None:
+            feats, num_frames = self.preencoder(feats, num_frames)
+        feats, num_frames, _ = self.encoder(feats, num_frames)
+        return self.classifier(self.dropout(self.pooling(feats, num_frames)))
+
+    def emotion_loss(self, logits, emotion):
+        """Cross entropy (scalar) of logits ``(B, K)`` for class indices ``(B,)``."""
+        return F.cross_entropy(
+            logits, emotion, weight=self.class_weight, label_smoothing=self.label_smoothing
+        )
+
+    def forward(self, speech, speech_lengths, emotion, **kwargs):
+        """Compute the loss of a batch.
+
+        Args:
+            speech: ``(B, T)``; speech_lengths: ``(B,)``; emotion: class indices ``(B, 1)``.
+
+        Returns:
+            loss (scalar), stats (``loss``, ``acc``), weight (the batch size).
+        """
+        logits = self.logits(speech, speech_lengths)
+        emotion = emotion[:, 0]
+        loss = self.emotion_loss(logits, emotion)
+        hypotheses = logits.argmax(-1)
+        if not self.training:
+            self.predictions += zip(emotion.tolist(), hypotheses.tolist(), strict=True)
+        stats = {"loss": loss.detach(), "acc": (hypotheses == emotion).float().mean()}
+        return force_gatherable((loss, stats, len(speech)), loss.device)
+
+    def collect_feats(self, speech, speech_lengths, **kwargs):
+        """Features of the front-end, before normalisation: ``feats``, ``feats_lengths``."""
+        feats, num_frames = self.frontend(speech, speech_lengths)
+        return {"feats": feats, "feats_lengths": num_frames}

@@ -1,0 +1,88 @@
+"""Log-mel front-end."""
+
+import torch
+import torch.nn.functional as F
+import torchaudio
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
+
+from espnet_tse_ser.ser.masks import frame_mask
+
+_MIN_POWER = 1e-10  # -100 dBFS; below it an utterance counts as silence and is not amplified
+
+
+class LogMelFrontend(AbsFrontend):
+    """Log-mel filterbank energies.
+
+    Frames are centred and the signal is continued by zeros, so that an utterance gives the same
+    features alone and in a padded batch. Differentiable with respect to the waveform, with finite
+    gradients at silence.
+
+    Args:
+        fs: rate in Hz.
+        n_fft, win_length, hop_length: FFT size, Hann window and frame shift in samples.
+        n_mels: mel bands between ``fmin`` and ``fmax`` (None: half the rate) Hz.
+        level_norm: divide each utterance by its root mean square. Mixing draws random levels and
+            an extractor trained on SI-SNR has an arbitrary gain, so levels carry no information.
+        log_offset: added to the energies before the logarithm; relative to a signal of root mean
+            square 1 with ``level_norm``.
+    """
+
+    def __init__(
+        self,
+        fs=16000,
+        n_fft=512,
+        win_length=400,
+        hop_length=160,
+        n_mels=80,
+        fmin=20.0,
+        fmax=None,
+        level_norm=True,
+        log_offset=1e-3,
+    ):
+        super().__init__()
+        self.n_fft, self.win_length, self.hop_length = n_fft, win_length, hop_length
+        self.n_mels, self.level_norm, self.log_offset = n_mels, level_norm, log_offset
+        filters = torchaudio.functional.melscale_fbanks(
+            n_fft // 2 + 1, fmin, fs / 2 if fmax is None else fmax, n_mels, fs
+        )
+        # Constants of the constructor: not part of a checkpoint.
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(win_length), persistent=False)
+
+    def output_size(self):
+        """Number of mel bands."""
+        return self.n_mels
+
+    def forward(self, speech, lengths):
+        """Compute the features.
+
+        Args:
+            speech: ``(B, T)``; lengths: valid samples ``(B,)``, at least 1.
+
+        Returns:
+            ``(B, F, n_mels)`` with zeros in padded frames, and the valid frames ``(B,)``,
+            ``lengths // hop_length + 1`` each.
+
+        >>> frontend = LogMelFrontend(n_mels=40)
+        >>> feats, num_frames = frontend(torch.randn(2, 800), torch.tensor([800, 480]))
+        >>> tuple(feats.shape), num_frames.tolist()
+        ((2, 6, 40), [6, 4])
+        """
+        speech = speech * frame_mask(lengths, speech.shape[1])
+        if self.level_norm:
+            power = speech.square().sum(dim=1) / lengths
+            speech = speech / power.clamp(min=_MIN_POWER).sqrt()[:, None]
+        padded = F.pad(speech, (self.n_fft // 2, self.n_fft // 2))
+        spectrum = torch.stft(
+            padded,
+            self.n_fft,
+            self.hop_length,
+            self.win_length,
+            self.window,
+            center=False,
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        feats = torch.log(power.transpose(1, 2) @ self.filters + self.log_offset)
+        num_frames = torch.div(lengths, self.hop_length, rounding_mode="floor") + 1
+        return feats * frame_mask(num_frames, feats.shape[1])[..., None], num_frames

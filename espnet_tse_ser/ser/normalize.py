@@ -1,0 +1,62 @@
+"""Normalisation of features by statistics of the training set."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from espnet2.layers.abs_normalize import AbsNormalize
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ser.masks import frame_mask
+
+
+class GlobalMVN(AbsNormalize):
+    """Subtract the mean and divide by the standard deviation of each feature.
+
+    Both are buffers, so that a checkpoint carries them: unlike ESPnet's class of this name, the
+    model can be built again without the statistics file.
+
+    Args:
+        feature_size: number of features; eps: lower bound of the variance.
+    """
+
+    def __init__(self, feature_size, eps=1e-10):
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("std", torch.ones(feature_size))
+
+    def read_stats(self, path):
+        """Take over the statistics of ESPnet's ``feats_stats.npz`` (count, sum, sum_square).
+
+        Raises:
+            UserError: the file is missing or broken, or has another number of features.
+        """
+        stats = _read_stats(Path(path))
+        mean = stats["sum"] / stats["count"]
+        variance = np.maximum(stats["sum_square"] / stats["count"] - mean**2, self.eps)
+        if mean.shape != tuple(self.mean.shape):
+            raise UserError(
+                f"{path}: statistics of {mean.size} features, but the front-end has "
+                f"{self.mean.numel()}; run stage 9 with the same configuration"
+            )
+        self.mean.copy_(torch.from_numpy(mean))
+        self.std.copy_(torch.from_numpy(np.sqrt(variance)))
+
+    def forward(self, feats, lengths):
+        """Normalise ``(B, F, feature_size)``; padded frames become zero."""
+        mask = frame_mask(lengths, feats.shape[1])[..., None]
+        return (feats - self.mean) / self.std * mask, lengths
+
+
+def _read_stats(path):
+    if not path.is_file():
+        raise UserError(f"{path}: no such statistics; run stage 9")
+    try:
+        with np.load(path) as archive:
+            return {k: np.asarray(archive[k], np.float64) for k in ("count", "sum", "sum_square")}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: is not a feats_stats.npz ({error}); delete it and run stage 9"
+        ) from None

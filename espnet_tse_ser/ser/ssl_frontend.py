@@ -1,0 +1,261 @@
+"""Self-supervised front-ends: torchaudio's wav2vec 2.0, HuBERT and WavLM."""
+
+import logging
+
+import torch
+import torchaudio
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import load_state
+from espnet_tse_ser.ser.masks import frame_mask
+
+logger = logging.getLogger(__name__)
+
+_FACTORIES = {
+    "wav2vec2": torchaudio.models.wav2vec2_model,
+    "hubert": torchaudio.models.wav2vec2_model,  # the same network, trained otherwise
+    "wavlm": torchaudio.models.wavlm_model,
+}
+
+
+class SSLFrontend(AbsFrontend):
+    """Frames of a pretrained transformer.
+
+    torchaudio's own forward depends on padding (the group norm of the base models runs over padded
+    frames) and cannot mask WavLM at all, so its modules are run here one by one; without padding
+    the output is that of ``extract_features``. The convolutional feature extractor is
+    always frozen, as in ShiftSER.
+
+    Args:
+        arch: name of a torchaudio bundle (``HUBERT_BASE``, ``WAV2VEC2_BASE``, ``WAVLM_LARGE`` ...)
+            or ``custom``.
+        arch_conf: with ``custom``: ``type`` (``wav2vec2``, ``hubert`` or ``wavlm``),
+            ``normalize_waveform`` (default false), and the arguments of torchaudio's
+            ``wav2vec2_model`` or ``wavlm_model``.
+        weights: ``bundle`` downloads the bundle's weights, a path names a local state dict,
+            None leaves the initialisation random (when a checkpoint of the whole model follows).
+        layer: ``last``, ``weighted`` (a learned softmax-weighted sum of all layers), or a number:
+            0 is the input of the first transformer layer, 1 the output of the first layer, ...
+        finetune: train the transformer too; else it stays in evaluation mode without gradients
+            of its own (gradients still reach a waveform that wants them, for joint training).
+
+    Raises:
+        UserError: unknown bundle or type, arguments that do not fit, a layer that does not exist,
+            weights that are missing or of another architecture.
+    """
+
+    def __init__(self, arch, arch_conf=None, weights="bundle", layer="last", finetune=False):
+        super().__init__()
+        bundle, factory, params, self.normalize_waveform = _resolve(arch, arch_conf or {})
+        try:
+            self.ssl = factory(**params)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"SSL front-end '{arch}': {error}; correct arch_conf") from None
+        if weights is not None:
+            state = _download(bundle, arch) if weights == "bundle" else load_state(weights)
+            _load(self.ssl, state, arch, weights)
+        self._mask_group_norm()
+        self.finetune = finetune
+        transformer = self.ssl.encoder.transformer
+        num_layers = len(transformer.layers)
+        self.layer = num_layers if layer == "last" else layer
+        if layer == "weighted":
+            self.layer_weights = torch.nn.Parameter(torch.zeros(num_layers + 1))
+        elif type(self.layer) is not int or not 0 <= self.layer <= num_layers:
+            raise UserError(
+                f"SSL front-end '{arch}': layer '{layer}' does not exist; "
+                f"use last, weighted or 0 to {num_layers}"
+            )
+        else:
+            # The layers above the one that is used would only cost memory.
+            del transformer.layers[self.layer :]
+        self._size = transformer.pos_conv_embed.embed_dim
+        self.ssl.requires_grad_(finetune)
+        self.ssl.feature_extractor.requires_grad_(False)
+        if not transformer.layer_norm_first:  # then it has no part in the output of any layer
+            transformer.layer_norm.requires_grad_(False)
+
+    def output_size(self):
+        """Features a frame."""
+        return self._size
+
+    def train(self, mode=True):
+        """As in torch, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self.ssl.train(mode and self.finetune)
+        self.ssl.feature_extractor.eval()
+        return self
+
+    def forward(self, speech, lengths):
+        """Compute the features.
+
+        Args:
+            speech: ``(B, T)``, 16 kHz; lengths: valid samples ``(B,)``.
+
+        Returns:
+            ``(B, F, output_size)`` with zeros in padded frames (one frame is 20 ms), and the valid
+            frames ``(B,)``.
+
+        Raises:
+            UserError: an utterance is shorter than one frame.
+        """
+        mask = frame_mask(lengths, speech.shape[1])
+        speech = speech * mask
+        if self.normalize_waveform:
+            speech = _normalize(speech, lengths) * mask
+        wants_gradient = torch.is_grad_enabled() and (speech.requires_grad or self.finetune)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and speech.requires_grad):
+            frames, num_frames = self._convolve(speech, lengths)
+        with torch.set_grad_enabled(wants_gradient):
+            layers = self._transform(frames, num_frames)
+        if self.layer == "weighted":
+            x = sum(w * x for w, x in zip(self.layer_weights.softmax(0), layers, strict=True))
+        else:
+            x = layers[-1]
+        return x * frame_mask(num_frames, x.shape[1])[..., None], num_frames
+
+    def _convolve(self, speech, lengths):
+        if isinstance(self._first_norm, MaskedGroupNorm):
+            first = self.ssl.feature_extractor.conv_layers[0]
+            self._first_norm.lengths = _conv_lengths(lengths, first)
+        frames, num_frames = self.ssl.feature_extractor(speech, lengths)
+        if int(num_frames.min()) < 1:
+            raise UserError(
+                f"an utterance of {int(lengths.min())} samples is too short for one frame of the "
+                "SSL front-end; drop it"
+            )
+        return frames, num_frames
+
+    def _transform(self, frames, num_frames):
+        """Outputs of all transformer layers, the input of the first one in front."""
+        encoder = self.ssl.encoder
+        transformer = encoder.transformer
+        valid = frame_mask(num_frames, frames.shape[1])
+        x = encoder.feature_projection(frames) * valid[..., None]
+        x = x + transformer.pos_conv_embed(x)
+        if transformer.layer_norm_first:
+            x = transformer.layer_norm(x)
+        x = transformer.dropout(x)
+        masks = {}
+        if not bool(valid.all()):
+            bias = torch.zeros_like(valid, dtype=x.dtype).masked_fill(~valid, float("-inf"))
+            if _is_wavlm(transformer):
+                masks = {"key_padding_mask": bias}
+            else:
+                masks = {"attention_mask": bias[:, None, None].expand(-1, 1, x.shape[1], -1)}
+        layers, position_bias = [x], None
+        for layer in transformer.layers:
+            x, position_bias = layer(x, position_bias=position_bias, **masks)
+            layers.append(x)
+        return layers
+
+    def _mask_group_norm(self):
+        first = self.ssl.feature_extractor.conv_layers[0]
+        if isinstance(first.layer_norm, torch.nn.GroupNorm):
+            first.layer_norm = MaskedGroupNorm(first.layer_norm)
+
+    @property
+    def _first_norm(self):
+        return self.ssl.feature_extractor.conv_layers[0].layer_norm
+
+
+class MaskedGroupNorm(torch.nn.Module):
+    """Group norm with one group a channel whose statistics leave padded frames out.
+
+    Set ``lengths`` (valid frames) before each forward. Parameter names are those of the torch
+    module that it replaces.
+    """
+
+    def __init__(self, norm):
+        super().__init__()
+        if norm.num_groups != norm.num_channels:
+            raise ValueError("only a group norm with one group a channel is supported")
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.lengths = None
+
+    def forward(self, x):
+        """Normalise ``(B, C, F)``; padded frames become zero."""
+        mask = frame_mask(self.lengths, x.shape[2])[:, None]
+        count = self.lengths.clamp(min=1)[:, None, None]
+        mean = (x * mask).sum(dim=2, keepdim=True) / count
+        x = (x - mean) * mask
+        variance = x.square().sum(dim=2, keepdim=True) / count
+        scale = self.weight[:, None] * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None], x, scale) * mask
+
+
+def _resolve(arch, arch_conf):
+    """Bundle (or None), factory, its arguments, and whether waveforms are normalised."""
+    if arch == "custom":
+        params = dict(arch_conf)
+        kind = params.pop("type", None)
+        if kind not in _FACTORIES:
+            raise UserError(
+                f"SSL front-end: arch_conf has type '{kind}'; use {', '.join(_FACTORIES)}"
+            )
+        normalize = params.pop("normalize_waveform", False)
+        return None, _FACTORIES[kind], {"aux_num_out": None} | params, normalize
+    bundle = getattr(torchaudio.pipelines, arch, None)
+    if not isinstance(bundle, torchaudio.pipelines.Wav2Vec2Bundle):
+        kind = torchaudio.pipelines.Wav2Vec2Bundle
+        known = [n for n in dir(torchaudio.pipelines) if type(_bundle(n)) is kind]
+        raise UserError(
+            f"SSL front-end: unknown arch '{arch}'; use custom or one of {', '.join(known)}"
+        )
+    if arch_conf:
+        raise UserError(f"SSL front-end: arch_conf belongs to arch custom, not to '{arch}'")
+    # torchaudio has no public way to a bundle's architecture without downloading its weights.
+    params = dict(bundle._params) | {"aux_num_out": None}
+    return bundle, _FACTORIES[bundle._model_type.lower()], params, bundle._normalize_waveform
+
+
+def _bundle(name):
+    return getattr(torchaudio.pipelines, name)
+
+
+def _download(bundle, arch):
+    if bundle is None:
+        raise UserError("SSL front-end: arch custom has no bundle; give a path as weights")
+    try:
+        return bundle.get_model().state_dict()
+    except OSError as error:
+        raise UserError(
+            f"SSL front-end: the weights of {arch} cannot be downloaded ({error}); save "
+            f"torchaudio.pipelines.{arch}.get_model().state_dict() on a machine with network and "
+            "give its path as weights"
+        ) from None
+
+
+def _load(module, state, arch, source):
+    # get_model() wraps the models that normalise waveforms; fine-tuned ones have a CTC layer.
+    state = {k.removeprefix("model."): v for k, v in state.items()}
+    state = {k: v for k, v in state.items() if not k.startswith("aux.")}
+    own = module.state_dict()
+    missing, excess = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or excess or shapes:
+        raise UserError(
+            f"SSL front-end: {source} holds weights of another architecture than '{arch}': "
+            f"{len(missing)} missing, {len(excess)} unknown, {len(shapes)} of another shape; first "
+            f"'{(shapes or missing or excess)[0]}'; correct arch or weights"
+        )
+    module.load_state_dict(state)
+    logger.info("SSL front-end %s: %d tensors loaded from %s", arch, len(state), source)
+
+
+def _conv_lengths(lengths, layer):
+    frames = torch.div(lengths - layer.kernel_size, layer.stride, rounding_mode="floor") + 1
+    return frames.clamp(min=0)
+
+
+def _normalize(speech, lengths):
+    """Zero mean and unit variance over the valid samples, as torchaudio does for one utterance."""
+    mean = speech.sum(dim=1) / lengths
+    centred = (speech - mean[:, None]) * frame_mask(lengths, speech.shape[1])
+    variance = centred.square().sum(dim=1) / lengths
+    return centred * torch.rsqrt(variance + 1e-5)[:, None]
+
+
+def _is_wavlm(transformer):
+    return len(transformer.layers) > 0 and hasattr(transformer.layers[0].attention, "gru_rel_pos")

@@ -1,0 +1,31 @@
+"""Options of an ESPnet task, with errors for users."""
+
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError
+
+
+def parse_task_options(task, command):
+    """Parse the options of ``task``, configuration file included.
+
+    Args:
+        task: `AbsTask` class; command: list of strings.
+
+    Returns:
+        the namespace that ``task.main(args=...)`` takes.
+
+    Raises:
+        UserError: an unknown option, an unknown key in the configuration, a value that does not
+            fit, or no such configuration (ESPnet would print its usage of 300 lines).
+    """
+    parser = task.get_parser()
+
+    def refuse(message):
+        raise UserError(f"{message}; see {parser.prog} --help and ESPnet's options")
+
+    parser.error = refuse
+    if "--config" in command:
+        config = Path(command[command.index("--config") + 1])
+        if not config.is_file():
+            raise UserError(f"{config}: no such configuration")
+    return parser.parse_args(command)

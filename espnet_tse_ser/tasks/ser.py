@@ -1,0 +1,106 @@
+"""Speech emotion recognition as an ESPnet task."""
+
+from typing import Optional
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.class_choices import ClassChoices
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import float_or_none, str_or_none
+
+from espnet_tse_ser.corpora import LABELS
+from espnet_tse_ser.data.collate import pad_collate
+from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import EmotionTrainer
+from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
+
+
+def _choices(kind, default):
+    classes = {name: get_class(k, name) for k, name in CLASSES if k == kind}
+    return ClassChoices(kind, classes, default=default, optional=default is None)
+
+
+class SERTask(AbsTask):
+    """ESPnet's task interface for `ESPnetSERModel`.
+
+    ``config.yaml`` alone rebuilds the model: what training reads from other files (feature
+    statistics, SSL weights) is in the checkpoint, and their paths are not in ``config.yaml``.
+    """
+
+    num_optimizers = 1
+    class_choices_list = [
+        _choices("frontend", "logmel"),
+        _choices("normalize", None),
+        _choices("specaug", None),
+        _choices("preencoder", None),
+        _choices("encoder", "shift_cnn"),
+        _choices("pooling", "stats"),
+    ]
+    trainer = EmotionTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser):
+        group = parser.add_argument_group("Task related")
+        group.add_argument("--labels", nargs="+", default=list(LABELS), help="Classes, in order")
+        group.add_argument(
+            "--stats_file",
+            type=str_or_none,
+            default=None,
+            help="feats_stats.npz of the training set, with --normalize global_mvn",
+        )
+        group.add_argument(
+            "--max_seconds",
+            type=float_or_none,
+            default=None,
+            help="Crop longer training utterances at random; None takes them whole",
+        )
+        group.add_argument("--fs", type=int, default=16000, help="Sampling rate of the data in Hz")
+        group.add_argument(
+            "--model_conf",
+            action=NestedDictAction,
+            default={},
+            help="dropout, label_smoothing and class_weight of ESPnetSERModel",
+        )
+        for choices in cls.class_choices_list:
+            choices.add_arguments(group)
+        # Defaults of ESPnet that fit here; a configuration or an option still overrides them.
+        parser.set_defaults(
+            best_model_criterion=[("valid", "ua", "max")],
+            early_stopping_criterion=("valid", "ua", "max"),
+            keep_nbest_models=[1],
+            num_att_plot=0,
+            num_workers=0,
+            resume=True,
+            use_matplotlib=False,
+            use_tensorboard=False,
+        )
+
+    @classmethod
+    def build_collate_fn(cls, args, train):
+        return pad_collate
+
+    @classmethod
+    def build_preprocess_fn(cls, args, train) -> Optional[EmotionPreprocessor]:
+        max_samples = None if args.max_seconds is None else round(args.max_seconds * args.fs)
+        return EmotionPreprocessor(args.labels, max_samples, train)
+
+    @classmethod
+    def required_data_names(cls, train=True, inference=False):
+        return ("speech",) if inference else ("speech", "emotion")
+
+    @classmethod
+    def optional_data_names(cls, train=True, inference=False):
+        return ()
+
+    @classmethod
+    def build_model(cls, args):
+        model = build_ser_model(vars(args))
+        if args.stats_file is not None:
+            if model.normalize is None:
+                raise UserError("--stats_file needs --normalize global_mvn; drop one of them")
+            model.normalize.read_stats(args.stats_file)
+        # ESPnet writes config.yaml after this, from the same args.
+        args.stats_file = None
+        if args.frontend == "ssl":
+            args.frontend_conf = dict(args.frontend_conf) | {"weights": None}
+        return model

@@ -1,0 +1,154 @@
+"""Stages 9 and 10 on real files: statistics, a short training, resuming, repeating, errors."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet_tse_ser.bin import ser_stats, ser_train
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import load_weights, read_config
+from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.ser.build import build_ser_model
+
+LABELS = ["ang", "hap", "neu", "sad"]
+CONFIG = {
+    "frontend_conf": {"n_mels": 16},
+    "normalize": "global_mvn",
+    "specaug": "specaug",
+    "specaug_conf": {"freq_width": 3},
+    "preencoder": "conv_stem",
+    "preencoder_conf": {"output_size": 16},
+    "encoder_conf": {"dropout": 0.1},
+    "batch_type": "unsorted",
+    "batch_size": 8,
+    "shuffle_within_batch": True,
+    "optim": "adamw",
+    "optim_conf": {"lr": 0.01},
+    "max_epoch": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Forty noisy tones whose pitch is the emotion; fold 1 tests on speaker c."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    wavs, emotions, lengths = {}, {}, {}
+    for number in range(40):
+        emotion, speaker = LABELS[number % 4], "abbcc"[number // 8]
+        utt = f"{speaker}-{number:02d}"
+        length = int(rng.integers(3000, 8000))
+        pitch = 400.0 * 2 ** (number % 4)
+        speech = 0.1 * np.sin(2 * np.pi * pitch * np.arange(length) / 16000)
+        path = root / f"{utt}.wav"
+        soundfile.write(path, speech + 0.01 * rng.standard_normal(length), 16000, subtype="PCM_16")
+        wavs[utt], emotions[utt], lengths[utt] = path, emotion, length
+    for name, table in (("wav.scp", wavs), ("utt2emo", emotions), ("utt2num_samples", lengths)):
+        text = "".join(f"{utt} {table[utt]}\n" for utt in sorted(table))
+        (root / name).write_text(text)
+    (root / "utt2category").write_text("".join(f"{utt} same\n" for utt in sorted(wavs)))
+    for fold, (train, dev, test) in {"1": "bac", "2": "cab"}.items():
+        directory = root / "splits" / f"fold{fold}"
+        directory.mkdir(parents=True)
+        for side, speaker in (("train", train), ("dev", dev), ("test", test)):
+            ids = [u for u in sorted(wavs) if u[0] == speaker]
+            (directory / f"{side}.lst").write_text("".join(f"{u}\n" for u in ids))
+    (root / "train_ser.yaml").write_text(yaml.safe_dump(CONFIG))
+    _stats(root, root / "stats")
+    return root
+
+
+def _stats(root, output_dir, config=None):
+    options = ["--config", config or root / "train_ser.yaml", "--scp", root / "wav.scp"]
+    options += ["--splits", root / "splits", "--output_dir", output_dir]
+    ser_stats.main([str(o) for o in options])
+
+
+def _train(root, output_dir, *further, stats="stats/fold1/feats_stats.npz", config=None):
+    torch.set_num_threads(1)
+    options = ["--config", config or root / "train_ser.yaml", "--scp", root / "wav.scp"]
+    options += ["--data_dir", root, "--split", root / "splits" / "fold1", "--seed", 3]
+    options += ["--output_dir", output_dir, *further]
+    if stats is not None:
+        options += ["--stats", root / stats]
+    ser_train.main([str(o) for o in options])
+
+
+def test_statistics_are_those_of_the_training_speakers(data):
+    from espnet_tse_ser.ser.frontend import LogMelFrontend
+
+    frontend = LogMelFrontend(n_mels=16)
+    for fold, speaker in (("1", "b"), ("2", "c")):
+        frames = []
+        for path in sorted(data.glob(f"{speaker}-*.wav")):
+            speech = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
+            frames.append(frontend(speech, torch.tensor([speech.shape[1]]))[0][0].numpy())
+        frames = np.concatenate(frames).astype(np.float64)
+        with np.load(data / "stats" / f"fold{fold}" / "feats_stats.npz") as stats:
+            assert stats["count"] == len(frames)
+            np.testing.assert_allclose(stats["sum"], frames.sum(0), rtol=1e-6)
+            np.testing.assert_allclose(stats["sum_square"], (frames**2).sum(0), rtol=1e-6)
+
+
+def test_no_statistics_without_normalisation(data, tmp_path, caplog):
+    config = tmp_path / "train_ser.yaml"
+    config.write_text("normalize: null\n")
+    with caplog.at_level("INFO"):
+        _stats(data, tmp_path / "stats", config)
+    assert "no statistics are needed" in caplog.text and not (tmp_path / "stats").exists()
+
+
+def test_training_learns_resumes_and_repeats(data, tmp_path):
+    _train(data, tmp_path / "whole")
+    epochs = read_tsv(tmp_path / "whole" / "epochs.tsv", ["epoch", "valid_ua", "valid_wa"])
+    assert [row["epoch"] for row in epochs] == ["1", "2", "3", "4"]
+    assert max(float(row["valid_ua"]) for row in epochs) > 0.5  # chance is 0.25
+    dev = (tmp_path / "whole" / "data" / "dev" / "wav.scp").read_text().splitlines()
+    assert len(dev) == 8 and all(line.startswith("a-") for line in dev)
+
+    config = read_config(tmp_path / "whole")
+    assert config["labels"] == LABELS and config["stats_file"] is None
+    model = build_ser_model(config)
+    load_weights(model, tmp_path / "whole" / "valid.ua.best.pth")
+    assert model.normalize.std.max() != 1
+
+    # Interrupted after two epochs and begun again: the same weights, bit for bit.
+    _train(data, tmp_path / "parts", "--max_epoch", 2)
+    _train(data, tmp_path / "parts")
+    whole, parts = (
+        torch.load(tmp_path / name / "latest.pth", weights_only=True) for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert (tmp_path / "whole" / "epochs.tsv").read_text() == (
+        tmp_path / "parts" / "epochs.tsv"
+    ).read_text()
+
+
+def test_errors_name_what_is_wrong(data, tmp_path):
+    with pytest.raises(UserError, match="normalize needs --stats; run stage 9"):
+        _train(data, tmp_path / "exp", stats=None)
+    with pytest.raises(UserError, match="feats_stats.npz: no such statistics; run stage 9"):
+        _train(data, tmp_path / "exp", stats="stats/fold9/feats_stats.npz")
+    with pytest.raises(UserError, match="'b-08': unknown emotion 'ang'; known: hap neu"):
+        _train(data, tmp_path / "exp", "--labels", "hap", "neu")
+    with pytest.raises(UserError, match="unrecognized arguments: --max_epochs 3"):
+        _train(data, tmp_path / "exp", "--max_epochs", 3)
+    with pytest.raises(UserError, match="none.yaml: no such configuration"):
+        _train(data, tmp_path / "exp", config=tmp_path / "none.yaml")
+    (tmp_path / "splits").mkdir()
+    with pytest.raises(UserError, match=r"has no fold\*/train.lst; run stage 2"):
+        ser_stats.main(
+            ["--config", str(data / "train_ser.yaml"), "--scp", str(data / "wav.scp")]
+            + ["--splits", str(tmp_path / "splits"), "--output_dir", str(tmp_path)]
+        )
+
+
+def test_an_id_without_audio(data, tmp_path):
+    split = tmp_path / "fold1"
+    split.mkdir()
+    (split / "train.lst").write_text("b-08\nx-99\n")
+    (split / "dev.lst").write_text("a-00\n")
+    with pytest.raises(UserError, match=r"wav.scp: 1 of 2 id\(s\) are missing, first 'x-99'"):
+        _train(data, tmp_path / "exp", "--split", split)

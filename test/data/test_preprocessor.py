@@ -1,0 +1,40 @@
+"""Labels to indices and cropping."""
+
+import numpy as np
+import pytest
+
+from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.errors import UserError
+
+LABELS = ["ang", "hap"]
+
+
+def test_labels_become_indices():
+    speech = np.arange(10, dtype=np.float64)
+    out = EmotionPreprocessor(LABELS)("a", {"speech": speech, "emotion": "hap"})
+    assert out["emotion"].tolist() == [1] and out["emotion"].dtype == np.int64
+    assert out["speech"].dtype == np.float32
+    np.testing.assert_array_equal(out["speech"], speech)
+
+
+def test_unlabelled_speech_passes():
+    assert list(EmotionPreprocessor(LABELS)("a", {"speech": np.zeros(3)})) == ["speech"]
+
+
+def test_unknown_label():
+    with pytest.raises(UserError, match="'a-1': unknown emotion 'joy'; known: ang hap"):
+        EmotionPreprocessor(LABELS)("a-1", {"speech": np.zeros(3), "emotion": "joy"})
+
+
+def test_crop_in_training_only():
+    np.random.seed(0)
+    data = {"speech": np.arange(10), "emotion": "ang"}
+    crop = EmotionPreprocessor(LABELS, 4, train=True)
+    starts = set()
+    for _ in range(200):
+        speech = crop("a", data)["speech"]
+        starts.add(int(speech[0]))
+        np.testing.assert_array_equal(speech, np.arange(speech[0], speech[0] + 4))
+    assert starts == set(range(7))
+    assert len(EmotionPreprocessor(LABELS, 4, train=False)("a", data)["speech"]) == 10
+    assert len(EmotionPreprocessor(LABELS, 10, train=True)("a", data)["speech"]) == 10

@@ -1,0 +1,161 @@
+"""The recogniser: loss and statistics, padding, predictions, gradients, errors of building."""
+
+import pytest
+import torch
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ser.build import build_ser_model
+
+LABELS = ["ang", "hap", "neu", "sad"]
+LENGTHS = [6000, 4100, 2000, 500]
+
+
+def _config(**changes):
+    return {
+        "labels": LABELS,
+        "frontend": "logmel",
+        "frontend_conf": {"n_mels": 20},
+        "normalize": "global_mvn",
+        "specaug": "specaug",
+        "specaug_conf": {"freq_width": 4},
+        "preencoder": "conv_stem",
+        "preencoder_conf": {"output_size": 16},
+        "encoder": "shift_cnn",
+        "encoder_conf": {"dropout": 0.1},
+        "pooling": "stats",
+        "pooling_conf": {"std": True},
+        "model_conf": {"dropout": 0.1},
+    } | changes
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return {
+        "speech": torch.randn(len(LENGTHS), max(LENGTHS)) * 0.1,
+        "speech_lengths": torch.tensor(LENGTHS),
+        "emotion": torch.tensor([[0], [1], [2], [3]]),
+        "emotion_lengths": torch.ones(4, dtype=torch.long),
+        "utt_id": ["a", "b", "c", "d"],
+    }
+
+
+def _build(**changes):
+    torch.manual_seed(0)
+    return build_ser_model(_config(**changes))
+
+
+@torch.no_grad()
+def test_independent_of_padding_and_of_the_batch(batch):
+    model = _build().eval()
+    together = model.logits(batch["speech"], batch["speech_lengths"])
+    for i, length in enumerate(LENGTHS):
+        alone = model.logits(batch["speech"][i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(together[i], alone[0], atol=1e-5, rtol=0)
+        quieter = model.logits(batch["speech"][i : i + 1, :length] * 0.1, torch.tensor([length]))
+        torch.testing.assert_close(quieter, alone, atol=1e-4, rtol=0)
+
+
+def test_loss_and_statistics(batch):
+    model = _build(model_conf={"label_smoothing": 0.1, "class_weight": [1.0, 2.0, 1.0, 0.5]}).eval()
+    logits = model.logits(batch["speech"], batch["speech_lengths"])
+    loss, stats, weight = model(**batch)
+    target = torch.full((4, 4), 0.1 / 4) + torch.eye(4) * 0.9
+    factor = torch.tensor([1.0, 2.0, 1.0, 0.5])
+    expected = -(target * factor * logits.log_softmax(1)).sum() / factor.sum()
+    torch.testing.assert_close(loss.squeeze(), expected)  # ESPnet makes it (1,)
+    torch.testing.assert_close(stats["loss"], loss.detach())
+    assert stats["acc"] == (logits.argmax(1) == torch.arange(4)).float().mean()
+    assert int(weight) == 4
+
+
+def test_predictions_are_kept_in_evaluation_only(batch):
+    model = _build().train()
+    model(**batch)
+    assert model.predictions == []
+    model.eval()
+    hypotheses = model.logits(batch["speech"], batch["speech_lengths"]).argmax(1).tolist()
+    model(**batch)
+    model(**batch)
+    assert model.predictions == list(zip(range(4), hypotheses, strict=True)) * 2
+    model.reset_predictions()
+    assert model.predictions == []
+
+
+def test_gradients_reach_the_waveform_and_every_parameter(batch):
+    model = _build().train()
+    batch["speech"].requires_grad_()
+    loss, _, _ = model(**batch)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    for row, length in zip(batch["speech"].grad, LENGTHS, strict=True):
+        assert row[:length].abs().sum() > 0 and (row[length:] == 0).all()
+
+
+@torch.no_grad()
+def test_augmentation_in_training_only(batch):
+    model = _build(model_conf={}, encoder_conf={})
+    arguments = batch["speech"], batch["speech_lengths"]
+    assert not torch.equal(model.train().logits(*arguments), model.logits(*arguments))
+    assert torch.equal(model.eval().logits(*arguments), model.logits(*arguments))
+
+
+@torch.no_grad()
+def test_collect_feats_is_before_normalisation(batch):
+    model = _build().eval()
+    model.normalize.mean += 1.0
+    feats = model.collect_feats(**batch)
+    expected, num_frames = model.frontend(batch["speech"], batch["speech_lengths"])
+    assert torch.equal(feats["feats"], expected)
+    assert torch.equal(feats["feats_lengths"], num_frames)
+
+
+@torch.no_grad()
+def test_ssl_front_end_without_stem(batch):
+    arch = {
+        "type": "hubert",
+        "extractor_mode": "group_norm",
+        "extractor_conv_layer_config": [(8, 10, 5), (8, 4, 4)],
+        "extractor_conv_bias": False,
+        "encoder_embed_dim": 16,
+        "encoder_projection_dropout": 0.1,
+        "encoder_pos_conv_kernel": 4,
+        "encoder_pos_conv_groups": 2,
+        "encoder_num_layers": 1,
+        "encoder_num_heads": 2,
+        "encoder_attention_dropout": 0.1,
+        "encoder_ff_interm_features": 16,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.1,
+        "encoder_layer_norm_first": False,
+        "encoder_layer_drop": 0.0,
+    }
+    model = _build(
+        frontend="ssl",
+        frontend_conf={"arch": "custom", "arch_conf": arch, "weights": None},
+        normalize=None,
+        specaug=None,
+        preencoder=None,
+    ).eval()
+    together = model.logits(batch["speech"], batch["speech_lengths"])
+    for i, length in enumerate(LENGTHS):
+        alone = model.logits(batch["speech"][i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(together[i], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ["ang"]}, "labels must be a list of two or more"),
+        ({"labels": ["ang", "ang"]}, "different classes"),
+        ({"labels": "ang hap"}, "must be a list"),
+        ({"frontend": "mfcc"}, "frontend 'mfcc' .* is not known; use logmel, ssl"),
+        ({"encoder": None}, "no encoder"),
+        ({"encoder_conf": {"shfit": True}}, "encoder_conf .*shfit"),
+        ({"preencoder_conf": {"kernel_size": 4}}, "preencoder_conf .*odd"),
+        ({"model_conf": {"class_weight": [1.0]}}, "model_conf .*needs 4 values"),
+    ],
+)
+def test_wrong_configurations_are_user_errors(changes, message):
+    with pytest.raises(UserError, match=message):
+        _build(**changes)

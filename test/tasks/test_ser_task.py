@@ -1,0 +1,151 @@
+"""SERTask: rebuilding from config.yaml, the recipes' configurations, errors."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.tasks.options import parse_task_options
+from espnet_tse_ser.tasks.ser import SERTask
+
+EGS = Path(__file__).parents[2] / "egs2"
+CONFIGS = sorted(
+    {p.resolve() for p in EGS.glob("*/tse_ser1/conf/**/train_ser*.yaml") if p.is_file()}
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "train_ser.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "frontend_conf": {"n_mels": 12},
+                "normalize": "global_mvn",
+                "preencoder": "conv_stem",
+                "preencoder_conf": {"output_size": 16},
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def stats(tmp_path):
+    path = tmp_path / "feats_stats.npz"
+    np.savez(path, count=10, sum=np.full(12, 30.0), sum_square=np.full(12, 130.0))
+    return path
+
+
+def _dry_run(tmp_path, config, *further):
+    command = ["--config", str(config), "--output_dir", str(tmp_path / "exp"), "--dry_run", "true"]
+    SERTask.main(args=parse_task_options(SERTask, [*command, *further]))
+    return yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
+
+
+def test_config_and_checkpoint_alone_rebuild_the_model(tmp_path, config, stats):
+    written = _dry_run(tmp_path, config, "--stats_file", str(stats), "--labels", "a", "b")
+    assert written["labels"] == ["a", "b"]
+    assert str(stats) not in (tmp_path / "exp" / "config.yaml").read_text()
+    options = parse_task_options(SERTask, ["--config", str(config), "--stats_file", str(stats)])
+    trained = SERTask.build_model(options)
+    stats.unlink()
+    for rebuilt in (build_ser_model(written), SERTask.build_model(argparse.Namespace(**written))):
+        state = trained.state_dict()
+        state["classifier.weight"], state["classifier.bias"] = torch.zeros(2, 16), torch.zeros(2)
+        rebuilt.load_state_dict(state)
+        assert rebuilt.normalize.mean.tolist() == [3.0] * 12
+        assert rebuilt.normalize.std.tolist() == [2.0] * 12
+
+
+def test_ssl_weights_are_not_needed_again(tmp_path):
+    arch = {
+        "type": "wavlm",
+        "extractor_mode": "group_norm",
+        "extractor_conv_layer_config": [[8, 10, 5], [8, 4, 4]],
+        "extractor_conv_bias": False,
+        "encoder_embed_dim": 16,
+        "encoder_projection_dropout": 0.1,
+        "encoder_pos_conv_kernel": 4,
+        "encoder_pos_conv_groups": 2,
+        "encoder_num_layers": 1,
+        "encoder_num_heads": 2,
+        "encoder_num_buckets": 8,
+        "encoder_max_distance": 16,
+        "encoder_attention_dropout": 0.1,
+        "encoder_ff_interm_features": 16,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.1,
+        "encoder_layer_norm_first": False,
+        "encoder_layer_drop": 0.0,
+    }
+    conf = {"arch": "custom", "arch_conf": arch}
+    config = {"labels": ["a", "b"], "frontend": "ssl", "encoder": "shift_cnn", "pooling": "stats"}
+    first = build_ser_model(config | {"frontend_conf": conf | {"weights": None}})
+    weights = tmp_path / "weights.pt"
+    torch.save(first.frontend.ssl.state_dict(), weights)
+    path = tmp_path / "train_ser.yaml"
+    path.write_text(yaml.safe_dump(config | {"frontend_conf": conf | {"weights": str(weights)}}))
+    written = _dry_run(tmp_path, path)
+    assert written["frontend_conf"] == conf | {"weights": None}
+    trained = SERTask.build_model(parse_task_options(SERTask, ["--config", str(path)]))
+    weights.unlink()
+    rebuilt = build_ser_model(written)
+    rebuilt.load_state_dict(trained.state_dict())
+    for name, value in first.frontend.ssl.state_dict().items():
+        assert torch.equal(value, rebuilt.frontend.ssl.state_dict()[name])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parents[-1]}{p.stem}")
+def test_configurations_of_the_recipes(path):
+    options = parse_task_options(SERTask, ["--config", str(path)])
+    if options.frontend == "ssl":
+        # Same class, small: the real size takes seconds and a gigabyte.
+        assert options.frontend_conf["arch"] in ("HUBERT_BASE", "WAV2VEC2_BASE")
+        return
+    model = SERTask.build_model(options)
+    assert model.labels == ["ang", "hap", "neu", "sad"]
+    logits = model.eval().logits(torch.randn(1, 16000), torch.tensor([16000]))
+    assert torch.isfinite(logits).all()
+
+
+def test_there_are_configurations_of_the_recipes():
+    assert len(CONFIGS) >= 5
+
+
+def test_defaults_can_be_overridden_by_the_configuration(tmp_path):
+    config = tmp_path / "train_ser.yaml"
+    config.write_text("num_workers: 3\nbest_model_criterion:\n- [valid, wa, max]\n")
+    options = parse_task_options(SERTask, ["--config", str(config), "--keep_nbest_models", "2"])
+    assert options.num_workers == 3 and options.keep_nbest_models == [2]
+    assert options.best_model_criterion == [["valid", "wa", "max"]]
+    assert options.resume and not options.use_matplotlib
+
+
+@pytest.mark.parametrize(
+    ("text", "further", "message"),
+    [
+        ("no_such_key: 1\n", [], "unrecognized arguments: no_such_key"),
+        ("", ["--no_such_option", "1"], "no_such_option"),
+        ("seed: 1\n", ["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
+        ("seed: 1\n", ["--batch_size", "many"], "--batch_size: invalid int value"),
+        ("frontend: mfcc\n", [], "frontend 'mfcc'"),
+    ],
+)
+def test_wrong_options_are_user_errors(tmp_path, text, further, message):
+    config = tmp_path / "train_ser.yaml"
+    config.write_text(text or "seed: 0\n")
+    with pytest.raises(UserError, match=message):
+        SERTask.build_model(parse_task_options(SERTask, ["--config", str(config), *further]))
+
+
+def test_missing_configuration_and_needless_statistics(tmp_path, stats):
+    with pytest.raises(UserError, match="none.yaml: no such configuration"):
+        parse_task_options(SERTask, ["--config", str(tmp_path / "none.yaml")])
+    with pytest.raises(UserError, match="--stats_file needs --normalize global_mvn"):
+        SERTask.build_model(parse_task_options(SERTask, ["--stats_file", str(stats)]))
