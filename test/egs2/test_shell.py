@@ -297,11 +297,9 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "--output exp/scores/ft/fold1/hyp.tsv --batch_size 16"
     ) in done
 
-    start = time.perf_counter()
     again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
     assert again.returncode == 0, again.stderr
-    assert time.perf_counter() - start < 10  # about 1 s on an idle machine
-    assert calls(recipe) == []
+    assert calls(recipe) == []  # no Python at all, so no seconds either
 
 
 def test_stages_by_name_and_number(recipe):
