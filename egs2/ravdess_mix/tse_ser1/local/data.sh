@@ -6,8 +6,8 @@ set -e -u -o pipefail
 labels="ang hap neu sad" # RAVDESS classes; calm counts as neutral unless cal is one of them
 trim_silence=true        # cut the silence before and after the speech
 subsets=train-clean-100  # LibriSpeech subsets
-parts=180,71             # shares of their speakers: pretraining, interferers
-piece_seconds=4          # LibriSpeech is cut into pieces: a speaker may have one long utterance
+parts=80,20              # shares of their speakers: pretraining, interferers
+piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
 
 help_message=$(grep '^[a-z_]*=.*# ' "$0" | sed 's/^/--/')
 . utils/parse_options.sh
