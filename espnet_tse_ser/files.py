@@ -24,6 +24,9 @@ def atomic_path(path):
         with open(temporary, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

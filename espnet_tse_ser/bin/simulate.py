@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -26,12 +26,21 @@ def main(argv=None):
     """Render one job's mixtures, or combine."""
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.protocol import read_protocol
+    from espnet_tse_ser.data.protocol import read_protocol, write_protocol
     from espnet_tse_ser.data.simulation import simulate, write_mixture_dir
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
+    if not 1 <= args.job <= args.nj:
+        raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
     mixtures = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
+    rendered_from = Path(args.output_dir) / "protocol.tsv"
+    if not rendered_from.is_file():
+        write_protocol(rendered_from, mixtures)
+    elif read_protocol(rendered_from) != mixtures:
+        raise UserError(
+            f"{args.output_dir} was rendered from another protocol; remove it to render it again"
+        )
     targets = Pool.read(args.targets, args.fs)
     if args.combine:
         write_mixture_dir(args.output_dir, mixtures, targets)

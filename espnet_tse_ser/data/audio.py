@@ -1,5 +1,6 @@
 """Reading and writing audio: the one place that decides what a usable signal is."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,12 @@ def read_audio(path):
     if ".ark:" in path:
         import kaldiio
 
-        rate, samples = kaldiio.load_mat(path)
+        try:
+            rate, samples = kaldiio.load_mat(path)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read from a Kaldi archive of audio ({error}); write it again"
+            ) from None
         if np.issubdtype(samples.dtype, np.integer):
             samples = samples / np.float32(np.iinfo(samples.dtype).max + 1)
         samples = np.asarray(samples, np.float32).reshape(len(samples), -1)
@@ -102,12 +108,15 @@ def write_audio(path, samples, fs):
     """Write mono ``samples`` (float, [-1, 1]) as 16-bit FLAC or WAV by suffix, atomically.
 
     Raises:
-        UserError: a sample lies outside [-1, 1] (it would be clipped).
+        UserError: a sample lies outside [-1, 1] (it would be clipped) or is NaN.
     """
     import soundfile
 
     peak = float(np.abs(samples).max(initial=0.0))
-    if peak > 1.0:
-        raise UserError(f"{path}: peak {peak:.3f} exceeds 1 and would be clipped; lower the gain")
+    if not peak <= 1.0:
+        raise UserError(f"{path}: peak {peak:.3f} is not within 1, it would clip; lower the gain")
+    # Encoded in memory: libsndfile does not always notice that the disk is full.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, fs, format=Path(path).suffix[1:], subtype="PCM_16")
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples, fs, subtype="PCM_16")
+        temporary.write_bytes(encoded.getbuffer())

@@ -65,9 +65,16 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
                 f"'{mixture.fold}', but the target has '{target.speaker}', '{target.emotion}', "
                 f"'{target.fold}'; run stage 2 again"
             )
-        for utt in mixture.interferers:
-            if utt not in interferers.entries:
+        found = [interferers.entries.get(utt) for utt in mixture.interferers]
+        for utt, interferer in zip(mixture.interferers, found, strict=True):
+            if interferer is None:
                 yield f"{name}: unknown interferer '{utt}'; run stage 2 again"
+        speakers = tuple(i.speaker for i in found if i is not None)
+        if None not in found and speakers != mixture.interferer_speakers:
+            yield (
+                f"{name}: interferer speakers are '{','.join(mixture.interferer_speakers)}', but "
+                f"the interferers have '{','.join(speakers)}'; run stage 2 again"
+            )
         enrollment = targets.entries.get(mixture.enrollment)
         if enrollment is None:
             yield f"{name}: unknown enrollment '{mixture.enrollment}'; run stage 2 again"

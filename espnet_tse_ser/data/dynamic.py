@@ -9,7 +9,7 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.mixing import Levels, draw_gains, draw_offset, mix, place
+from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
 from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
 
@@ -70,15 +70,17 @@ class PretrainingMixtures:
     def example(self, rng):
         """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``."""
         target_speaker, interferer_speaker = rng.choice(self.usable, size=2, replace=False)
-        target, enrollment = self._draw_target_and_enrollment(rng, target_speaker)
-        utt, source = target
+        for _ in range(DRAWS):
+            utt, source, enroll_utt, enrollment = self._draw_target(rng, target_speaker)
+            if not is_pause(source, self.pool[utt].lufs) and not is_pause(
+                enrollment, self.pool[enroll_utt].lufs
+            ):
+                break
         other = str(rng.choice(self.pool.by_speaker[interferer_speaker]))
-        offset = draw_offset(rng, self.pool[other].num_samples, self.segment)
-        piece = self.pool.audio(other, max(0, -offset), self.segment - max(0, offset))
-        placed = [place(piece, max(0, offset), self.segment)]
         lufs = [self.pool[utt].lufs, self.pool[other].lufs]
-        gains = draw_gains(rng, self.levels, source, placed, lufs)
-        mixture, sources = mix(source, placed, gains)
+        _, placed = draw_placed(rng, self.pool.audio(other), self.segment, lufs[1])
+        gains = draw_gains(rng, self.levels, source, [placed], lufs)
+        mixture, sources = mix(source, [placed], gains)
         return f"{utt}-{other}", {
             "speech_mix": mixture,
             "speech_ref1": sources[0],
@@ -96,26 +98,34 @@ class PretrainingMixtures:
             and lengths[-2] >= min(self.segment, self.enroll_segment)
         )
 
-    def _draw_target_and_enrollment(self, rng, speaker):
-        """Two pieces of one speaker that share no sample: of two utterances where possible."""
-        utts = self.pool.by_speaker[speaker]
-        long = [u for u in utts if self.pool[u].num_samples >= self.segment]
-        utt = str(rng.choice(long))
-        others = [u for u in utts if u != utt and self.pool[u].num_samples >= self.enroll_segment]
+    def _draw_target(self, rng, speaker):
+        """Two pieces of one speaker that share no sample: of two utterances where possible.
+
+        Returns:
+            the target's utterance and samples, the enrollment's utterance and samples.
+        """
+        lengths = {u: self.pool[u].num_samples for u in self.pool.by_speaker[speaker]}
+        enrollable = [u for u in lengths if lengths[u] >= self.enroll_segment]
+        both = self.segment + self.enroll_segment
+        # An utterance that is the only one to enroll with has to give both pieces.
+        needed = {u: both if enrollable == [u] else self.segment for u in lengths}
+        utt = str(rng.choice([u for u in lengths if lengths[u] >= needed[u]]))
+        others = [u for u in enrollable if u != utt]
         if others:
             enroll_utt = str(rng.choice(others))
             start = self._draw_start(rng, utt, self.segment)
             enroll_start = self._draw_start(rng, enroll_utt, self.enroll_segment)
         else:
-            enroll_utt = utt = max(utts, key=lambda u: self.pool[u].num_samples)
-            room = self.pool[utt].num_samples - self.segment - self.enroll_segment
+            enroll_utt = utt
+            room = lengths[utt] - both
             first, second = np.sort(rng.integers(0, room + 1, size=2))
             if rng.random() < 0.5:
                 start, enroll_start = int(first), int(second) + self.segment
             else:
                 enroll_start, start = int(first), int(second) + self.enroll_segment
         source = self.pool.audio(utt, start, self.segment)
-        return (utt, source), self.pool.audio(enroll_utt, enroll_start, self.enroll_segment)
+        enrollment = self.pool.audio(enroll_utt, enroll_start, self.enroll_segment)
+        return utt, source, enroll_utt, enrollment
 
     def _draw_start(self, rng, utt, num_samples):
         return int(rng.integers(0, self.pool[utt].num_samples - num_samples + 1))
@@ -131,7 +141,7 @@ def pretraining_mixtures(pool, conf, seed):
         `PretrainingMixtures` of the training speakers and of the held-out ones.
     """
     options = complete_options(conf, PRETRAINING_DEFAULTS)
-    levels = Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"]))
+    levels = Levels(options["levels"], options["loudness"], options["snr"])
     held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
     speakers = sorted(set(pool.gender) - held_out)
     return tuple(
@@ -152,7 +162,8 @@ class EmotionMixtures:
         max_samples: longer targets are cropped at random (None: never).
 
     Raises:
-        UserError: a target speaker has no neutral utterance besides the target.
+        UserError: a target speaker has no neutral utterance besides the target, or there are
+            fewer interferer speakers than ``num_interferers``.
     """
 
     def __init__(
@@ -162,6 +173,11 @@ class EmotionMixtures:
         self.num_interferers, self.max_samples = num_interferers, max_samples
         self.utts = list(targets.entries)
         self.interferer_speakers = sorted(interferers.by_speaker)
+        if not 1 <= num_interferers <= len(self.interferer_speakers):
+            raise UserError(
+                f"{num_interferers} interferer(s) a mixture cannot be drawn from "
+                f"{len(self.interferer_speakers)} interferer speaker(s); add interferer speakers"
+            )
         self.enrollments = enrollment_choices(targets, neutral)
 
     def example(self, rng, utt):
@@ -174,9 +190,9 @@ class EmotionMixtures:
         placed, lufs = [], [self.targets[utt].lufs]
         for speaker in chosen:
             other = str(rng.choice(self.interferers.by_speaker[speaker]))
-            offset = draw_offset(rng, self.interferers[other].num_samples, len(source))
-            placed.append(place(self.interferers.audio(other), offset, len(source)))
             lufs.append(self.interferers[other].lufs)
+            audio = self.interferers.audio(other)
+            placed.append(draw_placed(rng, audio, len(source), lufs[-1])[1])
         mixture, sources = mix(source, placed, draw_gains(rng, self.levels, source, placed, lufs))
         return utt, {
             "speech_mix": mixture,
@@ -265,7 +281,12 @@ def length_batches(lengths, batch_size, rng=None):
 
     Returns:
         list of lists of ids.
+
+    Raises:
+        UserError: ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        raise UserError(f"--batch_size must be 1 or more, got {batch_size}")
     keys = sorted(lengths, key=lambda k: (lengths[k], k))
     if rng is not None:
         jitter = {k: lengths[k] * rng.uniform(0.85, 1.15) for k in keys}

@@ -13,6 +13,8 @@ import numpy as np
 from espnet_tse_ser.errors import UserError
 
 PEAK_CEILING = 0.9  # as in LibriMix: the mixture and each source in it stay below this
+PAUSE_DB = 10.0  # a piece whose peak is this far below the loudness of its utterance is a pause
+DRAWS = 20  # so often a piece is drawn again for being a pause
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,15 @@ class Levels:
         if self.mode not in ("loudness", "snr"):
             raise UserError(f"levels must be 'loudness' or 'snr', got '{self.mode}'")
         for name in ("loudness", "snr"):
-            low, high = getattr(self, name)
+            try:
+                low, high = (float(end) for end in getattr(self, name))
+            except (TypeError, ValueError):
+                low, high = np.nan, np.nan
+            if not np.isfinite([low, high]).all():
+                raise UserError(f"{name} range: expected two numbers, got {getattr(self, name)}")
             if low > high:
                 raise UserError(f"{name} range: lower end {low} exceeds upper end {high}; swap")
+            object.__setattr__(self, name, (low, high))
 
 
 def decibels(ratio):
@@ -71,6 +79,28 @@ def place(interferer, offset, target_samples):
     start = max(0, offset)
     placed[start : start + len(piece)] = piece
     return placed
+
+
+def is_pause(piece, lufs):
+    """Whether the piece of an utterance of loudness ``lufs`` holds nothing but a pause."""
+    return bool(np.abs(piece).max(initial=0.0) < amplitude(lufs - PAUSE_DB))
+
+
+def draw_placed(rng, interferer, target_samples, lufs):
+    """Draw an offset and `place` the interferer; a crop that is a mere pause is drawn again.
+
+    Args:
+        interferer: ``(num_samples,)``; lufs: its loudness.
+
+    Returns:
+        the offset and the placed interferer ``(target_samples,)``.
+    """
+    for _ in range(DRAWS):
+        offset = draw_offset(rng, len(interferer), target_samples)
+        placed = place(interferer, offset, target_samples)
+        if not is_pause(placed, lufs):
+            break
+    return offset, placed
 
 
 def snr(target, placed):

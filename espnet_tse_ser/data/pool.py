@@ -1,5 +1,6 @@
 """A pool of utterances: a formatted data directory with its speakers, levels and audio."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,20 @@ class Pool:
                     f"{directory / 'spk2gender'}: speaker '{speaker}' has gender "
                     f"'{genders.get(speaker)}', expected m or f"
                 )
+            samples, lufs = tables["utt2num_samples"][utt], tables["utt2lufs"][utt]
+            if not samples.isdecimal() or not _is_finite(lufs):
+                raise UserError(
+                    f"{directory}: '{utt}' has '{samples}' in utt2num_samples and '{lufs}' in "
+                    "utt2lufs, expected numbers; run stage 1 again"
+                )
             entries.append(
                 Entry(
                     utt,
                     wav,
                     speaker,
                     genders[speaker],
-                    int(tables["utt2num_samples"][utt]),
-                    float(tables["utt2lufs"][utt]),
+                    int(samples),
+                    float(lufs),
                     tables["utt2emo"][utt] if tables["utt2emo"] else None,
                     tables["utt2fold"][utt] if tables["utt2fold"] else None,
                 )
@@ -86,6 +93,8 @@ class Pool:
         return len(self.entries)
 
     def __getitem__(self, utt):
+        if utt not in self.entries:
+            raise UserError(f"utterance '{utt}' is not in the pool; run stages 1 and 2 again")
         return self.entries[utt]
 
     def subset(self, keep):
@@ -97,7 +106,7 @@ class Pool:
         stop = None if num_samples is None else start + num_samples
         if utt in self._cache:
             return self._cache[utt][start:stop].astype(np.float32) / 32768.0
-        samples = read_mono(self.entries[utt].wav, self.fs)
+        samples = read_mono(self[utt].wav, self.fs)
         if len(samples) != self.entries[utt].num_samples:
             raise UserError(
                 f"{self.entries[utt].wav}: {len(samples)} samples, but utt2num_samples says "
@@ -108,3 +117,10 @@ class Pool:
             self._room -= 2 * len(samples)
             self._cache[utt] = np.clip(integers, -32768, 32767).astype(np.int16)
         return samples[start:stop]
+
+
+def _is_finite(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.data.dynamic import enrollment_choices
-from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_offset, place, snr
+from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, snr
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 
@@ -77,6 +77,12 @@ def read_protocol(path):
             row["snr_db"], row["seed"] = float(row["snr_db"]), int(row["seed"])
         except ValueError as error:
             raise UserError(f"{path}: line {number}: {error}; run stage 2 again") from None
+        if not len(row["gains_db"]) - 1 == len(row["offsets"]) == len(row["interferers"]):
+            raise UserError(
+                f"{path}: line {number}: {len(row['interferers'])} interferer(s), "
+                f"{len(row['gains_db'])} gains and {len(row['offsets'])} offsets do not fit "
+                "together; run stage 2 again"
+            )
         if row["mixture"] in seen:
             raise UserError(f"{path}: line {number}: duplicate mixture id '{row['mixture']}'")
         seen.add(row["mixture"])
@@ -126,7 +132,13 @@ def make_protocol(
         UserError: speakers in both pools, no interferer to choose from, no enrollment.
     """
     if gender_state not in GENDER_STATES:
-        raise UserError(f"--gender_state must be one of {', '.join(GENDER_STATES)}")
+        raise UserError(
+            f"--gender_state must be one of {', '.join(GENDER_STATES)}, got '{gender_state}'"
+        )
+    if num_interferers < 1 or seed < 0:
+        raise UserError(
+            f"--num_interferers {num_interferers} --seed {seed}: at least 1 and at least 0 wanted"
+        )
     shared = sorted(set(targets.gender) & set(interferers.gender))
     if shared:
         raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
@@ -141,13 +153,13 @@ def make_protocol(
         rng = np.random.default_rng([seed, 2, index])
         chosen = _draw_interferers(rng, interferers, fold_of, entry, gender_state, num_interferers)
         target = targets.audio(utt)
-        offsets = tuple(
-            draw_offset(rng, interferers[o].num_samples, entry.num_samples) for o in chosen
+        offsets, placed = zip(
+            *(
+                draw_placed(rng, interferers.audio(o), entry.num_samples, interferers[o].lufs)
+                for o in chosen
+            ),
+            strict=True,
         )
-        placed = [
-            place(interferers.audio(o), offset, entry.num_samples)
-            for o, offset in zip(chosen, offsets, strict=True)
-        ]
         lufs = [entry.lufs, *(interferers[o].lufs for o in chosen)]
         try:
             gains = draw_gains(rng, levels, target, placed, lufs)
@@ -187,17 +199,15 @@ def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
     }[gender_state]
     chosen = []
     for _ in range(count):
-        gender = str(rng.choice(wanted))
         taken = {interferers[o].speaker for o in chosen}
-        speakers = sorted(
-            s
-            for s, g in interferers.gender.items()
-            if g == gender and fold_of[s] == entry.fold and s not in taken
-        )
-        if not speakers:
+        free = sorted(s for s in fold_of if fold_of[s] == entry.fold and s not in taken)
+        genders = [g for g in wanted if any(interferers.gender[s] == g for s in free)]
+        if not genders:
             raise UserError(
-                f"target '{entry.utt}': no interferer speaker of gender '{gender}' is left in fold "
-                f"'{entry.fold}'; add interferer speakers or lower --num_interferers"
+                f"target '{entry.utt}': no interferer speaker of gender '{' or '.join(wanted)}' is "
+                f"left in fold '{entry.fold}'; add interferer speakers or lower --num_interferers"
             )
+        gender = str(rng.choice(genders))
+        speakers = [s for s in free if interferers.gender[s] == gender]
         chosen.append(str(rng.choice(interferers.by_speaker[str(rng.choice(speakers))])))
     return chosen

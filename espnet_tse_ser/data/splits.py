@@ -54,6 +54,8 @@ def split_fold(entries, fold, dev_split, dev_share, seed):
     Raises:
         UserError: an empty side, or an unknown ``dev_split``.
     """
+    if not 0 < dev_share < 1:
+        raise UserError(f"--dev_share must lie between 0 and 1, got {dev_share}")
     entries = list(entries)
     test = sorted(e.utt for e in entries if e.fold == fold)
     rest = [e for e in entries if e.fold != fold]

@@ -1,0 +1,288 @@
+"""Stage 3: every planted fault is named."""
+
+import re
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_corpora import FS, edit_table, pool_options, speech, write_corpora
+
+from espnet_tse_ser.bin import check_data, protocol
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+from espnet_tse_ser.data.protocol import read_protocol, write_protocol
+from espnet_tse_ser.errors import run
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Corpora and a protocol without a fault."""
+    root = tmp_path_factory.mktemp("sound")
+    corpora = write_corpora(root)
+    protocol.main([*pool_options(corpora), "--output_dir", str(root / "protocol")])
+    return root
+
+
+@pytest.fixture
+def data(sound, tmp_path):
+    """A copy to spoil; its audio is that of the original."""
+    names = ("emo", "interferer", "pretrain", "protocol")
+    return SimpleNamespace(
+        **{name: shutil.copytree(sound / name, tmp_path / name) for name in names}, root=tmp_path
+    )
+
+
+def check(data, *options):
+    arguments = [*pool_options(data), "--pretrain", str(data.pretrain)]
+    arguments += ["--protocol_dir", str(data.protocol), *options]
+    return run(check_data.main, arguments)
+
+
+def edit_mixture(data, uid, **changes):
+    path = data.protocol / "protocol.tsv"
+    mixtures = read_protocol(path)
+    assert uid in {m.mixture for m in mixtures}
+    write_protocol(path, [replace(m, **changes) if m.mixture == uid else m for m in mixtures])
+
+
+def mixture(data, uid):
+    return {m.mixture: m for m in read_protocol(data.protocol / "protocol.tsv")}[uid]
+
+
+def add_to(path, utt):
+    path.write_text(path.read_text() + f"{utt}\n")
+
+
+def test_sound_data(data, caplog):
+    caplog.set_level("INFO")
+    assert check(data) == 0
+    assert "30 mixtures in 3 folds; 30 targets, 24 interferers, 12 pretrain: no violation" in (
+        caplog.text
+    )
+
+
+def speaker_in_two_folds(data):
+    """The protocol is drawn anew from a corpus that has one speaker in two folds."""
+    edit_table(data.emo / "utt2fold", **{"t1m-0": "2"})
+    protocol.main([*pool_options(data), "--output_dir", str(data.protocol)])
+    return ["target speaker 't1m' of train mixture 't1m-0' is also tested", "fold 1", "fold 2"]
+
+
+def speaker_in_train_list(data):
+    add_to(data.protocol / "splits/fold1/train.lst", "t1m-0")
+    return ["fold 1: 't1m-0' is listed 2 times", "'t1m-0' of fold 1 is in train"]
+
+
+def dev_from_test(data):
+    path = data.protocol / "splits/fold1/test.lst"
+    path.write_text(path.read_text().replace("t1m-0\n", ""))
+    add_to(data.protocol / "splits/fold1/dev.lst", "t1m-0")
+    return ["fold 1: 't1m-0' of fold 1 is in dev", "target speaker 't1m' of dev mixture 't1m-0'"]
+
+
+def enrollment_is_target(data):
+    edit_mixture(data, "t1m-2", enrollment="t1m-2")
+    return ["mixture 't1m-2': the enrollment is the target utterance"]
+
+
+def emotional_enrollment(data):
+    edit_mixture(data, "t1m-2", enrollment="t1m-0")
+    return ["mixture 't1m-2': enrollment 't1m-0' is 'ang', not 'neu'"]
+
+
+def enrollment_of_another(data):
+    edit_mixture(data, "t1m-0", enrollment="t2m-2")
+    return ["mixture 't1m-0': enrollment 't2m-2' is of speaker 't2m', not of the target 't1m'"]
+
+
+def missing_enrollment(data):
+    edit_mixture(data, "t1m-0", enrollment="")
+    return ["mixture 't1m-0': unknown enrollment ''"]
+
+
+def dropped_enrollment(data):
+    """An utterance is taken out of the corpus after the protocol was drawn."""
+    gone = mixture(data, "t1m-0").enrollment
+    for name in ("wav.scp", "utt2spk", "utt2emo", "utt2fold", "utt2lufs", "utt2num_samples"):
+        table = read_table(data.emo / name)
+        del table[gone]
+        write_table(data.emo / name, table)
+    return [f"mixture 't1m-0': unknown enrollment '{gone}'", f"unknown target '{gone}'"]
+
+
+def shared_interferer(data):
+    other = mixture(data, "t2m-0")
+    edit_mixture(
+        data,
+        "t1m-0",
+        interferers=other.interferers,
+        interferer_speakers=other.interferer_speakers,
+    )
+    speaker = other.interferer_speakers[0]
+    return [f"fold 1: interferer speaker '{speaker}' of", "is also tested", "fold 2"]
+
+
+def hidden_shared_interferer(data):
+    """The column of speakers still tells the old one."""
+    other = mixture(data, "t2m-0")
+    edit_mixture(data, "t1m-0", interferers=other.interferers)
+    speaker = other.interferer_speakers[0]
+    return ["mixture 't1m-0': interferer speakers are 'i", f"but the interferers have '{speaker}'"]
+
+
+def unknown_interferer(data):
+    edit_mixture(data, "t1m-0", interferers=("x-1",))
+    return ["mixture 't1m-0': unknown interferer 'x-1'"]
+
+
+def pretraining_speaker_in_test(data):
+    edit_table(data.pretrain / "utt2spk", **{"pm0-0": "t1m"})
+    edit_table(data.pretrain / "spk2gender", t1m="m")
+    return ["speaker 't1m' is in targets and in pretrain"]
+
+
+def pretraining_speaker_interferes(data):
+    edit_table(data.pretrain / "utt2spk", **{"pm0-0": "im1"})
+    edit_table(data.pretrain / "spk2gender", im1="m")
+    return ["speaker 'im1' is in interferers and in pretrain"]
+
+
+def label_typo(data):
+    edit_table(data.emo / "utt2emo", **{"t1m-0": "agn"})
+    return ["target 't1m-0': unknown emotion 'agn', known: ang hap neu sad"]
+
+
+def duplicate_id(data):
+    path = data.emo / "wav.scp"
+    first = path.read_text().splitlines()[0]
+    path.write_text(f"{first}\n{path.read_text()}")
+    return [f"{path}: line 2: duplicate id 't1f-0'"]
+
+
+def duplicate_mixture(data):
+    path = data.protocol / "protocol.tsv"
+    add_to(path, path.read_text().splitlines()[-1])
+    return ["protocol.tsv: line 32: duplicate mixture id 't3m-4'"]
+
+
+def missing_split(data):
+    (data.protocol / "splits/fold2/dev.lst").unlink()
+    return ["fold2/dev.lst: no such file; run stage 2"]
+
+
+def incomplete_split(data):
+    path = data.protocol / "splits/fold2/test.lst"
+    path.write_text(path.read_text().replace("t2f-0\n", ""))
+    return ["fold 2: mixture 't2f-0' is in none of train, dev and test"]
+
+
+FAULTS = [
+    speaker_in_two_folds,
+    speaker_in_train_list,
+    dev_from_test,
+    enrollment_is_target,
+    emotional_enrollment,
+    enrollment_of_another,
+    missing_enrollment,
+    dropped_enrollment,
+    shared_interferer,
+    hidden_shared_interferer,
+    unknown_interferer,
+    pretraining_speaker_in_test,
+    pretraining_speaker_interferes,
+    label_typo,
+    duplicate_id,
+    duplicate_mixture,
+    missing_split,
+    incomplete_split,
+]
+
+
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda f: f.__name__)
+def test_planted_faults_are_named(data, plant, capsys):
+    messages = plant(data)
+    capsys.readouterr()
+    assert check(data) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error and "Traceback" not in error
+    for message in messages:
+        assert message in error
+
+
+def samples(num_samples=FS):
+    return speech(np.random.default_rng(0), num_samples)
+
+
+def with_nan():
+    return np.where(np.arange(FS) == 7, np.nan, samples())
+
+
+AUDIO_FAULTS = {
+    "missing": (lambda p: None, "no such audio file"),
+    "unreadable": (lambda p: p.write_bytes(b"no audio"), "cannot be read as audio"),
+    "empty file": (lambda p: p.write_bytes(b""), "cannot be read as audio"),
+    "no samples": (lambda p: soundfile.write(p, np.zeros(0), FS), "holds no samples"),
+    "nan": (lambda p: soundfile.write(p, with_nan(), FS, "FLOAT"), "sample 7 is NaN"),
+    "silent": (lambda p: soundfile.write(p, np.zeros(FS), FS), "is silent"),
+    "stereo": (lambda p: soundfile.write(p, np.stack([samples()] * 2, 1), FS), "has 2 channels"),
+    "wrong rate": (lambda p: soundfile.write(p, samples(), 8000), "rate is 8000 Hz, 16000 Hz is"),
+    "too short": (lambda p: soundfile.write(p, samples(1599), FS), "1599 samples .* are too short"),
+    "other length": (lambda p: soundfile.write(p, samples(5000), FS), "has 5000 samples, utt2num"),
+}
+
+
+@pytest.mark.parametrize("fault", AUDIO_FAULTS)
+def test_bad_audio_is_named(data, fault, capsys):
+    write, message = AUDIO_FAULTS[fault]
+    places = {"emo": ("targets", "t1m-0"), "interferer": ("interferers", "im0-0")}
+    places |= {"pretrain": ("pretrain", "pm0-0")}
+    path = data.root / "bad.wav"
+    write(path)
+    for directory, (_, utt) in places.items():
+        edit_table(getattr(data, directory) / "wav.scp", **{utt: str(path)})
+    assert check(data) == 2
+    error = capsys.readouterr().err
+    assert "error: 3 violation(s) in the data:" in error
+    for label, utt in places.values():
+        assert re.search(f"{label} '{utt}': {path}:? {message}", error)
+
+
+def test_all_violations_are_reported_together(data, capsys):
+    label_typo(data)
+    emotional_enrollment(data)
+    pretraining_speaker_in_test(data)
+    assert check(data) == 2
+    error = capsys.readouterr().err
+    # the typo also contradicts the protocol and spoils the enrollment's label
+    assert "violation(s) in the data:" in error
+    for message in ("'agn'", "mixture 't1m-2'", "speaker 't1m'"):
+        assert message in error
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--labels", "ang hap neu"], "unknown emotion 'sad', known: ang hap neu"),
+        (["--neutral", "sad"], "is 'neu', not 'sad'"),
+        (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
+        (["--pretrain", "/nowhere"], "/nowhere/wav.scp: no such file"),
+        (["--protocol_dir", "/nowhere"], "/nowhere/protocol.tsv: no such table"),
+    ],
+)
+def test_wrong_values(data, options, message, capsys):
+    assert check(data, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_many_violations_are_cut_short(data, capsys):
+    assert check(data, "--fs", "8000") == 2
+    error = capsys.readouterr().err
+    assert "error: 66 violation(s) in the data:" in error and "... and 46 more" in error
+
+
+def test_unknown_options(data, capsys):
+    with pytest.raises(SystemExit) as caught:
+        check(data, "--label", "ang", "--strict")
+    assert caught.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err

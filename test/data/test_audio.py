@@ -1,0 +1,108 @@
+"""What a usable signal is."""
+
+import os
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_tse_ser.data.audio import read_audio, read_mono, to_mono, write_audio
+from espnet_tse_ser.errors import UserError
+
+FS = 16000
+
+
+def noise(num_samples=FS, level=0.1):
+    return level * np.random.default_rng(0).standard_normal(num_samples).clip(-3, 3)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_round_trip_is_exact_to_16_bit(tmp_path, suffix):
+    path = tmp_path / "new" / f"a.{suffix}"
+    write_audio(path, noise(), FS)
+    assert soundfile.info(path).subtype == "PCM_16"
+    samples = read_mono(path, FS)
+    assert samples.dtype == np.float32 and samples.shape == (FS,)
+    np.testing.assert_allclose(samples, noise(), atol=1 / 32768)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_full_scale_survives(tmp_path, suffix):
+    write_audio(tmp_path / f"a.{suffix}", np.array([1.0, -1.0, 0.5]), FS)
+    samples = read_mono(tmp_path / f"a.{suffix}", FS)
+    np.testing.assert_allclose(samples, [1.0, -1.0, 0.5], atol=2 / 32768)
+
+
+@pytest.mark.parametrize("value", [1.1, -1.1, np.nan])
+def test_clipping_is_refused(tmp_path, value):
+    with pytest.raises(UserError, match="a.flac: peak .* is not within 1"):
+        write_audio(tmp_path / "a.flac", np.array([0.1, value]), FS)
+    assert os.listdir(tmp_path) == []
+
+
+def test_channels_and_rate_are_kept(tmp_path):
+    stereo = np.stack([noise(), -0.5 * noise()], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, 8000)
+    samples, rate = read_audio(tmp_path / "a.wav")
+    assert rate == 8000 and samples.shape == (FS, 2)
+
+
+def test_kaldi_archive(tmp_path):
+    integers = np.round(noise() * 32768).astype(np.int16)
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"a": (FS, integers)}, scp=str(tmp_path / "a.scp"))
+    path = (tmp_path / "a.scp").read_text().split()[1]
+    np.testing.assert_array_equal(read_mono(path, FS), integers.astype(np.float32) / 32768)
+    with pytest.raises(UserError, match="b.ark:5: cannot be read from a Kaldi archive"):
+        read_audio(tmp_path / "b.ark:5")
+
+
+def spoiled(samples, **places):
+    samples = np.array(samples, np.float32)
+    for value, place in places.items():
+        samples[place] = float(value)
+    return samples
+
+
+@pytest.mark.parametrize(
+    "samples, rate, message",
+    [
+        (np.zeros(0), FS, "holds no samples"),
+        (spoiled(noise(), nan=7), FS, "sample 7 is NaN or infinite"),
+        (spoiled(noise(), inf=9), FS, "sample 9 is NaN or infinite"),
+        (np.zeros(FS), FS, "is silent"),
+        (noise(level=1e-5), FS, "is silent"),
+        (noise(), 8000, "rate is 8000 Hz, 16000 Hz is needed; run stage 1"),
+        (np.stack([noise(), noise()], 1), FS, "has 2 channels but 1 is needed; run stage 1"),
+        (noise(1599), FS, r"1599 samples \(0.100 s\) are too short, at least 1600"),
+    ],
+)
+def test_bad_audio(tmp_path, samples, rate, message):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    with pytest.raises(UserError, match=f"a.wav: {message}"):
+        read_mono(path, FS, min_samples=1600)
+
+
+def test_unreadable_audio(tmp_path):
+    with pytest.raises(UserError, match="a.wav: no such audio file"):
+        read_audio(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes(b"RIFF but no audio")
+    with pytest.raises(UserError, match="a.wav: cannot be read as audio"):
+        read_audio(tmp_path / "a.wav")
+    whole = tmp_path / "b.flac"
+    write_audio(whole, noise(), FS)
+    whole.write_bytes(whole.read_bytes()[:20])
+    with pytest.raises(UserError, match="b.flac"):
+        read_audio(whole)
+
+
+def test_to_mono():
+    time = np.arange(48000) / 48000
+    sine = np.sin(2 * np.pi * 440 * time)
+    mono = to_mono(np.stack([sine, 0 * sine], axis=1), 48000, FS)
+    assert mono.dtype == np.float32 and mono.shape == (FS,)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(FS) / FS)
+    np.testing.assert_allclose(mono[500:-500], expected[500:-500], atol=1e-3)
+    assert to_mono(sine, FS, FS).shape == (48000,)

@@ -1,0 +1,115 @@
+"""The functions of the data check; planted faults in whole corpora are in test_check_data."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_corpora import write_corpora
+
+from espnet_tse_ser.data.checks import (
+    check_audio,
+    check_labels,
+    check_mixtures,
+    check_speakers,
+    check_split,
+    read_split,
+    report,
+)
+from espnet_tse_ser.data.mixing import Levels
+from espnet_tse_ser.data.pool import Pool
+from espnet_tse_ser.data.protocol import make_protocol
+from espnet_tse_ser.data.splits import split_fold
+from espnet_tse_ser.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
+    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
+
+
+@pytest.fixture(scope="module")
+def mixtures(pools):
+    return make_protocol(*pools, Levels(), seed=0)
+
+
+@pytest.fixture
+def split(pools):
+    return split_fold(pools[0].entries.values(), "1", "speaker", 0.4, 0)
+
+
+def test_sound_data_has_no_violation(pools, mixtures, split):
+    targets, interferers = pools
+    assert list(check_audio(targets, "target")) == []
+    assert list(check_labels(targets, ["ang", "hap", "neu", "sad"])) == []
+    assert list(check_speakers({"targets": targets, "interferers": interferers})) == []
+    assert list(check_mixtures(mixtures, targets, interferers)) == []
+    assert list(check_split("1", split, mixtures)) == []
+    report([])
+
+
+def test_labels(pools):
+    found = list(check_labels(pools[0], ["ang", "hap", "neu"]))
+    assert len(found) == 6
+    assert found[0].startswith("target 't1f-4': unknown emotion 'sad', known: ang hap neu;")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"target": "x"}, "unknown target 'x'"),
+        ({"speaker": "t2m"}, "speaker, emotion and fold are 't2m', 'ang', '1', but the target has"),
+        ({"emotion": "sad"}, "are 't1f', 'sad', '1', but the target has 't1f', 'ang', '1'"),
+        ({"fold": "2"}, "are 't1f', 'ang', '2'"),
+        ({"interferers": ("x",)}, "unknown interferer 'x'"),
+        ({"interferer_speakers": ("x",)}, "interferer speakers are 'x', but the interferers have"),
+        ({"enrollment": "x"}, "unknown enrollment 'x'"),
+        ({"enrollment": "t1f-0"}, "the enrollment is the target utterance"),
+        ({"enrollment": "t1f-4"}, "enrollment 't1f-4' is 'sad', not 'neu'"),
+        ({"enrollment": "t1m-2"}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
+    ],
+)
+def test_mixtures(pools, mixtures, change, message):
+    spoiled = [replace(mixtures[0], **change), *mixtures[1:]]
+    found = list(check_mixtures(spoiled, *pools))
+    assert found and all(f.startswith("mixture 't1f-0': ") for f in found)
+    assert any(message in f for f in found)
+
+
+def test_split(mixtures, split):
+    moved, lost = split["train"][0], split["train"][1]
+    spoiled = {
+        "train": [*split["train"][2:], split["test"][0], "x"],
+        "dev": [*split["dev"], split["dev"][0]],
+        "test": [*split["test"], moved],
+    }
+    found = "\n".join(check_split("1", spoiled, mixtures))
+    for message in (
+        f"fold 1: '{split['dev'][0]}' is listed 2 times in train, dev and test",
+        f"fold 1: '{split['test'][0]}' is listed 2 times",
+        "fold 1: 'x' is not in the protocol",
+        f"fold 1: mixture '{lost}' is in none of train, dev and test",
+        f"fold 1: '{split['test'][0]}' of fold 1 is in train",
+        f"fold 1: '{moved}' of fold 2 is in test",
+        f"fold 1: target speaker '{moved.split('-')[0]}' of train mixture",
+        "is also tested",
+    ):
+        assert message in found
+    empty = list(check_split("1", split | {"dev": []}, mixtures))
+    assert "fold 1: dev is empty" in empty
+
+
+def test_read_split(tmp_path, split):
+    for side in ("train", "dev"):
+        (tmp_path / f"{side}.lst").write_text("".join(f"{u}\n" for u in split[side]))
+    with pytest.raises(UserError, match="test.lst: no such file; run stage 2"):
+        read_split(tmp_path)
+    (tmp_path / "test.lst").write_text("a\nb\n")
+    assert read_split(tmp_path) == split | {"test": ["a", "b"]}
+
+
+def test_report_shows_the_first():
+    with pytest.raises(UserError) as caught:
+        report((f"fault {i}" for i in range(7)), limit=3)
+    assert str(caught.value) == (
+        "7 violation(s) in the data:\n  fault 0\n  fault 1\n  fault 2\n  ... and 4 more"
+    )

@@ -1,0 +1,111 @@
+"""Pools of utterances."""
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_corpora import FS, edit_table, write_corpora
+
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+from espnet_tse_ser.data.pool import Entry, Pool
+from espnet_tse_ser.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def emo(tmp_path_factory):
+    return write_corpora(tmp_path_factory.mktemp("corpora")).emo
+
+
+@pytest.fixture
+def copy(emo, tmp_path):
+    return shutil.copytree(emo, tmp_path / "emo")
+
+
+def test_read(emo):
+    pool = Pool.read(emo)
+    assert len(pool) == 30 and list(pool.entries) == sorted(pool.entries)
+    entry = pool["t2f-3"]
+    assert (entry.speaker, entry.gender, entry.emotion, entry.fold) == ("t2f", "f", "neu", "2")
+    assert entry.num_samples == soundfile.info(entry.wav).frames
+    assert pool.by_speaker["t2f"] == [f"t2f-{i}" for i in range(5)]
+    assert pool.gender["t2f"] == "f" and len(pool.gender) == 6
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_audio(emo, cache_bytes):
+    entries = Pool.read(emo).entries.values()
+    pool = Pool(entries, FS, cache_bytes)
+    entry = pool["t1m-0"]
+    expected, _ = soundfile.read(entry.wav, dtype="float32")
+    for _ in range(2):  # the second time from the cache
+        whole, piece = pool.audio("t1m-0"), pool.audio("t1m-0", 100, 50)
+        assert whole.dtype == piece.dtype == np.float32
+        np.testing.assert_array_equal(whole, expected)
+        np.testing.assert_array_equal(piece, expected[100:150])
+        whole[:] = 0  # the caller's own
+
+
+def test_the_cache_is_bounded(emo):
+    entries = list(Pool.read(emo).entries.values())
+    pool = Pool(entries, FS, cache_bytes=2 * entries[0].num_samples + 10)
+    for entry in entries:
+        pool.audio(entry.utt)
+    assert list(pool._cache) == [entries[0].utt]
+
+
+def test_audio_of_more_than_16_bit_is_not_rounded(tmp_path):
+    samples = np.float32(0.1) * np.random.default_rng(0).standard_normal(FS).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, FS, subtype="FLOAT")
+    pool = Pool([Entry("a", str(tmp_path / "a.wav"), "s", "f", FS, -20.0)])
+    for _ in range(2):
+        np.testing.assert_array_equal(pool.audio("a"), samples)
+
+
+def test_subset(emo):
+    pool = Pool.read(emo).subset(lambda e: e.fold == "1" and e.emotion != "neu")
+    assert sorted(pool.gender) == ["t1f", "t1m"] and len(pool) == 6
+
+
+def test_errors(copy):
+    with pytest.raises(UserError, match="utterance 'x' is not in the pool"):
+        Pool.read(copy)["x"]
+    with pytest.raises(UserError, match="utterance 'x' is not in the pool"):
+        Pool.read(copy).audio("x")
+    edit_table(copy / "utt2num_samples", **{"t1m-0": "77"})
+    with pytest.raises(UserError, match="utt2num_samples says 77 for 't1m-0'; run stage 1"):
+        Pool.read(copy).audio("t1m-0")
+    edit_table(copy / "utt2num_samples", **{"t1m-0": "many"})
+    with pytest.raises(UserError, match="'t1m-0' has 'many' in utt2num_samples"):
+        Pool.read(copy)
+
+
+@pytest.mark.parametrize("lufs", ["nan", "-inf", "loud"])
+def test_bad_loudness(copy, lufs):
+    edit_table(copy / "utt2lufs", **{"t1m-0": lufs})
+    with pytest.raises(UserError, match=f"'t1m-0' has .* and '{lufs}' in utt2lufs"):
+        Pool.read(copy)
+
+
+@pytest.mark.parametrize("gender", ["x", "male"])
+def test_bad_gender(copy, gender):
+    edit_table(copy / "spk2gender", t1m=gender)
+    with pytest.raises(UserError, match=f"'t1m' has gender '{gender}', expected m or f"):
+        Pool.read(copy)
+
+
+@pytest.mark.parametrize("name", ["utt2spk", "utt2num_samples", "utt2lufs", "utt2emo", "utt2fold"])
+def test_missing_lines(copy, name):
+    table = read_table(copy / name)
+    del table["t1m-0"], table["t3f-2"]
+    write_table(copy / name, table)
+    message = rf"{name}: 2 id\(s\) of wav.scp are missing, first 't1m-0'; run stage 1"
+    with pytest.raises(UserError, match=message):
+        Pool.read(copy)
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "utt2spk", "spk2gender", "utt2lufs"])
+def test_missing_files(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: no such file"):
+        Pool.read(copy)

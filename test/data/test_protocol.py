@@ -1,0 +1,191 @@
+"""The mixture protocol."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_corpora import FOLDS, write_corpora
+
+from espnet_tse_ser.data.mixing import Levels
+from espnet_tse_ser.data.pool import Pool
+from espnet_tse_ser.data.protocol import (
+    COLUMNS,
+    interferer_folds,
+    make_protocol,
+    read_protocol,
+    write_protocol,
+)
+from espnet_tse_ser.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
+    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
+
+
+@pytest.fixture(scope="module")
+def mixtures(pools):
+    return make_protocol(*pools, Levels(), seed=0)
+
+
+def test_one_mixture_an_utterance(pools, mixtures):
+    targets, interferers = pools
+    assert [m.mixture for m in mixtures] == list(targets.entries)
+    for m in mixtures:
+        target, other = targets[m.target], interferers[m.interferers[0]]
+        assert m.mixture == m.target and m.seed == 0
+        assert (m.speaker, m.gender, m.emotion, m.fold) == (
+            *(target.speaker, target.gender, target.emotion, target.fold),
+        )
+        assert m.interferer_speakers == (other.speaker,) != (m.speaker,)
+        assert m.interferer_genders == (other.gender,) and m.interferer_emotions == ("none",)
+        assert m.gender_state == ("same" if other.gender == m.gender else "different")
+        room = target.num_samples - other.num_samples
+        assert min(0, room) <= m.offsets[0] <= max(0, room)
+
+
+def test_enrollment_is_another_neutral_utterance_of_the_speaker(pools, mixtures):
+    targets, _ = pools
+    for m in mixtures:
+        enrollment = targets[m.enrollment]
+        assert enrollment.speaker == m.speaker and enrollment.emotion == "neu"
+        assert m.enrollment != m.target
+    assert len({m.enrollment for m in mixtures}) == 12
+
+
+def test_interferer_speakers_are_split_by_fold(pools, mixtures):
+    _, interferers = pools
+    speakers = {f: {m.interferer_speakers[0] for m in mixtures if m.fold == f} for f in FOLDS}
+    for one in FOLDS:
+        for other in FOLDS:
+            assert one == other or not speakers[one] & speakers[other]
+    fold_of = interferer_folds(interferers, list(FOLDS), seed=0)
+    assert set(fold_of) == set(interferers.gender)
+    for fold in FOLDS:
+        genders = sorted(interferers.gender[s] for s in fold_of if fold_of[s] == fold)
+        assert genders == ["f", "f", "m", "m"]
+        assert speakers[fold] <= {s for s in fold_of if fold_of[s] == fold}
+    assert fold_of != interferer_folds(interferers, list(FOLDS), seed=1)
+
+
+def test_the_seed_decides(pools, mixtures):
+    assert make_protocol(*pools, Levels(), seed=0) == mixtures
+    other = make_protocol(*pools, Levels(), seed=1)
+    assert [m.gains_db for m in other] != [m.gains_db for m in mixtures]
+    assert [m.interferers for m in other] != [m.interferers for m in mixtures]
+
+
+@pytest.mark.parametrize("state", ["same", "different"])
+def test_gender_state(pools, state):
+    for m in make_protocol(*pools, Levels(), seed=0, gender_state=state, num_interferers=2):
+        assert m.gender_state == state
+        assert all((g == m.gender) == (state == "same") for g in m.interferer_genders)
+
+
+def test_random_gender_state_has_both(mixtures):
+    states = [m.gender_state for m in mixtures]
+    assert 8 <= states.count("same") <= 22 and set(states) == {"same", "different"}
+
+
+def test_several_interferers(pools):
+    mixtures = make_protocol(*pools, Levels("snr", snr=(2, 2)), seed=0, num_interferers=3)
+    for m in mixtures:
+        assert len(set(m.interferer_speakers)) == 3
+        assert len(m.gains_db) == 4 and len(m.offsets) == 3
+        same = set(m.interferer_genders) == {m.gender}
+        assert m.gender_state == ("same" if same else "different")
+        assert m.snr_db == pytest.approx(2.0, abs=0.01)
+    # four speakers a fold: all of them can be had, a fifth cannot
+    assert make_protocol(*pools, Levels(), seed=0, num_interferers=4)
+    with pytest.raises(UserError, match="no interferer speaker of gender 'm or f' is left in fold"):
+        make_protocol(*pools, Levels(), seed=0, num_interferers=5)
+    with pytest.raises(UserError, match="target 't1f-0': no interferer speaker of gender 'f' is"):
+        make_protocol(*pools, Levels(), seed=0, num_interferers=3, gender_state="same")
+
+
+def test_round_trip(pools, mixtures, tmp_path):
+    path = tmp_path / "protocol.tsv"
+    write_protocol(path, reversed(mixtures))
+    assert read_protocol(path) == mixtures
+    assert path.read_text().split("\n")[0].split("\t") == COLUMNS
+    several = make_protocol(*pools, Levels(), seed=7, num_interferers=2)
+    write_protocol(path, several)
+    assert read_protocol(path) == several
+
+
+def test_columns():
+    assert " ".join(COLUMNS) == (
+        "mixture target speaker gender emotion interferers interferer_speakers interferer_genders "
+        "interferer_emotions gains_db offsets snr_db gender_state enrollment fold seed"
+    )
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"gains_db": (1.0, "x")}, "line 2: could not convert string to float: 'x'; run stage 2"),
+        ({"offsets": (0.5,)}, "line 2: invalid literal for int"),
+        ({"snr_db": "loud"}, "line 2: could not convert"),
+        ({"gains_db": (1.0,)}, r"line 2: 1 interferer\(s\), 1 gains and 1 offsets do not fit"),
+        ({"offsets": (1, 2)}, r"line 2: 1 interferer\(s\), 2 gains and 2 offsets do not fit"),
+        ({"mixture": "t1f-1", "target": "t1f-0"}, "duplicate mixture id 't1f-1'"),
+    ],
+)
+def test_bad_protocols(mixtures, tmp_path, change, message):
+    path = tmp_path / "protocol.tsv"
+    write_protocol(path, [replace(mixtures[0], **change), *mixtures[1:]])
+    with pytest.raises(UserError, match=f"protocol.tsv: .*{message}"):
+        read_protocol(path)
+
+
+def test_unknown_tables(tmp_path):
+    path = tmp_path / "protocol.tsv"
+    with pytest.raises(UserError, match="protocol.tsv: no such table"):
+        read_protocol(path)
+    path.write_text("mixture\ttarget\na\tb\n")
+    with pytest.raises(UserError, match=r"column\(s\) speaker, .* missing"):
+        read_protocol(path)
+
+
+def renamed(pool, **changes):
+    """The pool with fields of all its entries changed by functions."""
+    entries = pool.entries.values()
+    return Pool([replace(e, **{k: f(e) for k, f in changes.items()}) for e in entries])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"gender_state": "mixed"}, "must be one of random, same, different, got 'mixed'"),
+        ({"num_interferers": 0}, "--num_interferers 0 .*at least 1"),
+        ({"seed": -1}, "--seed -1: .*at least 0"),
+        ({"neutral": "calm"}, "target 't1f-0': speaker 't1f' has no other 'calm' utterance"),
+    ],
+)
+def test_wrong_options(pools, options, message):
+    with pytest.raises(UserError, match=message):
+        make_protocol(*pools, Levels(), **({"seed": 0} | options))
+
+
+def test_unfit_pools(pools):
+    targets, interferers = pools
+    with pytest.raises(UserError, match=r"speaker\(s\) t1m are targets and interferers"):
+        spoiled = renamed(interferers, speaker=lambda e: "t1m" if e.speaker == "im0" else e.speaker)
+        make_protocol(targets, spoiled, Levels(), 0)
+    with pytest.raises(UserError, match="target 't2m-1' has no emotion or fold"):
+        spoiled = renamed(targets, fold=lambda e: None if e.utt == "t2m-1" else e.fold)
+        make_protocol(spoiled, interferers, Levels(), 0)
+    with pytest.raises(UserError, match="speaker 't1f' has no other 'neu' utterance to enroll"):
+        spoiled = targets.subset(lambda e: e.utt != "t1f-2")
+        make_protocol(spoiled, interferers, Levels(), 0)
+    with pytest.raises(UserError, match=r"2 interferer speaker\(s\) of gender 'f' cannot be split"):
+        few = interferers.subset(lambda e: e.gender == "m" or e.speaker in ("if0", "if1"))
+        make_protocol(targets, few, Levels(), 0)
+
+
+def test_interferers_of_one_gender(pools):
+    targets, interferers = pools
+    men = interferers.subset(lambda e: e.gender == "m")
+    assert {m.interferer_genders for m in make_protocol(targets, men, Levels(), 0)} == {("m",)}
+    with pytest.raises(UserError, match="target 't1f-0': no interferer speaker of gender 'f'"):
+        make_protocol(targets, men, Levels(), 0, gender_state="same")

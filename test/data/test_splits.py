@@ -1,0 +1,72 @@
+"""Folds and development sets."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from espnet_tse_ser.data.splits import hold_out_speakers, split_fold
+from espnet_tse_ser.errors import UserError
+
+ENTRIES = [
+    SimpleNamespace(
+        utt=f"{g}{s}-{emotion}{n}", speaker=f"{g}{s}", gender=g, emotion=emotion, fold=str(s % 3)
+    )
+    for g in "mf"
+    for s in range(6)
+    for emotion in ("ang", "neu")
+    for n in range(4)
+]
+BY_ID = {e.utt: e for e in ENTRIES}
+
+
+def test_held_out_speakers_are_balanced():
+    gender = {f"m{i}": "m" for i in range(20)} | {f"f{i}": "f" for i in range(10)}
+    held_out = hold_out_speakers(gender, 0.2, seed=3)
+    assert [sum(gender[s] == g for s in held_out) for g in "mf"] == [4, 2]
+    assert held_out == hold_out_speakers(dict(reversed(gender.items())), 0.2, seed=3)
+    assert held_out != hold_out_speakers(gender, 0.2, seed=4)
+    assert len(hold_out_speakers(gender, 0.001, seed=0)) == 2  # at least one of each
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 2, float("nan")])
+def test_bad_shares(share):
+    with pytest.raises(UserError, match="must lie between 0 and 1"):
+        hold_out_speakers({"a": "m", "b": "m"}, share, 0)
+    for dev_split in ("speaker", "utterance"):
+        with pytest.raises(UserError, match="must lie between 0 and 1"):
+            split_fold(ENTRIES, "0", dev_split, share, 0)
+
+
+def test_too_few_speakers():
+    with pytest.raises(UserError, match=r"1 of 1 speaker\(s\) of gender 'm' leaves none"):
+        hold_out_speakers({"a": "m", "b": "f", "c": "f"}, 0.1, 0)
+
+
+@pytest.mark.parametrize("dev_split", ["speaker", "utterance"])
+@pytest.mark.parametrize("fold", ["0", "1", "2"])
+def test_sides(dev_split, fold):
+    split = split_fold(ENTRIES, fold, dev_split, 0.25, seed=0)
+    sides = {side: {BY_ID[u].speaker for u in utts} for side, utts in split.items()}
+    assert sorted(u for utts in split.values() for u in utts) == sorted(BY_ID)  # each once
+    assert all(utts == sorted(utts) for utts in split.values())
+    assert {BY_ID[u].fold for u in split["test"]} == {fold}
+    assert not sides["test"] & (sides["train"] | sides["dev"])
+    if dev_split == "speaker":
+        assert not sides["train"] & sides["dev"]
+        assert sorted(s[0] for s in sides["dev"]) == ["f", "m"]
+    else:
+        assert sides["train"] == sides["dev"]
+        dev = [(BY_ID[u].speaker, BY_ID[u].emotion) for u in split["dev"]]
+        assert len(dev) == len(set(dev)) == 16  # one of four of each speaker and emotion
+    assert split == split_fold(reversed(ENTRIES), fold, dev_split, 0.25, seed=0)
+    assert split["dev"] != split_fold(ENTRIES, fold, dev_split, 0.25, seed=5)["dev"]
+
+
+def test_errors():
+    with pytest.raises(UserError, match="fold '9': 0 test and 96 training utterances"):
+        split_fold(ENTRIES, "9", "speaker", 0.1, 0)
+    with pytest.raises(UserError, match="must be 'speaker' or 'utterance', got 'both'"):
+        split_fold(ENTRIES, "0", "both", 0.1, 0)
+    single = [e for e in ENTRIES if e.utt.endswith("0")]  # no group to cut dev from
+    with pytest.raises(UserError, match="fold '0': 16 train and 0 dev are left"):
+        split_fold(single, "0", "utterance", 0.1, 0)

@@ -1,0 +1,52 @@
+"""What a command line reports and returns."""
+
+import errno
+
+import pytest
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def raising(error):
+    def main(argv=None):
+        raise error
+
+    return main
+
+
+def test_status_of_success():
+    seen = []
+    assert run(lambda argv: seen.append(argv), ["--x", "1"]) == 0
+    assert seen == [["--x", "1"]]
+    assert run(lambda argv: 3) == 3
+
+
+@pytest.mark.parametrize(
+    "error, status, message",
+    [
+        (UserError("a.wav: is silent; drop its id"), 2, "error: a.wav: is silent; drop its id"),
+        (KeyboardInterrupt(), 130, "error: interrupted; nothing unfinished was marked as done"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "dump/a.flac"),
+            2,
+            "error: no space left on the device while writing dump/a.flac; free some space and "
+            "run the same command again",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            2,
+            "error: no space left on the device while writing the output directory; free some "
+            "space and run the same command again",
+        ),
+    ],
+)
+def test_a_users_trouble_is_one_line(error, status, message, capsys):
+    assert run(raising(error)) == status
+    captured = capsys.readouterr()
+    assert captured.err == message + "\n" and captured.out == ""
+
+
+@pytest.mark.parametrize("error", [ValueError("a defect"), OSError(errno.EIO, "I/O error")])
+def test_a_defect_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run(raising(error))

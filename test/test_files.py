@@ -1,0 +1,87 @@
+"""Atomic files and tables."""
+
+import errno
+import os
+
+import pytest
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import (
+    atomic_path,
+    read_json,
+    read_tsv,
+    write_json,
+    write_text,
+    write_tsv,
+)
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "new" / "a.flac"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".flac"
+        temporary.write_text("half")
+        assert not path.exists()
+    assert path.read_text() == "half"
+    assert os.listdir(path.parent) == ["a.flac"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError) as caught, atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(path) and caught.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == []
+
+
+def test_json(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"b": [1, 2.5], "a": {"ü": None}}
+    write_json(path, value)
+    assert read_json(path) == value
+    assert path.read_text(encoding="utf-8").index('"a"') < path.read_text().index('"b"')
+    path.write_text("{")
+    with pytest.raises(UserError, match="a.json: not valid JSON"):
+        read_json(path)
+    with pytest.raises(UserError, match="b.json: no such file"):
+        read_json(tmp_path / "b.json")
+
+
+def test_tsv(tmp_path):
+    path = tmp_path / "a.tsv"
+    rows = [{"id": "a", "x": "1.5"}, {"id": 'quoted "b"', "x": ""}]
+    write_tsv(path, rows, ["id", "x"])
+    assert path.read_text().splitlines()[0] == "id\tx"
+    assert read_tsv(path, ["x"]) == rows
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("id\ty\na\t1\n", r"line 1: column\(s\) x missing"),
+        ("", r"line 1: column\(s\) id, x missing"),
+        ("id\tx\na\t1\nb\n", "line 3: expected 2 tab-separated fields"),
+        ("id\tx\na\t1\t2\n", "line 2: expected 2 tab-separated fields"),
+    ],
+)
+def test_bad_tsv(tmp_path, text, message):
+    path = tmp_path / "a.tsv"
+    write_text(path, text)
+    with pytest.raises(UserError, match=f"a.tsv: {message}"):
+        read_tsv(path, ["id", "x"])
+
+
+def test_missing_tsv(tmp_path):
+    with pytest.raises(UserError, match="a.tsv: no such table; run the stage"):
+        read_tsv(tmp_path / "a.tsv")

@@ -1,0 +1,102 @@
+"""Formatted corpora of seconds of noise that is modulated like speech, and how to spoil them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyloudnorm
+import soundfile
+
+from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+
+FS = 16000
+EMOTIONS = ("ang", "hap", "neu", "neu", "sad")
+FOLDS = ("1", "2", "3")
+
+
+def speech(rng, num_samples, depth=0.5):
+    """Noise of low pass character, modulated at 3 Hz: ``(num_samples,)``, peak 0.5."""
+    noise = np.convolve(rng.standard_normal(num_samples), np.ones(4) / 4, "same")
+    time = np.arange(num_samples) / FS
+    noise *= 1 + depth * np.sin(2 * np.pi * (3 * time + rng.random()))
+    return 0.5 * noise / np.abs(noise).max()
+
+
+def loudness(samples, fs=FS):
+    """Integrated loudness in LUFS."""
+    return float(pyloudnorm.Meter(fs).integrated_loudness(np.asarray(samples, np.float64)))
+
+
+def write_pool(directory, utterances):
+    """Write a formatted directory; its audio lies beside it, so that a copy refers to it.
+
+    Args:
+        utterances: list of (utt, speaker, gender, samples, emotion or None, fold or None).
+    """
+    tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
+    emotions, folds, genders = {}, {}, {}
+    audio = directory.parent / f"{directory.name}_audio"
+    audio.mkdir(parents=True)
+    for utt, speaker, gender, samples, emotion, fold in utterances:
+        path = audio / f"{utt}.wav"
+        soundfile.write(path, samples, FS, subtype="PCM_16")
+        values = (path, speaker, len(samples), f"{loudness(samples):.4f}")
+        for table, value in zip(tables.values(), values, strict=True):
+            table[utt] = value
+        genders[speaker] = gender
+        if emotion is not None:
+            emotions[utt], folds[utt] = emotion, fold
+    for name, table in tables.items():
+        write_table(directory / name, table)
+    write_table(directory / "spk2utt", invert(tables["utt2spk"]))
+    write_table(directory / "spk2gender", genders)
+    if emotions:
+        write_table(directory / "utt2emo", emotions)
+        write_table(directory / "utt2fold", folds)
+    return directory
+
+
+def write_corpora(root):
+    """Targets (3 folds of a man and a woman, 5 utterances each), interferers and pretraining.
+
+    Returns:
+        namespace with the directories ``emo``, ``interferer`` and ``pretrain``.
+    """
+    rng = np.random.default_rng(0)
+
+    def utterance(speaker, number, gender, depth, emotion=None, fold=None):
+        samples = speech(rng, int(rng.integers(9600, 17600)), depth)
+        return f"{speaker}-{number}", speaker, gender, samples, emotion, fold
+
+    targets = [
+        utterance(f"t{fold}{gender}", number, gender, 0.5, emotion, fold)
+        for fold in FOLDS
+        for gender in "mf"
+        for number, emotion in enumerate(EMOTIONS)
+    ]
+    interferers = [
+        utterance(f"i{gender}{speaker}", number, gender, 0.0)
+        for gender in "mf"
+        for speaker in range(6)
+        for number in range(2)
+    ]
+    pretrain = [
+        utterance(f"p{gender}{speaker}", number, gender, 0.5)
+        for gender in "mf"
+        for speaker in range(3)
+        for number in range(2)
+    ]
+    return SimpleNamespace(
+        emo=write_pool(root / "emo", targets),
+        interferer=write_pool(root / "interferer", interferers),
+        pretrain=write_pool(root / "pretrain", pretrain),
+    )
+
+
+def pool_options(corpora):
+    """The options of the command lines for targets and interferers."""
+    return ["--targets", str(corpora.emo), "--interferers", str(corpora.interferer)]
+
+
+def edit_table(path, **changes):
+    """Change or add lines of a Kaldi file."""
+    write_table(path, read_table(path) | changes)
