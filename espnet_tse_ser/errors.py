@@ -21,7 +21,10 @@ def run(main, argv=None):
     try:
         return main(argv) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error)
+        if message.startswith("Caught UserError in DataLoader worker"):  # then a traceback
+            message = message.rpartition("UserError: ")[2].strip()
+        print(f"error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted; nothing unfinished was marked as done", file=sys.stderr)

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import pickle
-import zipfile
 from pathlib import Path
 
 import torch
@@ -116,10 +115,11 @@ def read_config(model_dir):
     path = Path(model_dir) / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; is {model_dir} a trained model?") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({reason}); repair or copy it again") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected a mapping of options, got {type(config).__name__}")
     return config
@@ -150,11 +150,17 @@ def load_state(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be loaded as weights ({reason}); train it again") from None
-    if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
-        raise UserError(f"{path}: is not a state dict")
+        if isinstance(error, pickle.UnpicklingError):  # whose text advises to load it all the same
+            reason = "it holds other objects than tensors, or is damaged"
+        raise UserError(
+            f"{path}: cannot be loaded as weights ({reason}); copy it again or train it again"
+        ) from None
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise UserError(f"{path}: is not a state dict; give weights, e.g. valid.loss.best.pth")
     return state
 
 

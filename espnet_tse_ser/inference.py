@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from espnet_tse_ser.data.audio import check_not_silent, to_mono
+from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import find_weights, load_weights, read_config
-from espnet_tse_ser.tse.extraction import MIN_SAMPLES, rescale
+from espnet_tse_ser.tse.extraction import rescale
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,10 @@ class TSESER:
                 the weights do not fit the configuration.
         """
         config = read_config(model_dir)
-        if config.get("tse") and config.get("ser"):
-            from espnet_tse_ser.tasks.tse_ser import build_joint_model
-
-            model = build_joint_model(config)
-        elif "labels" in config:
-            from espnet_tse_ser.ser.build import build_ser_model
-
-            model = build_ser_model(config)
-        else:
-            raise UserError(
-                f"{Path(model_dir) / 'config.yaml'}: is neither a joint nor a SER model; give a "
-                "directory of stage 11 or 10, e.g. exp/tse_ser_default/fold1"
-            )
+        try:
+            model = _build(config)
+        except UserError as error:
+            raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
         load_weights(model, Path(weights) if weights else find_weights(model_dir, "valid.ua"))
         return cls(model, int(config.get("fs", 16000)))
 
@@ -87,12 +79,12 @@ class TSESER:
         Raises:
             UserError: no enrollment, or a signal that is empty, silent, not finite or too short.
         """
-        mixture = self._prepare(mixture, rate, "mixture")
+        mixture = self.prepare(mixture, rate, "the mixture")
         if not self.extracts:
             return self.recognize([mixture])[0]
         if enrollment is None:
             raise UserError("this model extracts the target and needs an enrollment of it")
-        return self.recognize([mixture], [self._prepare(enrollment, rate, "enrollment")])[0]
+        return self.recognize([mixture], [self.prepare(enrollment, rate, "the enrollment")])[0]
 
     @torch.no_grad()
     def recognize(self, mixtures, enrollments=None):
@@ -132,22 +124,47 @@ class TSESER:
             )
         return results
 
-    def _prepare(self, samples, rate, name):
+    def prepare(self, samples, rate, name):
+        """Mix down and resample one signal to what `recognize` takes.
+
+        Args:
+            samples: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1].
+            rate: in Hz; None is the model's. name: what an error calls the signal.
+
+        Raises:
+            UserError: the signal is empty, silent, not finite or too short.
+        """
         samples = np.asarray(samples)
         if samples.size == 0:
-            raise UserError(f"the {name} holds no samples")
+            raise UserError(f"{name}: holds no samples")
         if samples.ndim > 2 or not np.issubdtype(samples.dtype, np.floating):
             raise UserError(
-                f"the {name} must be floats (num_samples,) or (num_samples, num_channels), got "
+                f"{name}: must be floats (num_samples,) or (num_samples, num_channels), got "
                 f"{samples.dtype} {samples.shape}"
             )
         if not np.isfinite(samples).all():
-            raise UserError(f"the {name} holds NaN or infinite samples")
+            raise UserError(f"{name}: holds NaN or infinite samples")
         mono = to_mono(samples.astype(np.float32), rate or self.rate, self.rate)
         if len(mono) < MIN_SAMPLES:
             raise UserError(
-                f"the {name} is too short: {len(mono) / self.rate:.3f} s, at least "
-                f"{MIN_SAMPLES / self.rate:.3f} s are needed"
+                f"{name}: is too short: {len(mono) / self.rate:.3f} s, at least "
+                f"{MIN_SAMPLES / self.rate:.3f} s are needed; record more"
             )
-        check_not_silent(mono, f"the {name}")
+        check_not_silent(mono, name)
         return mono
+
+
+def _build(config):
+    """The untrained model of an experiment's configuration, joint or SER."""
+    if config.get("tse") and config.get("ser"):
+        from espnet_tse_ser.tasks.tse_ser import build_joint_model
+
+        return build_joint_model(config)
+    if "labels" in config:
+        from espnet_tse_ser.ser.build import build_ser_model
+
+        return build_ser_model(config)
+    raise UserError(
+        "is neither a joint nor a SER model; give a directory of stage 11 or 10, e.g. "
+        "exp/tse_ser_default/fold1"
+    )

@@ -49,6 +49,7 @@ def main(argv=None):
 
 def _extract(args, utts, mixtures, enrollments, paths):
     from espnet_tse_ser.data.audio import read_mono, write_audio
+    from espnet_tse_ser.data.checks import MIN_SAMPLES
     from espnet_tse_ser.data.dynamic import length_batches
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.progress import progress
@@ -62,8 +63,8 @@ def _extract(args, utts, mixtures, enrollments, paths):
     for batch in progress(batches, f"extract {args.job}/{args.nj}"):
         estimates = extract(
             model,
-            [read_mono(mixtures[utt], fs) for utt in batch],
-            [read_mono(enrollments[utt], fs) for utt in batch],
+            [read_mono(mixtures[utt], fs, MIN_SAMPLES) for utt in batch],
+            [read_mono(enrollments[utt], fs, MIN_SAMPLES) for utt in batch],
         )
         for utt, estimate in zip(batch, estimates, strict=True):
             write_audio(paths[utt], estimate, fs)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 
@@ -20,21 +21,23 @@ def get_parser():
 def main(argv=None):
     """Recognise one recording."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.audio import read_audio, to_mono, write_audio
+    if args.output_wav is not None and Path(args.output_wav).suffix not in (".wav", ".flac"):
+        raise UserError(f"--output_wav {args.output_wav}: the name must end in .wav or .flac")
+    from espnet_tse_ser.data.audio import read_audio, write_audio
 
     # Files first: a wrong one must not wait for the model.
     mixture, rate = read_audio(args.mixture)
-    seconds = len(mixture) / rate
-    enrollment = None
-    if args.enrollment is not None:
-        enrollment, enrollment_rate = read_audio(args.enrollment)
-        enrollment = to_mono(enrollment, enrollment_rate, rate)
+    enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
     from espnet_tse_ser.inference import TSESER
 
     model = TSESER.from_pretrained(args.model_dir)
     if args.output_wav is not None and not model.extracts:
         raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
-    result = model(mixture, enrollment, rate)
+    if enrollment is None and model.extracts:
+        raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
+    mixtures = [model.prepare(mixture, rate, args.mixture)]
+    enrollments = [model.prepare(*enrollment, args.enrollment)] if model.extracts else None
+    (result,) = model.recognize(mixtures, enrollments)
     if args.output_wav is not None:
         write_audio(args.output_wav, result.speech, result.rate)
     print(
@@ -43,7 +46,7 @@ def main(argv=None):
                 "label": result.label,
                 "probabilities": {k: round(p, 6) for k, p in result.probabilities.items()},
                 "sample_rate": result.rate,
-                "seconds": round(seconds, 3),
+                "seconds": round(len(mixture) / rate, 3),
             }
         )
     )

@@ -20,6 +20,7 @@ def get_parser():
     parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment")
     parser.add_argument("--ser_dir", help="SER experiment of the same fold to start from")
     parser.add_argument("--ser_config", help="without --ser_dir: YAML of a SER part from scratch")
+    parser.add_argument("--stats", help="with --ser_config: feats_stats.npz of the fold (stage 9)")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, mixtures and order")
     return parser
@@ -30,15 +31,15 @@ def main(argv=None):
     args, further = get_parser().parse_known_args(argv)
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
-    from espnet_tse_ser.espnet import find_weights, read_config
+    from espnet_tse_ser.espnet import find_weights
     from espnet_tse_ser.ser.build import CLASSES
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
-    tse = read_config(args.tse_dir)
+    tse = _read(args.tse_dir, "extractor", "--tse_dir", "TSE experiment (stage 6)")
     if args.ser_dir is not None:
-        ser = read_config(args.ser_dir)
+        ser = _read(args.ser_dir, "pooling", "--ser_dir", "SER experiment (stage 10)")
     else:
         command = ["--config", args.ser_config, "--output_dir", args.output_dir]
         ser = vars(parse_task_options(SERTask, command))
@@ -54,6 +55,9 @@ def main(argv=None):
     )
     if args.ser_dir is not None:
         options.ser_weights = str(find_weights(args.ser_dir, "valid.ua"))
+    elif ser["normalize"] is not None and args.stats is None:
+        raise UserError(f"{args.ser_config}: normalize needs --stats; run stage 9")
+    options.stats_file = args.stats
     parts = ("encoder", "extractor", "decoder")
     options.tse = {k: tse[k] for part in parts for k in (part, f"{part}_conf")} | {
         "criterions": tse["criterions"]
@@ -64,6 +68,16 @@ def main(argv=None):
     }
     options.fs = int(tse.get("sample_rate", options.fs))
     TSESERTask.main(args=options)
+
+
+def _read(directory, key, option, kind):
+    """Configuration of an experiment, which must be of the kind that has ``key``."""
+    from espnet_tse_ser.espnet import read_config
+
+    config = read_config(directory)
+    if key not in config:
+        raise UserError(f"{option} {directory}: its config.yaml is not that of a {kind}")
+    return config
 
 
 if __name__ == "__main__":

@@ -22,16 +22,19 @@ def get_parser():
 def main(argv=None):
     """Run the training."""
     args, further = get_parser().parse_known_args(argv)
+    from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.tse import TSETask
 
-    TSETask.main(
-        cmd=[
+    options = parse_task_options(
+        TSETask,
+        [
             *("--config", args.config, "--pool", args.pool, "--output_dir", args.output_dir),
             *("--seed", str(args.seed), "--iterator_type", "task", "--resume", "true"),
             *("--use_tensorboard", "false", "--use_matplotlib", "false", "--num_att_plot", "0"),
             *further,
-        ]
+        ],
     )
+    TSETask.main(args=options)
 
 
 if __name__ == "__main__":

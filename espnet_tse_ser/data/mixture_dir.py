@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.id_list import select
 from espnet_tse_ser.data.kaldi_dir import read_table
 
@@ -47,7 +48,7 @@ class MixtureDir:
 
     def audio(self, kind, utt):
         """Samples ``(num_samples,)`` of "mix", "ref" (the target) or "enroll" of ``utt``."""
-        return read_mono(self.tables[kind][utt], self.fs)
+        return read_mono(self.tables[kind][utt], self.fs, MIN_SAMPLES)
 
     def interferers(self, utt):
         """The interferers as they are in the mixture, list of ``(num_samples,)``."""

@@ -48,7 +48,8 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        feature, num_frames = self.encoder(speech_mix, lengths)
+        # Without what no item of the batch uses, as the decoder makes max(lengths) samples.
+        feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
         feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
         masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
         estimate, _ = self.decoder(masked, lengths)

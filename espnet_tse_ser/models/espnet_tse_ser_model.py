@@ -39,7 +39,7 @@ class ESPnetTSESERModel(AbsESPnetModel):
             part for part, freeze in ((tse_model, freeze_tse), (ser_model, freeze_ser)) if freeze
         ]
         for part in self.frozen:
-            part.requires_grad_(False)
+            part.requires_grad_(False).eval()
 
     @property
     def labels(self):

@@ -43,6 +43,7 @@ class TSETask(TargetSpeakerExtractionTask):
             default=dict(PRETRAINING_DEFAULTS),
             help="Levels, segments and sizes of dynamic mixing",
         )
+        parser.set_defaults(sample_rate=16000)  # ESPnet's is 8000, nothing else here is
 
     @classmethod
     def build_collate_fn(cls, args, train):

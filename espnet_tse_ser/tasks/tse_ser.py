@@ -73,6 +73,7 @@ class TSESERTask(AbsTask):
         for name, text in (
             ("tse_weights", "Initial weights of the extraction part"),
             ("ser_weights", "Initial weights of the recognition part; none: from scratch"),
+            ("stats_file", "feats_stats.npz for a recognition part from scratch"),
             ("data_dir", "Mixture directory"),
             ("targets", "Formatted emotional corpus"),
             ("interferers", "Formatted interferer pool"),
@@ -116,8 +117,12 @@ class TSESERTask(AbsTask):
             load_weights(model.tse_model, args.tse_weights, optional=optional)
         if args.ser_weights is not None:
             load_weights(model.ser_model, args.ser_weights)
+        elif args.stats_file is not None and model.ser_model.normalize is not None:
+            model.ser_model.normalize.read_stats(args.stats_file)
         # ESPnet writes config.yaml after this: the experiment must not depend on these files.
-        args.tse_weights = args.ser_weights = None
+        args.tse_weights = args.ser_weights = args.stats_file = None
+        if args.ser["frontend"] == "ssl":
+            args.ser["frontend_conf"] = dict(args.ser["frontend_conf"]) | {"weights": None}
         return model
 
     @classmethod

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import find_weights, load_weights, read_config
 from espnet_tse_ser.tse.build import build_extraction_model
-
-MIN_SAMPLES = 1600  # 0.1 s at 16 kHz
 
 
 def load_extraction_model(model_dir, weights=None):
@@ -30,7 +29,10 @@ def load_extraction_model(model_dir, weights=None):
         for k, v in config.get("model_conf", {}).items()
         if k not in ("speaker_loss_weight", "num_speakers")  # of the training only
     }
-    model = build_extraction_model(config)
+    try:
+        model = build_extraction_model(config)
+    except UserError as error:
+        raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
     weights = Path(weights) if weights else find_weights(model_dir, "valid.loss")
     load_weights(model, weights, optional=("speaker_classifier",))
     return model.eval(), int(config.get("sample_rate", 16000))

@@ -104,7 +104,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
             ``{"enroll_emb<suffix>": (B, D)}`` (with its gradient: the speaker-identification
             loss needs it).
         """
-        if torch.is_complex(input) or not isinstance(input, torch.Tensor):
+        if not isinstance(input, torch.Tensor) or torch.is_complex(input):
             raise ValueError("complex features are not supported; use the conv encoder")
         embedding = self.embed(input_aux, ilens_aux)
         masked = input * self.estimate_mask(input, ilens, embedding)
@@ -186,12 +186,7 @@ def _global_norm(x, gamma, beta, mask):
     """Global layer norm over the valid frames; padded frames become zero."""
     if mask is None:
         return F.group_norm(x, 1, gamma.flatten(), beta.flatten(), _EPS)
-    count = mask.sum(dim=(1, 2), keepdim=True) * x.shape[1]
-    mean = (x * mask).sum(dim=(1, 2), keepdim=True) / count
-    centred = (x - mean) * mask
-    variance = centred.square().sum(dim=(1, 2), keepdim=True) / count
-    scaled = centred * (gamma * torch.rsqrt(variance + _EPS))
-    return torch.addcmul(scaled, beta.expand_as(scaled), mask.expand_as(scaled))
+    return _MaskedGlobalNorm.apply(x, gamma, beta, mask)
 
 
 def _channel_norm(x, gamma, beta, mask):
@@ -205,6 +200,32 @@ def _prelu(x, slope):
     if x.device.type == "cpu":
         return _PReLU.apply(x, slope)
     return F.prelu(x, slope)
+
+
+class _MaskedGlobalNorm(torch.autograd.Function):
+    """Global layer norm over valid frames; a third of the passes that autograd would make."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, mask):
+        count = mask.sum(dim=(1, 2), keepdim=True) * x.shape[1]
+        normed = x * mask
+        normed -= normed.sum(dim=(1, 2), keepdim=True) / count * mask
+        energy = torch.linalg.vector_norm(normed, dim=(1, 2), keepdim=True).square()
+        inverse = torch.rsqrt(energy / count + _EPS)
+        normed *= inverse
+        ctx.save_for_backward(normed, gamma, mask, count, inverse)
+        return (normed * gamma).addcmul_(beta, mask)
+
+    @staticmethod
+    def backward(ctx, grad):
+        normed, gamma, mask, count, inverse = ctx.saved_tensors
+        grad_gamma = (grad * normed).sum(dim=2, keepdim=True)
+        grad_beta = torch.bmm(grad, mask.transpose(1, 2).to(grad.dtype))
+        mean = (grad_beta * gamma).sum(dim=1, keepdim=True) / count
+        slope = (grad_gamma * gamma).sum(dim=1, keepdim=True) / count
+        grad_x = grad * (gamma * inverse)
+        grad_x.addcmul_(normed, -slope * inverse).sub_(mean * inverse).mul_(mask)
+        return grad_x, grad_gamma.sum(0, keepdim=True), grad_beta.sum(0, keepdim=True), None
 
 
 class _Depthwise(torch.autograd.Function):

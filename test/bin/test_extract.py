@@ -1,0 +1,102 @@
+"""Stage 7: the denoised set, in jobs, restartable."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_tse_ser.bin import extract
+from espnet_tse_ser.data.audio import write_audio
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.tse.extraction import extract as extract_signals
+from espnet_tse_ser.tse.extraction import load_extraction_model
+
+
+@pytest.fixture
+def run(tmp_path, tse_dir, tiny_mixtures):
+    def run(*further, data_dir=tiny_mixtures / "mix", output_dir=tmp_path / "denoised"):
+        options = [f"--model_dir={tse_dir}", f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
+        extract.main([*options, *map(str, further)])
+        return output_dir
+
+    return run
+
+
+def test_jobs_together_make_a_data_directory(run, tmp_path, tse_dir, tiny_mixtures):
+    for job in (1, 2, 3):
+        output_dir = run("--job", job, "--nj", 3)
+    run("--combine", "--nj", 3)
+    source = tiny_mixtures / "mix"
+    mixtures, enrollments = read_table(source / "wav.scp"), read_table(source / "enroll_spk1.scp")
+    denoised = read_table(output_dir / "wav.scp")
+    assert list(denoised) == list(mixtures)
+    model, _ = load_extraction_model(tse_dir)
+    for utt in list(denoised)[::7]:
+        signal, rate = soundfile.read(denoised[utt], dtype="float32")
+        mixture, enrollment = (
+            soundfile.read(t[utt], dtype="float32")[0] for t in (mixtures, enrollments)
+        )
+        assert rate == 16000 and signal.shape == mixture.shape
+        (expected,) = extract_signals(model, [mixture], [enrollment])
+        np.testing.assert_allclose(signal, expected, atol=1.1 / 32768)
+    for path in source.iterdir():
+        if path.is_file() and path.name != "wav.scp":
+            assert (output_dir / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_is_there_is_not_extracted_again(run, caplog):
+    output_dir = run()
+    audio = sorted((output_dir / "audio").iterdir())
+    audio[3].unlink()
+    before = {p: p.stat().st_mtime_ns for p in audio if p.exists()}
+    with caplog.at_level("INFO"):
+        run("--batch_size", 1)
+    assert "1 extracted" in caplog.text and audio[3].exists()
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_batch_size_does_not_matter(run, tmp_path):
+    one, five = (run("--batch_size", n, output_dir=tmp_path / str(n)) for n in (1, 5))
+    for path in (one / "audio").iterdir():
+        first, second = (soundfile.read(d / "audio" / path.name)[0] for d in (one, five))
+        np.testing.assert_allclose(first, second, atol=1.1 / 32768)
+
+
+def test_unfinished(run):
+    with pytest.raises(UserError, match=r"flac and 39 more are not extracted; run stage 7"):
+        run("--combine")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.full(500, 0.1), r"bad.wav: 500 samples \(0.031 s\) are too short"),
+        (np.zeros(5000), "bad.wav: is silent"),
+        (None, "bad.wav: no such audio file"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["wav.scp", "enroll_spk1.scp"])
+def test_errors_name_the_file(run, tmp_path, tiny_mixtures, kind, samples, message):
+    data_dir = tmp_path / "data"
+    bad = tmp_path / "bad.wav"
+    if samples is not None:
+        write_audio(bad, samples, 16000)
+    for name in ("wav.scp", "enroll_spk1.scp", "utt2num_samples"):
+        table = dict(list(read_table(tiny_mixtures / "mix" / name).items())[:2])
+        if name == kind:
+            table[list(table)[0]] = bad
+        write_table(data_dir / name, table)
+    with pytest.raises(UserError, match=message):
+        run(data_dir=data_dir)
+    assert not (tmp_path / "denoised").exists()
+
+
+def test_no_enrollment(run, tmp_path, tiny_mixtures):
+    for name in ("wav.scp", "enroll_spk1.scp", "utt2num_samples"):
+        table = dict(list(read_table(tiny_mixtures / "mix" / name).items())[:2])
+        last = list(table)[-1]
+        if name == "enroll_spk1.scp":
+            del table[last]
+        write_table(tmp_path / "data" / name, table)
+    with pytest.raises(UserError, match=f"no enrollment for '{last}'; run stage 4 again"):
+        run(data_dir=tmp_path / "data")

@@ -1,0 +1,118 @@
+"""Stage 12: the table of a fold, for a recogniser and for a joint model."""
+
+import pytest
+import soundfile
+
+from espnet_tse_ser.bin import recognize
+from espnet_tse_ser.data.id_list import read_ids
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.metrics.signal import si_sdr, si_sdr_improvement
+
+LABELS = ["ang", "hap", "neu", "sad"]
+OWN = ["id", "reference", "hypothesis", *(f"p_{label}" for label in LABELS)]
+SIGNAL = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"]
+
+
+@pytest.fixture
+def run(tmp_path, tiny_mixtures):
+    def run(model_dir, batch_size, scp="wav.scp", ids=None, output="hyp.tsv"):
+        data_dir = tiny_mixtures / "mix"
+        ids = ids or tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst"
+        recognize.main(
+            [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--scp={data_dir / scp}"]
+            + [f"--ids={ids}", f"--output={tmp_path / output}", f"--batch_size={batch_size}"]
+        )
+        return read_tsv(tmp_path / output)
+
+    return run
+
+
+def _same(first, second):
+    for row, other in zip(first, second, strict=True):
+        assert row.keys() == other.keys()
+        for name in row:
+            if name.startswith("p_"):
+                assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-5)
+            elif name in SIGNAL and row[name]:
+                assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-3)
+            else:
+                assert row[name] == other[name]
+
+
+def test_joint_model(run, joint_dir, tiny_mixtures):
+    rows = run(joint_dir, 1)
+    _same(rows, run(joint_dir, 5, output="5.tsv"))
+    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst")
+    emotions = read_table(tiny_mixtures / "mix" / "utt2emo")
+    assert list(rows[0]) == OWN + SIGNAL
+    assert [row["id"] for row in rows] == ids and len(ids) == 20
+    assert [row["reference"] for row in rows] == [emotions[i] for i in ids]
+    for row in rows:
+        posteriors = {label: float(row[f"p_{label}"]) for label in LABELS}
+        assert row["hypothesis"] == max(posteriors, key=posteriors.get)
+        assert sum(posteriors.values()) == pytest.approx(1, abs=1e-5)
+    # One of them by hand.
+    model = TSESER.from_pretrained(joint_dir)
+    tables = ("wav.scp", "enroll_spk1.scp", "spk1.scp", "spk2.scp")
+    mixture, enrollment, target, interferer = (
+        soundfile.read(read_table(tiny_mixtures / "mix" / t)[ids[4]])[0] for t in tables
+    )
+    result = model(mixture, enrollment)
+    assert rows[4]["hypothesis"] == result.label
+    assert float(rows[4]["p_sad"]) == pytest.approx(result.probabilities["sad"], abs=1e-5)
+    assert float(rows[4]["si_sdr"]) == pytest.approx(si_sdr(target, result.speech), abs=1e-3)
+    expected = si_sdr_improvement(target, result.speech, mixture)
+    assert float(rows[4]["si_sdri"]) == pytest.approx(expected, abs=1e-3)
+    wrong = si_sdr(interferer, result.speech) > si_sdr(target, result.speech)
+    assert rows[4]["wrong_speaker"] == str(int(wrong))
+
+
+def test_recogniser_on_a_condition(run, ser_dir, tiny_mixtures):
+    noisy = run(ser_dir, 1)
+    _same(noisy, run(ser_dir, 5, output="5.tsv"))
+    assert list(noisy[0]) == OWN
+    clean = run(ser_dir, 5, scp="spk1.scp", output="clean.tsv")
+    assert [r["id"] for r in clean] == [r["id"] for r in noisy] and clean != noisy
+    model = TSESER.from_pretrained(ser_dir)
+    signal, _ = soundfile.read(read_table(tiny_mixtures / "mix" / "spk1.scp")[clean[0]["id"]])
+    expected = model(signal).probabilities
+    for label in LABELS:
+        assert float(clean[0][f"p_{label}"]) == pytest.approx(expected[label], abs=1e-5)
+
+
+def test_errors_leave_no_table(run, tmp_path, tse_dir, ser_dir, joint_dir, tiny_mixtures):
+    ids = tmp_path / "ids.lst"
+    ids.write_text("t0-0ang\nx-1\n")
+    with pytest.raises(UserError, match=r"wav.scp: 1 of 2 id\(s\) are missing, first 'x-1'"):
+        run(ser_dir, 5, ids=ids)
+    with pytest.raises(UserError, match="none.lst: no such list of ids; run stage 2"):
+        run(ser_dir, 5, ids=tmp_path / "none.lst")
+    with pytest.raises(UserError, match="is neither a joint nor a SER model"):
+        run(tse_dir, 5)
+    with pytest.raises(UserError, match="none.scp: no such file"):
+        run(ser_dir, 5, scp="none.scp")
+    with pytest.raises(UserError, match="batch_size.*0"):
+        run(ser_dir, 0)
+    ids.write_text("t0-0ang\n")
+    short = tmp_path / "short.wav"
+    soundfile.write(short, [0.1] * 20, 16000)
+    write_table(tmp_path / "short.scp", {"t0-0ang": short})
+    with pytest.raises(UserError, match=r"short.wav: 20 samples .* are too short"):
+        run(joint_dir, 1, scp=tmp_path / "short.scp", ids=ids)
+    assert not (tmp_path / "hyp.tsv").exists()
+
+
+def test_an_unknown_label(run, tmp_path, ser_config):
+    import torch
+    import yaml
+
+    from espnet_tse_ser.ser.build import build_ser_model
+
+    config = ser_config | {"labels": ["ang", "hap", "neu"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(build_ser_model(config).state_dict(), tmp_path / "valid.ua.best.pth")
+    with pytest.raises(UserError, match="unknown emotion 'sad'; known: ang hap neu"):
+        run(tmp_path, 5)

@@ -1,0 +1,183 @@
+"""Stage 11: a joint training of seconds from tiny experiments; it repeats, resumes, freezes."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.metrics import balanced_accuracy_score
+
+from espnet_tse_ser.bin import tse_ser_train
+from espnet_tse_ser.data.dynamic import length_batches
+from espnet_tse_ser.data.id_list import read_ids
+from espnet_tse_ser.data.mixture_dir import MixtureDir
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import load_state, read_config
+from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.inference import TSESER
+
+TRAINING = {
+    "model_conf": {"w_tse": 0.1, "w_ser": 1.0},
+    "mixing_conf": {"dynamic": True, "levels": "loudness"},
+    "batch_size": 4,
+    "optim": "adamw",
+    "optim_conf": {"lr": 0.01, "weight_decay": 0.01},
+    "max_epoch": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("conf") / "train_tse_ser.yaml"
+    path.write_text(yaml.safe_dump(TRAINING))
+    return path
+
+
+@pytest.fixture(scope="module")
+def train(config, tiny_mixtures, tse_dir, ser_dir):
+    def run(output_dir, *further, **changes):
+        options = {
+            "config": config,
+            "data_dir": tiny_mixtures / "mix",
+            "targets": tiny_mixtures / "emo",
+            "interferers": tiny_mixtures / "interferer",
+            "split": tiny_mixtures / "protocol" / "splits" / "fold1",
+            "tse_dir": tse_dir,
+            "ser_dir": ser_dir,
+            "output_dir": output_dir,
+            "seed": 1,
+        }
+        options |= changes
+        command = [[f"--{n}", str(v)] for n, v in options.items() if v is not None]
+        tse_ser_train.main([*sum(command, []), *further])
+        return output_dir
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("joint") / "whole")
+
+
+def _weights(directory):
+    return torch.load(directory / "latest.pth", weights_only=True)
+
+
+def _equal(first, second):
+    return all(torch.equal(first[k], second[k]) for k in first.keys() | second.keys())
+
+
+def test_dev_recall_is_that_of_the_saved_model(whole, tiny_mixtures):
+    rows = read_tsv(
+        whole / "epochs.tsv", ["epoch", "train_si_snr_loss", "train_ser_loss", "valid_ua"]
+    )
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        total = 0.1 * float(row["valid_si_snr_loss"]) + float(row["valid_ser_loss"])
+        assert float(row["valid_loss"]) == pytest.approx(total, rel=1e-4)
+    # Independently: the best model over the dev list, one utterance at a time.
+    model = TSESER.from_pretrained(whole)
+    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "dev.lst")
+    data = MixtureDir(tiny_mixtures / "mix", ids)
+    assert len(length_batches(data.lengths, 4)[-1]) != 4  # the batches are uneven
+    results = [model(data.audio("mix", u), data.audio("enroll", u)).label for u in ids]
+    expected = balanced_accuracy_score([data.emotion(u) for u in ids], results)
+    best = max(float(row["valid_ua"]) for row in rows)
+    assert best == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_experiment_stands_alone(whole, tmp_path, tse_dir, ser_dir):
+    text = (whole / "config.yaml").read_text()
+    assert str(tse_dir) not in text and str(ser_dir) not in text
+    config = read_config(whole)
+    assert config["model_conf"] == TRAINING["model_conf"] and config["fs"] == 16000
+    start = load_state(tse_dir / "valid.loss.best.pth")
+    assert not _equal(start, {k: _weights(whole)[f"tse_model.{k}"] for k in start})
+
+
+def test_the_same_seed_gives_the_same_weights(train, whole, tmp_path):
+    again = train(tmp_path / "again")
+    assert _equal(_weights(again), _weights(whole))
+    assert (again / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+
+
+def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
+    parts = train(tmp_path / "parts", "--max_epoch", "1")
+    assert not _equal(_weights(parts), _weights(whole))
+    train(tmp_path / "parts")
+    assert _equal(_weights(parts), _weights(whole))
+    assert (parts / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+
+
+@pytest.mark.parametrize("part", ["tse", "ser"])
+def test_frozen_parts_keep_the_weights_they_came_with(train, tmp_path, tse_dir, ser_dir, part):
+    exp = train(tmp_path / "exp", "--model_conf", f"freeze_{part}=true", "--max_epoch", "1")
+    trained = _weights(exp)
+    for name, path in (
+        ("tse", tse_dir / "valid.loss.best.pth"),
+        ("ser", ser_dir / "valid.ua.best.pth"),
+    ):
+        start = load_state(path)
+        same = _equal(start, {k: trained[f"{name}_model.{k}"] for k in start})
+        assert same == (name == part)
+
+
+def test_recogniser_from_scratch_on_the_rendered_mixtures(train, tmp_path, ser_dir, ser_config):
+    config = tmp_path / "train_ser.yaml"
+    conf = {k: v for k, v in ser_config.items() if k != "labels"} | {"normalize": "global_mvn"}
+    config.write_text(yaml.safe_dump(conf))
+    stats = tmp_path / "feats_stats.npz"
+    np.savez(stats, count=10, sum=np.full(16, -50.0), sum_square=np.full(16, 290.0))
+    scratch = {"ser_dir": None, "ser_config": config}
+    with pytest.raises(UserError, match="train_ser.yaml: normalize needs --stats; run stage 9"):
+        train(tmp_path / "exp", **scratch)
+    further = ["--max_epoch", "1", "--mixing_conf", "dynamic=false"]
+    exp = train(tmp_path / "exp", *further, **scratch, stats=stats)
+    assert (_weights(exp)["ser_model.normalize.mean"] == -5).all()
+    assert (_weights(exp)["ser_model.normalize.std"] == 2).all()
+    start = load_state(ser_dir / "valid.ua.best.pth")
+    assert not torch.equal(start["classifier.weight"], _weights(exp)["ser_model.classifier.weight"])
+    stats.unlink()
+    config.unlink()
+    result = TSESER.from_pretrained(exp)(np.sin(np.arange(4000.0)), np.cos(np.arange(3000.0)))
+    assert sum(result.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_errors_name_what_is_wrong(train, tmp_path, tse_dir, ser_dir, tse_config):
+    exp = tmp_path / "exp"
+    with pytest.raises(UserError, match="give either --ser_dir .* or --ser_config"):
+        train(exp, ser_dir=None)
+    with pytest.raises(UserError, match="give either --ser_dir .* or --ser_config"):
+        train(exp, ser_config="train_ser.yaml")
+    with pytest.raises(UserError, match="--tse_dir .*: its config.yaml is not that of a TSE exp"):
+        train(exp, tse_dir=ser_dir)
+    with pytest.raises(UserError, match="--ser_dir .*: its config.yaml is not that of a SER exp"):
+        train(exp, ser_dir=tse_dir)
+    with pytest.raises(UserError, match="unrecognized arguments: --max_epochs"):
+        train(exp, "--max_epochs", "3")
+    with pytest.raises(UserError, match="mixing_conf: unknown key 'segments'"):
+        train(exp, "--mixing_conf", "segments=3")
+    with pytest.raises(UserError, match="train.lst: no such list of ids; run stage 2"):
+        train(exp, split=tmp_path)
+    with pytest.raises(UserError, match="config.yaml: no such file"):
+        train(exp, tse_dir=tmp_path)
+    other = tmp_path / "tse"
+    other.mkdir()
+    larger = tse_config["extractor_conf"] | {"hidden_dim": 24}
+    (other / "config.yaml").write_text(yaml.safe_dump(tse_config | {"extractor_conf": larger}))
+    (other / "valid.loss.best.pth").symlink_to(tse_dir / "valid.loss.best.pth")
+    with pytest.raises(UserError, match="valid.loss.best.pth: weights of another architecture"):
+        train(exp, tse_dir=other)
+    assert not list(exp.glob("*.pth"))
+
+
+def test_an_unknown_emotion(train, tmp_path, ser_dir, ser_config):
+    from espnet_tse_ser.ser.build import build_ser_model
+
+    config = ser_config | {"labels": ["ang", "hap", "neu"]}
+    other = tmp_path / "ser"
+    other.mkdir()
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(build_ser_model(config).state_dict(), other / "valid.ua.best.pth")
+    with pytest.raises(UserError, match="unknown emotion 'sad'; known: ang hap neu; correct"):
+        train(tmp_path / "exp", ser_dir=other)

@@ -1,0 +1,118 @@
+"""Stage 6: a pretraining of seconds; it repeats, resumes and can be loaded."""
+
+import pytest
+import torch
+import yaml
+
+from espnet_tse_ser.bin import tse_train
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.espnet import read_config
+from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.tse.extraction import load_extraction_model
+
+MIXING = {
+    "segment": 3200,
+    "enroll_segment": 3200,
+    "steps_per_epoch": 2,
+    "valid_examples": 3,
+    "valid_share": 0.2,
+}
+TRAINING = {
+    "model_conf": {"speaker_loss_weight": 0.5},
+    "mixing_conf": MIXING,
+    "batch_size": 2,
+    "optim": "adam",
+    "optim_conf": {"lr": 0.01},
+    "max_epoch": 2,
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, tse_config):
+    path = tmp_path_factory.mktemp("conf") / "train_tse.yaml"
+    path.write_text(yaml.safe_dump(tse_config | TRAINING))
+    return path
+
+
+@pytest.fixture(scope="module")
+def train(config, tiny_pool):
+    def run(output_dir, *further, seed=1, pool=tiny_pool, config=config):
+        options = {"config": config, "pool": pool, "output_dir": output_dir, "seed": seed}
+        command = [str(o) for name, value in options.items() for o in (f"--{name}", value)]
+        tse_train.main([*command, *further])
+        return output_dir
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("tse") / "whole")
+
+
+def _weights(directory, name="latest.pth"):
+    return torch.load(directory / name, weights_only=True)
+
+
+def _equal(first, second):
+    return all(torch.equal(first[k], second[k]) for k in first.keys() | second.keys())
+
+
+def test_the_result_can_be_loaded(whole, tse_config):
+    rows = read_tsv(whole / "epochs.tsv", ["train_si_snr_loss", "train_speaker_acc", "valid_loss"])
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[0]["valid_loss"] != rows[1]["valid_loss"]
+    assert (whole / "checkpoint.pth").exists() and not list(whole.glob(".tmp*"))
+    config = read_config(whole)
+    assert config["model_conf"]["num_speakers"] == 4  # of six, one of each gender is held out
+    assert config["extractor_conf"] == tse_config["extractor_conf"]
+    model, fs = load_extraction_model(whole)
+    best = min(rows, key=lambda row: float(row["valid_loss"]))["epoch"]
+    saved = _weights(whole, f"{best}epoch.pth")
+    assert fs == 16000 and _equal(
+        model.state_dict(), {k: v for k, v in saved.items() if "speaker_classifier" not in k}
+    )
+
+
+def test_the_same_seed_gives_the_same_weights(train, whole, tmp_path):
+    again = train(tmp_path / "again")
+    assert _equal(_weights(again), _weights(whole))
+    assert (again / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+    other = train(tmp_path / "other", "--max_epoch", "1", seed=2)
+    assert not _equal(_weights(other), _weights(again))
+
+
+def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
+    parts = train(tmp_path / "parts", "--max_epoch", "1")
+    assert not _equal(_weights(parts), _weights(whole))
+    train(tmp_path / "parts")
+    assert _equal(_weights(parts), _weights(whole))
+    assert (parts / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+
+
+def test_a_finished_training_is_not_touched(train, whole):
+    before = {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")}
+    train(whole)
+    assert {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")} == before
+
+
+def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
+    with pytest.raises(UserError, match="unrecognized arguments: --max_epochs 3"):
+        train(tmp_path / "exp", "--max_epochs", "3")
+    with pytest.raises(UserError, match="none.yaml: no such configuration"):
+        train(tmp_path / "exp", config=tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="none/wav.scp: no such file"):
+        train(tmp_path / "exp", pool=tmp_path / "none")
+    for changes, message in (
+        ({"mixing_conf": MIXING | {"segments": 1}}, "mixing_conf: unknown key 'segments'; known"),
+        ({"mixing_conf": MIXING | {"segment": 160000}}, "0 speaker.s. of the .*pool"),
+        ({"extractor_conf": {"layers": 2}}, "layers"),
+        ({"no_such_key": 1}, "unrecognized arguments: no_such_key"),
+    ):
+        path = tmp_path / "train_tse.yaml"
+        path.write_text(yaml.safe_dump(tse_config | TRAINING | changes))
+        with pytest.raises(UserError, match=message):
+            train(tmp_path / "exp", config=path)
+    assert not list((tmp_path / "exp").glob("*.pth"))

@@ -1,0 +1,207 @@
+"""Tiny corpora, configurations and experiments that several tests share."""
+
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+FS = 16000
+LABELS = ["ang", "hap", "neu", "sad"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """The nets of the tests are so small that a second thread only waits."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tse_config():
+    """The smallest TD-SpeakerBeam: 16 filters, 2 blocks x 2."""
+    return {
+        "encoder": "conv",
+        "encoder_conf": {"channel": 16, "kernel_size": 32, "stride": 16},
+        "extractor": "td_speakerbeam",
+        "extractor_conf": {
+            "layer": 2,
+            "stack": 2,
+            "bottleneck_dim": 8,
+            "hidden_dim": 16,
+            "skip_dim": 8,
+            "i_adapt_layer": 1,
+            "adapt_layer_type": "mul",
+            "adapt_enroll_dim": 8,
+        },
+        "decoder": "conv",
+        "decoder_conf": {"channel": 16, "kernel_size": 32, "stride": 16},
+        "criterions": [
+            {
+                "name": "si_snr",
+                "conf": {},
+                "wrapper": "fixed_order",
+                "wrapper_conf": {"weight": 1.0},
+            }
+        ],
+        "sample_rate": FS,
+    }
+
+
+@pytest.fixture(scope="session")
+def ser_config():
+    """A log-mel ShiftCNN of 16 channels, without statistics."""
+    return {
+        "labels": LABELS,
+        "frontend": "logmel",
+        "frontend_conf": {"n_mels": 16},
+        "normalize": None,
+        "specaug": None,
+        "preencoder": "conv_stem",
+        "preencoder_conf": {"output_size": 16},
+        "encoder": "shift_cnn",
+        "encoder_conf": {},
+        "pooling": "stats",
+        "pooling_conf": {},
+        "model_conf": {},
+        "fs": FS,
+    }
+
+
+def write_experiment(directory, config, model, criterion):
+    """An experiment directory as training leaves it, of an untrained model."""
+    import torch
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(model.state_dict(), directory / f"{criterion}.best.pth")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tse_dir(tmp_path_factory, tse_config):
+    """A TSE experiment."""
+    import torch
+
+    from espnet_tse_ser.tse.build import build_extraction_model
+
+    torch.manual_seed(1)
+    model = build_extraction_model(tse_config)
+    return write_experiment(tmp_path_factory.mktemp("exp_tse"), tse_config, model, "valid.loss")
+
+
+@pytest.fixture(scope="session")
+def ser_dir(tmp_path_factory, ser_config):
+    """A SER experiment."""
+    import torch
+
+    from espnet_tse_ser.ser.build import build_ser_model
+
+    torch.manual_seed(2)
+    model = build_ser_model(ser_config)
+    return write_experiment(tmp_path_factory.mktemp("exp_ser"), ser_config, model, "valid.ua")
+
+
+@pytest.fixture(scope="session")
+def joint_config(tse_config, ser_config):
+    """The two parts together."""
+    return {"tse": tse_config, "ser": ser_config, "model_conf": {}, "fs": FS}
+
+
+@pytest.fixture(scope="session")
+def joint_dir(tmp_path_factory, joint_config):
+    """A joint experiment."""
+    import torch
+
+    from espnet_tse_ser.tasks.tse_ser import build_joint_model
+
+    torch.manual_seed(3)
+    model = build_joint_model(joint_config)
+    return write_experiment(tmp_path_factory.mktemp("exp_joint"), joint_config, model, "valid.ua")
+
+
+def voice(rng, pitch, num_samples):
+    """A buzz of slowly moving pitch (Hz) and loudness, peak 0.3: ``(num_samples,)``."""
+    time = np.arange(num_samples) / FS
+    phase = 2 * np.pi * (pitch * time + 3 * np.sin(2 * np.pi * rng.uniform(1, 3) * time))
+    buzz = sum(np.sin(n * phase) / n for n in range(1, 6))
+    buzz *= 0.6 + 0.4 * np.sin(2 * np.pi * rng.uniform(2, 4) * time + rng.uniform(0, 6))
+    buzz += 0.01 * rng.standard_normal(num_samples)
+    return (0.3 * buzz / np.abs(buzz).max()).astype(np.float32)
+
+
+def write_formatted(directory, utterances):
+    """A formatted directory of ``(utt, speaker, gender, samples, emotion, fold)``."""
+    from espnet_tse_ser.data.audio import write_audio
+    from espnet_tse_ser.data.kaldi_dir import invert, write_table
+
+    tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
+    genders, emotions, folds = {}, {}, {}
+    for utt, speaker, gender, samples, emotion, fold in utterances:
+        path = directory / "audio" / f"{utt}.wav"
+        write_audio(path, samples, FS)
+        tables["wav.scp"][utt], tables["utt2spk"][utt] = path, speaker
+        tables["utt2num_samples"][utt] = len(samples)
+        tables["utt2lufs"][utt] = f"{10 * np.log10(np.mean(samples**2)) - 0.7:.4f}"
+        genders[speaker] = gender
+        if emotion:
+            emotions[utt], folds[utt] = emotion, fold
+    for name, table in tables.items():
+        write_table(directory / name, table)
+    write_table(directory / "spk2utt", invert(tables["utt2spk"]))
+    write_table(directory / "spk2gender", genders)
+    if emotions:
+        write_table(directory / "utt2emo", emotions)
+        write_table(directory / "utt2fold", folds)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_pool(tmp_path_factory):
+    """A formatted pretraining pool: six speakers with two utterances each."""
+    rng = np.random.default_rng(0)
+    return write_formatted(
+        tmp_path_factory.mktemp("pretrain"),
+        [
+            (f"p{s}-{u}", f"p{s}", "mf"[s % 2], voice(rng, 90 + 30 * s, 8000 + 500 * u), None, None)
+            for s in range(6)
+            for u in range(2)
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_mixtures(tmp_path_factory):
+    """Mixtures of eight speakers (two folds) with four interferers, made by stages 2 and 4.
+
+    Returns a directory with emo/, interferer/ (formatted), mix/ (rendered) and protocol/.
+    """
+    from espnet_tse_ser.bin import protocol, simulate
+
+    root = tmp_path_factory.mktemp("mixtures")
+    rng = np.random.default_rng(1)
+    targets = [
+        (
+            f"t{s}-{number}{emotion}",
+            f"t{s}",
+            "mf"[s % 2],
+            voice(rng, 100 + 10 * s + 25 * LABELS.index(emotion), int(rng.integers(4000, 9000))),
+            emotion,
+            "12"[s // 4],
+        )
+        for s in range(8)
+        for number, emotion in enumerate([*LABELS, "neu"])
+    ]
+    interferers = [
+        (f"i{s}-0", f"i{s}", "mf"[s % 2], voice(rng, 130 + 20 * s, 8000), None, None)
+        for s in range(4)
+    ]
+    write_formatted(root / "emo", targets)
+    write_formatted(root / "interferer", interferers)
+    pools = ["--targets", f"{root}/emo", "--interferers", f"{root}/interferer"]
+    protocol.main([*pools, "--output_dir", f"{root}/protocol", "--dev_share", "0.5"])
+    for combine in ([], ["--combine"]):
+        simulate.main(
+            [*pools, "--protocol_dir", f"{root}/protocol", "--output_dir", f"{root}/mix", *combine]
+        )
+    return root

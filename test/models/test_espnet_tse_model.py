@@ -1,0 +1,184 @@
+"""The extraction model: ESPnet's losses and signals, padding, speaker identification."""
+
+import pytest
+import torch
+from espnet2.enh.encoder.conv_encoder import ConvEncoder
+from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
+from espnet2.enh.extractor.td_speakerbeam_extractor import TDSpeakerBeamExtractor
+from espnet2.enh.loss.criterions.time_domain import SISNRLoss, SNRLoss
+from espnet2.enh.loss.wrappers.fixed_order import FixedOrderSolver
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.tse.build import build_extraction_model
+
+LENGTHS = [3200, 2511, 1999]
+ENROLL_LENGTHS = [1700, 2600, 1601]
+TWO_CRITERIONS = [
+    {"name": "snr", "conf": {}, "wrapper": "fixed_order", "wrapper_conf": {"weight": 0.3}},
+    {"name": "si_snr", "conf": {"clamp_db": 30}, "wrapper": "fixed_order", "wrapper_conf": {}},
+]
+
+
+def _build(config, **changes):
+    torch.manual_seed(0)
+    return build_extraction_model(config | changes)
+
+
+def _espnet_model(model, config):
+    """ESPnet's own model around ESPnet's own extractor, with the weights of ``model``."""
+    encoder = ConvEncoder(**config["encoder_conf"])
+    theirs = ESPnetExtractionModel(
+        encoder=encoder,
+        extractor=TDSpeakerBeamExtractor(encoder.output_dim, **config["extractor_conf"]),
+        decoder=model.decoder,
+        loss_wrappers=[
+            FixedOrderSolver(SNRLoss(), weight=0.3),
+            FixedOrderSolver(SISNRLoss(clamp_db=30)),
+        ],
+    )
+    theirs.load_state_dict(model.state_dict())
+    return theirs
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return {
+        "speech_mix": 0.1 * torch.randn(3, max(LENGTHS)),
+        "speech_mix_lengths": torch.tensor(LENGTHS),
+        "speech_ref1": 0.1 * torch.randn(3, max(LENGTHS)),
+        "enroll_ref1": 0.1 * torch.randn(3, max(ENROLL_LENGTHS)),
+        "enroll_ref1_lengths": torch.tensor(ENROLL_LENGTHS),
+        "speaker": torch.tensor([[0], [4], [2]]),
+    }
+
+
+def _one(batch, i):
+    """Item ``i`` alone, without padding."""
+    n, m = LENGTHS[i], ENROLL_LENGTHS[i]
+    return {
+        "speech_mix": batch["speech_mix"][i : i + 1, :n],
+        "speech_mix_lengths": torch.tensor([n]),
+        "speech_ref1": batch["speech_ref1"][i : i + 1, :n],
+        "enroll_ref1": batch["enroll_ref1"][i : i + 1, :m],
+        "enroll_ref1_lengths": torch.tensor([m]),
+    }
+
+
+def _inputs(batch):
+    names = ("speech_mix", "speech_mix_lengths", "enroll_ref1", "enroll_ref1_lengths")
+    return [batch[name] for name in names]
+
+
+@torch.no_grad()
+def test_signal_equals_espnet_and_depends_on_no_padding(tse_config, batch):
+    model = _build(tse_config, criterions=TWO_CRITERIONS).eval()
+    theirs = _espnet_model(model, tse_config).eval()
+    together, embeddings = model.extract(*_inputs(batch))
+    wider = dict(batch)
+    for name in ("speech_mix", "enroll_ref1"):
+        # What lies beyond the lengths must not matter, whatever it is.
+        wider[name] = torch.nn.functional.pad(batch[name], (0, 777), value=0.5)
+    padded, embeddings_padded = model.extract(*_inputs(wider))
+    assert padded.shape == wider["speech_mix"].shape
+    for i, n in enumerate(LENGTHS):
+        one = _one(batch, i)
+        alone, embedding = model.extract(*_inputs(one))
+        (espnets,), *_ = theirs.forward_enhance(
+            one["speech_mix"],
+            one["speech_mix_lengths"],
+            [one["enroll_ref1"]],
+            [one["enroll_ref1_lengths"]],
+        )
+        torch.testing.assert_close(alone, espnets, atol=1e-6, rtol=1e-4)
+        for signals, vectors in ((together, embeddings), (padded, embeddings_padded)):
+            torch.testing.assert_close(signals[i, :n], alone[0], atol=1e-5, rtol=0)
+            assert (signals[i, n:] == 0).all()
+            torch.testing.assert_close(vectors[i], embedding[0], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_loss_equals_espnet(tse_config, batch):
+    model = _build(tse_config, criterions=TWO_CRITERIONS).eval()
+    theirs = _espnet_model(model, tse_config).eval()
+    expected, expected_stats = [], []
+    for i in range(3):
+        loss, stats, _ = theirs(**_one(batch, i))
+        mine, my_stats, weight = model(**_one(batch, i))
+        torch.testing.assert_close(mine, loss, atol=1e-4, rtol=1e-5)
+        assert my_stats.keys() == stats.keys() and int(weight) == 1
+        for name, value in stats.items():
+            torch.testing.assert_close(my_stats[name].squeeze(), value.squeeze(), atol=1e-4, rtol=0)
+        expected.append(loss)
+        expected_stats.append(stats)
+    loss, stats, weight = model(**batch)
+    torch.testing.assert_close(loss.squeeze(), torch.cat(expected).mean(), atol=1e-4, rtol=0)
+    assert int(weight) == 3
+    for name, value in stats.items():
+        mean = torch.stack([s[name].squeeze() for s in expected_stats]).mean()
+        torch.testing.assert_close(value.squeeze(), mean, atol=1e-4, rtol=0)
+
+
+def test_padding_gets_no_gradient(tse_config, batch):
+    model = _build(tse_config).train()
+    batch["speech_mix"].requires_grad_()
+    loss, _, _ = model(**batch)
+    loss.backward()
+    for row, n in zip(batch["speech_mix"].grad, LENGTHS, strict=True):
+        assert row[:n].abs().sum() > 0 and (row[n:] == 0).all()
+
+
+def test_speaker_identification(tse_config, batch):
+    conf = {"speaker_loss_weight": 0.5, "num_speakers": 5}
+    model = _build(tse_config, model_conf=conf).train()
+    loss, stats, _ = model(**batch)
+    _, embedding = model.extract(*_inputs(batch))
+    logits = model.speaker_classifier(embedding)
+    speaker_loss = torch.nn.functional.cross_entropy(logits, batch["speaker"][:, 0])
+    torch.testing.assert_close(stats["speaker_loss"].squeeze(), speaker_loss.detach())
+    total = stats["si_snr_loss"] + 0.5 * speaker_loss
+    torch.testing.assert_close(loss, total)
+    right = (logits.argmax(1) == batch["speaker"][:, 0]).float().mean()
+    torch.testing.assert_close(stats["speaker_acc"].squeeze(), right)
+    speaker_loss.backward()
+    assert model.speaker_classifier.weight.grad.abs().sum() > 0
+    assert model.extractor.auxiliary_net.network[1].weight.grad.abs().sum() > 0
+    # Speakers of the validation set have no class.
+    loss, stats, _ = model.eval()(**batch)
+    assert "speaker_loss" not in stats
+    torch.testing.assert_close(loss.detach(), stats["si_snr_loss"])
+
+
+@pytest.mark.parametrize("short", ["speech_mix", "enroll_ref1"])
+def test_less_than_one_window(tse_config, batch, short):
+    model = _build(tse_config)
+    batch[f"{short}_lengths"][1] = 31
+    with pytest.raises(ValueError, match=r"31 samples are less than one encoder window \(32\)"):
+        model.extract(*_inputs(batch))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": "stft"}, "encoder 'stft' of the extraction model is not supported; use conv"),
+        ({"extractor": "tcn"}, "use td_speakerbeam"),
+        ({"extractor_conf": {"layers": 3}}, "layers"),
+        ({"extractor_conf": {"norm_type": "BN"}}, "norm_type must be gLN or cLN"),
+        ({"encoder_conf": {"channel": 16}}, "kernel_size"),
+        ({"decoder": None}, "decoder 'None'"),
+        ({"model_conf": {"num_spk": 2}}, "one target"),
+        ({"model_conf": {"share_encoder": False}}, "shared encoder"),
+        ({"model_conf": {"speaker_loss_weight": 0.5}}, "num_speakers >= 2"),
+        ({"criterions": [{"name": "l1", "wrapper": "fixed_order"}]}, "criterion 'l1'"),
+        ({"criterions": [{"wrapper": "fixed_order"}]}, "'name'"),
+        ({"criterions": TWO_CRITERIONS[:1] * 2}, "Duplicated loss names"),
+    ],
+)
+def test_wrong_configurations_are_user_errors(tse_config, changes, message):
+    with pytest.raises(UserError, match=message):
+        _build(tse_config, **changes)
+
+
+def test_a_configuration_without_a_part_names_it(tse_config):
+    with pytest.raises(UserError, match="'extractor'"):
+        build_extraction_model({k: v for k, v in tse_config.items() if k != "extractor"})

@@ -1,0 +1,145 @@
+"""TSESERTask: the recipes' configurations, rebuilding from config.yaml, data of a fold."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, complete_options
+from espnet_tse_ser.data.id_list import read_ids
+from espnet_tse_ser.data.protocol import read_protocol
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
+from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.tasks.options import parse_task_options
+from espnet_tse_ser.tasks.tse_ser import TSESERTask, build_joint_model
+
+EGS = Path(__file__).parents[2] / "egs2"
+CONFIGS = sorted(
+    {p.resolve() for p in EGS.glob("*/tse_ser1/conf/**/train_tse_ser*.yaml") if p.is_file()}
+)
+
+
+@pytest.fixture
+def options(tmp_path, tiny_mixtures, joint_config):
+    def parse(*further):
+        options = parse_task_options(
+            TSESERTask,
+            ["--output_dir", str(tmp_path / "exp"), "--batch_size", "4"]
+            + ["--data_dir", f"{tiny_mixtures}/mix", "--targets", f"{tiny_mixtures}/emo"]
+            + ["--interferers", f"{tiny_mixtures}/interferer"]
+            + ["--split", f"{tiny_mixtures}/protocol/splits/fold1", *further],
+        )
+        options.tse, options.ser = dict(joint_config["tse"]), dict(joint_config["ser"])
+        return options
+
+    return parse
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+def test_configurations_of_the_recipes(path, joint_config):
+    options = parse_task_options(TSESERTask, ["--config", str(path)])
+    complete_options(options.mixing_conf, EMOTION_DEFAULTS)
+    config = joint_config | {"model_conf": options.model_conf}
+    assert isinstance(build_joint_model(config), ESPnetTSESERModel)
+
+
+def test_there_are_configurations_of_the_recipes():
+    assert CONFIGS
+
+
+def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
+    factory = TSESERTask.build_task_iter_factory(options(), None, "train")
+    train = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
+    mixtures = {m.mixture: m for m in read_protocol(tiny_mixtures / "mix" / "protocol.tsv")}
+    wanted = {s for i in train for s in mixtures[i].interferer_speakers}
+    mixing = factory.draw.__closure__
+    source = next(c.cell_contents for c in mixing if hasattr(c.cell_contents, "example"))
+    assert set(source.interferer_speakers) == wanted
+    assert set(source.targets.entries) == set(train)
+    epochs = [list(factory.build_iter(epoch)) for epoch in (1, 1, 2)]
+    for batches in epochs:
+        assert sorted(uid for ids, _ in batches for uid in ids) == train  # each once, whole
+        for ids, batch in batches:
+            assert len(ids) <= 4
+            labels = [options().ser["labels"][i] for i in batch["emotion"][:, 0]]
+            assert labels == [mixtures[i].emotion for i in ids]
+    first, again, second = (
+        {uid: row for ids, batch in b for uid, row in zip(ids, batch["speech_mix"], strict=True)}
+        for b in epochs
+    )
+    assert all(torch.equal(first[u], again[u]) for u in train)
+    assert not all(
+        first[u].shape == second[u].shape and torch.equal(first[u], second[u]) for u in train
+    )
+
+
+@pytest.mark.parametrize(("mode", "further"), [("valid", []), ("train", ["dynamic=false"])])
+def test_rendered_mixtures_are_those_of_the_protocol(options, tiny_mixtures, mode, further):
+    import soundfile
+
+    further = ["--mixing_conf", *further] if further else []
+    factory = TSESERTask.build_task_iter_factory(options(*further), None, mode)
+    side = {"valid": "dev", "train": "train"}[mode]
+    wanted = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / f"{side}.lst")
+    seen = []
+    for ids, batch in factory.build_iter(5):
+        seen += ids
+        for uid, row, n in zip(ids, batch["speech_mix"], batch["speech_mix_lengths"], strict=True):
+            path = tiny_mixtures / "mix" / "audio" / "mix" / f"{uid}.flac"
+            expected, _ = soundfile.read(path, dtype="float32")
+            assert torch.equal(row[:n], torch.from_numpy(expected))
+    assert sorted(seen) == wanted
+
+
+def test_weights_from_files_are_not_needed_again(tmp_path, options, tse_dir, joint_config):
+    arch = {
+        "type": "hubert",
+        "extractor_mode": "group_norm",
+        "extractor_conv_layer_config": [[8, 10, 5], [8, 4, 4]],
+        "extractor_conv_bias": False,
+        "encoder_embed_dim": 16,
+        "encoder_projection_dropout": 0.1,
+        "encoder_pos_conv_kernel": 4,
+        "encoder_pos_conv_groups": 2,
+        "encoder_num_layers": 1,
+        "encoder_num_heads": 2,
+        "encoder_attention_dropout": 0.1,
+        "encoder_ff_interm_features": 16,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.1,
+        "encoder_layer_norm_first": False,
+        "encoder_layer_drop": 0.0,
+    }
+    conf = {"arch": "custom", "arch_conf": arch, "weights": None}
+    ser = joint_config["ser"] | {"frontend": "ssl", "frontend_conf": conf, "preencoder": None}
+    ssl = build_ser_model(ser).frontend.ssl
+    weights = tmp_path / "ssl.pt"
+    torch.save(ssl.state_dict(), weights)
+    args = options("--tse_weights", str(tse_dir / "valid.loss.best.pth"))
+    args.ser = ser | {"frontend_conf": conf | {"weights": str(weights)}}
+    trained = TSESERTask.build_model(args)
+    written = yaml.safe_load(yaml.safe_dump({"tse": args.tse, "ser": args.ser}))
+    assert args.tse_weights is None and str(tmp_path) not in yaml.safe_dump(written)
+    weights.unlink()
+    rebuilt = build_joint_model(written | {"model_conf": args.model_conf})
+    rebuilt.load_state_dict(trained.state_dict())
+    for name, value in ssl.state_dict().items():
+        assert torch.equal(value, rebuilt.ser_model.frontend.ssl.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
+        (["--batch_size", "many"], "--batch_size: invalid int value"),
+        (["--mixing_conf", "level=snr"], "mixing_conf: unknown key 'level'; known: dynamic"),
+        (["--split", "absent"], "absent/train.lst: no such list of ids; run stage 2"),
+        (["--data_dir", "absent"], "absent/wav.scp: no such file"),
+        (["--targets", "absent"], "absent/wav.scp: no such file"),
+    ],
+)
+def test_wrong_options_are_user_errors(options, further, message):
+    with pytest.raises(UserError, match=message):
+        TSESERTask.build_task_iter_factory(options(*further), None, "train")

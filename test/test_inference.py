@@ -1,0 +1,135 @@
+"""`TSESER`: three lines of use, any rate and channel count, batches, errors."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.inference import TSESER
+
+
+def _noise(num_samples, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(num_samples)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def joint(joint_dir):
+    return TSESER.from_pretrained(joint_dir)
+
+
+@pytest.fixture(scope="module")
+def recogniser(ser_dir):
+    return TSESER.from_pretrained(ser_dir)
+
+
+def test_joint_model(joint, joint_dir):
+    assert joint.extracts and joint.rate == 16000 and joint.labels == ["ang", "hap", "neu", "sad"]
+    assert not joint.model.training
+    mixture, enrollment = _noise(5000), _noise(3000, 1)
+    result = joint(mixture, enrollment)
+    assert list(result.probabilities) == joint.labels
+    assert sum(result.probabilities.values()) == pytest.approx(1.0)
+    assert result.label == max(result.probabilities, key=result.probabilities.get)
+    assert result.rate == 16000 and result.speech.dtype == np.float32
+    assert result.speech.shape == mixture.shape and np.abs(result.speech).max() <= 1
+    # The same by hand, from the weights in the file.
+    state = torch.load(joint_dir / "valid.ua.best.pth", weights_only=True)
+    assert all(torch.equal(v, state[k]) for k, v in joint.model.state_dict().items())
+    with torch.no_grad():
+        estimate, logits = joint.model.extract_and_classify(
+            torch.from_numpy(mixture)[None],
+            torch.tensor([5000]),
+            torch.from_numpy(enrollment)[None],
+            torch.tensor([3000]),
+        )
+    expected = logits.softmax(-1)[0].tolist()
+    assert list(result.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    estimate = estimate[0].numpy()
+    scale = np.dot(estimate, mixture) / np.dot(estimate, estimate)
+    np.testing.assert_allclose(result.speech, scale * estimate, atol=1e-5)
+
+
+def test_the_enrollment_matters(joint):
+    mixture = _noise(5000)
+    first, second = joint(mixture, _noise(3000, 1)), joint(mixture, np.sin(np.arange(3000) / 9.0))
+    assert np.abs(first.speech - second.speech).max() > 1e-5
+
+
+def test_a_recogniser_alone_needs_no_enrollment(recogniser):
+    assert not recogniser.extracts
+    result = recogniser(_noise(5000))
+    assert result.speech is None and sum(result.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_results_do_not_depend_on_the_batch(joint, recogniser):
+    mixtures = [_noise(n, n) for n in (5000, 1600, 3333)]
+    enrollments = [_noise(n, n) for n in (1700, 4000, 2000)]
+    for model, more in ((joint, [enrollments]), (recogniser, [])):
+        together = model.recognize(mixtures, *more)
+        for i, result in enumerate(together):
+            (alone,) = model.recognize([mixtures[i]], *([e[i]] for e in more))
+            assert alone.label == result.label
+            assert result.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+            if model.extracts:
+                np.testing.assert_allclose(result.speech, alone.speech, atol=1e-5)
+
+
+def test_any_rate_and_channel_count(joint):
+    time = np.arange(44100) / 44100
+    stereo = np.stack([0.3 * np.sin(2 * np.pi * 440 * time), 0.1 * np.cos(900 * time)], 1)
+    result = joint(stereo, stereo[:20000, :1], rate=44100)
+    assert abs(len(result.speech) - 16000) <= 1 and result.rate == 16000
+    mono = joint(stereo.mean(1), stereo[:20000, 0], rate=44100)
+    assert result.probabilities == pytest.approx(mono.probabilities, abs=1e-5)
+    np.testing.assert_allclose(result.speech, mono.speech, atol=1e-5)
+
+
+GOOD = _noise(3000)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "enrollment", "message"),
+    [
+        (GOOD, None, "needs an enrollment"),
+        (GOOD[:0], GOOD, "the mixture: holds no samples"),
+        (GOOD, GOOD[:0], "the enrollment: holds no samples"),
+        (GOOD[:1599], GOOD, "the mixture: is too short: 0.100 s, at least 0.100 s"),
+        (GOOD, GOOD[:100], "the enrollment: is too short: 0.006 s"),
+        (GOOD * np.nan, GOOD, "the mixture: holds NaN"),
+        (GOOD, np.where(np.arange(3000) == 7, np.inf, GOOD), "the enrollment: holds NaN or inf"),
+        (GOOD * 0, GOOD, "the mixture: is silent"),
+        (GOOD, GOOD * 1e-5, "the enrollment: is silent"),
+        ((GOOD * 32767).astype(np.int16), GOOD, "the mixture: must be floats.* got int16"),
+        (GOOD.reshape(10, 10, 30), GOOD, r"the mixture: must be floats.*\(10, 10, 30\)"),
+    ],
+)
+def test_bad_signals(joint, mixture, enrollment, message):
+    with pytest.raises(UserError, match=message):
+        joint(mixture, enrollment)
+
+
+def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
+    with pytest.raises(UserError, match="config.yaml: no such file; is .* a trained model"):
+        TSESER.from_pretrained(tmp_path / "none")
+    with pytest.raises(UserError, match="config.yaml: is neither a joint nor a SER model; give a"):
+        TSESER.from_pretrained(tse_dir)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(joint_config))
+    with pytest.raises(UserError, match="valid.ua.best.pth: no such file; has the training in"):
+        TSESER.from_pretrained(tmp_path)
+    weights = joint_dir / "valid.ua.best.pth"
+    TSESER.from_pretrained(tmp_path, weights)
+    ser = joint_config["ser"] | {"frontend_conf": {"n_mels": 20}}
+    config.write_text(yaml.safe_dump(joint_config | {"ser": ser}))
+    with pytest.raises(UserError, match="best.pth: weights of another architecture"):
+        TSESER.from_pretrained(tmp_path, weights)
+    for changes, message in (
+        ({"ser": ser | {"pooling": "max"}}, "pooling 'max'"),
+        ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "encoder 'stft'"),
+        ({"model_conf": {"w": 1}}, "model_conf of the joint model"),
+    ):
+        config.write_text(yaml.safe_dump(joint_config | changes))
+        with pytest.raises(UserError, match=f"config.yaml: .*{message}"):
+            TSESER.from_pretrained(tmp_path, weights)
