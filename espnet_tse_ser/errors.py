@@ -15,8 +15,9 @@ class UserError(Exception):
 def run(main, argv=None):
     """Run ``main(argv)`` as a command line and return its exit status.
 
-    A `UserError` becomes one ``error:`` line and status 2, a full disk and Ctrl-C likewise
-    one line (status 2 and 130). Anything else is a defect and keeps its traceback.
+    A `UserError` becomes one ``error:`` line and status 2; so do a full disk and a place that may
+    not be written. Ctrl-C becomes one line and status 130. Anything else is a defect and keeps its
+    traceback.
     """
     try:
         return main(argv) or 0
@@ -30,6 +31,11 @@ def run(main, argv=None):
         print("error: interrupted; nothing unfinished was marked as done", file=sys.stderr)
         return 130
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            print(
+                f"error: {error.filename}: {error.strerror}; choose another place", file=sys.stderr
+            )
+            return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the output directory"

@@ -33,6 +33,11 @@ def test_status_of_success():
             "run the same command again",
         ),
         (
+            PermissionError(errno.EACCES, "Permission denied", "/a.wav"),
+            2,
+            "error: /a.wav: Permission denied; choose another place",
+        ),
+        (
             OSError(errno.EDQUOT, "Disk quota exceeded"),
             2,
             "error: no space left on the device while writing the output directory; free some "

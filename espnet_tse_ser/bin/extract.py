@@ -36,6 +36,7 @@ def main(argv=None):
     if args.combine:
         _combine(data_dir, output_dir, paths)
         return
+    _check_source(args, output_dir)
     utts = [utt for utt in list(mixtures)[args.job - 1 :: args.nj] if not paths[utt].exists()]
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
@@ -45,6 +46,27 @@ def main(argv=None):
         )
     _extract(args, utts, mixtures, enrollments, paths)
     logging.info("%d extracted", len(utts))
+
+
+def _check_source(args, output_dir):
+    """Note which weights and mixtures the directory is made from; refuse one made from others."""
+    import hashlib
+
+    from espnet_tse_ser.espnet import find_weights
+    from espnet_tse_ser.files import read_json, write_json
+
+    weights = Path(args.weights) if args.weights else find_weights(args.model_dir, "valid.loss")
+    files = {"weights": weights, "mixtures": Path(args.data_dir) / "wav.scp"}
+    source = {k: hashlib.sha256(path.read_bytes()).hexdigest() for k, path in files.items()}
+    record = output_dir / "source.json"
+    if not record.is_file():
+        write_json(record, source)
+    elif read_json(record) != source:
+        changed = [str(files[k]) for k in files if read_json(record).get(k) != source[k]]
+        raise UserError(
+            f"{output_dir} was extracted with other {' and '.join(changed)}; remove it to extract "
+            "again, or use another tag"
+        )
 
 
 def _extract(args, utts, mixtures, enrollments, paths):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from espnet_tse_ser.bin import extract
 from espnet_tse_ser.data.audio import write_audio
@@ -53,6 +54,14 @@ def test_what_is_there_is_not_extracted_again(run, caplog):
         run("--batch_size", 1)
     assert "1 extracted" in caplog.text and audio[3].exists()
     assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_other_weights_are_not_mixed_with_what_is_there(run, tse_dir, tmp_path):
+    output_dir = run()
+    state = torch.load(tse_dir / "valid.loss.best.pth", weights_only=True)
+    torch.save({k: v + 0.1 for k, v in state.items()}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="extracted with other .*other.pth; remove it"):
+        run("--weights", tmp_path / "other.pth", output_dir=output_dir)
 
 
 def test_batch_size_does_not_matter(run, tmp_path):
