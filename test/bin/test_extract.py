@@ -97,7 +97,7 @@ def test_errors_name_the_file(run, tmp_path, tiny_mixtures, kind, samples, messa
         write_table(data_dir / name, table)
     with pytest.raises(UserError, match=message):
         run(data_dir=data_dir)
-    assert not (tmp_path / "denoised").exists()
+    assert [p.name for p in (tmp_path / "denoised").iterdir()] == ["source.json"]
 
 
 def test_no_enrollment(run, tmp_path, tiny_mixtures):
