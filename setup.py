@@ -1,6 +1,6 @@
 """Installation; the tested versions of the dependencies are in tools/constraints.txt."""
 
-from setuptools import find_namespace_packages, setup
+from setuptools import find_packages, setup
 
 # Command lines of use outside a recipe: tse-ser-<name> is python -m espnet_tse_ser.bin.<name>.
 COMMANDS = ("infer", "prepare", "extract", "pack")
@@ -10,7 +10,7 @@ setup(
     version="0.1.0",
     description="Target-speech extraction and speech emotion recognition with ESPnet",
     license="Apache-2.0",
-    packages=find_namespace_packages(include=["espnet_tse_ser", "espnet_tse_ser.*"]),
+    packages=find_packages(include=["espnet_tse_ser", "espnet_tse_ser.*"]),
     python_requires=">=3.10,<3.12",
     install_requires=[
         "espnet==202511",

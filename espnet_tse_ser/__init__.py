@@ -1,0 +1,1 @@
+"""Target-speech extraction and speech emotion recognition with ESPnet."""
