@@ -74,6 +74,17 @@ class ExtractionTrainer(Trainer):
         with _careful_saves():
             return super().run(**kwargs)
 
+    @staticmethod
+    def resume(checkpoint, **kwargs):
+        try:
+            Trainer.resume(checkpoint=checkpoint, **kwargs)
+        except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{checkpoint}: training cannot go on from it ({reason}): it is damaged or of "
+                f"another configuration; remove {Path(checkpoint).parent} to train from the start"
+            ) from error
+
 
 class EmotionTrainer(ExtractionTrainer):
     """Also reports WA, UA and macro-F1 of the whole validation set as ``wa``, ``ua``, ``macro_f1``.

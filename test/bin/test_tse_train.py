@@ -1,5 +1,7 @@
 """Stage 6: a pretraining of seconds; it repeats, resumes and can be loaded."""
 
+import shutil
+
 import pytest
 import torch
 import yaml
@@ -116,3 +118,18 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         with pytest.raises(UserError, match=message):
             train(tmp_path / "exp", config=path)
     assert not list((tmp_path / "exp").glob("*.pth"))
+
+
+@pytest.mark.parametrize("damage", ["architecture", "truncated"])
+def test_a_checkpoint_that_does_not_fit_is_one_clear_error(whole, train, tmp_path, damage):
+    output_dir = tmp_path / "other"
+    output_dir.mkdir()
+    if damage == "truncated":
+        content = (whole / "checkpoint.pth").read_bytes()
+        (output_dir / "checkpoint.pth").write_bytes(content[: len(content) // 2])
+        further = ()
+    else:
+        shutil.copy(whole / "checkpoint.pth", output_dir)
+        further = ("--encoder_conf", "channel=24", "--decoder_conf", "channel=24")
+    with pytest.raises(UserError, match=r"checkpoint.pth: .*remove .*other to train from the"):
+        train(output_dir, *further)
