@@ -15,9 +15,6 @@ fi
 export LC_ALL=C
 # Jobs that run side by side must not each take all cores; trainings set their own number.
 export OMP_NUM_THREADS=1
-# glibc gives large blocks back to the system at once and faults them in again at the next tensor:
-# an eighth of a training step on a CPU.
-export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 MALLOC_TOP_PAD_=268435456
 export PYTHONIOENCODING=UTF-8
 export NCCL_SOCKET_IFNAME="^lo,docker,virbr,vmnet,vboxnet"
 
