@@ -29,3 +29,17 @@ def parse_task_options(task, command):
         if not config.is_file():
             raise UserError(f"{config}: no such configuration")
     return parser.parse_args(command)
+
+
+def set_emotion_defaults(parser):
+    """Defaults of ESPnet that fit training with a dev UA; configurations and options override."""
+    parser.set_defaults(
+        best_model_criterion=[("valid", "ua", "max")],
+        early_stopping_criterion=("valid", "ua", "max"),
+        keep_nbest_models=[1],
+        num_att_plot=0,
+        num_workers=0,
+        resume=True,
+        use_matplotlib=False,
+        use_tensorboard=False,
+    )

@@ -13,6 +13,7 @@ from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
+from espnet_tse_ser.tasks.options import set_emotion_defaults
 
 
 def _choices(kind, default):
@@ -63,17 +64,7 @@ class SERTask(AbsTask):
         )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
-        # Defaults of ESPnet that fit here; a configuration or an option still overrides them.
-        parser.set_defaults(
-            best_model_criterion=[("valid", "ua", "max")],
-            early_stopping_criterion=("valid", "ua", "max"),
-            keep_nbest_models=[1],
-            num_att_plot=0,
-            num_workers=0,
-            resume=True,
-            use_matplotlib=False,
-            use_tensorboard=False,
-        )
+        set_emotion_defaults(parser)
 
     @classmethod
     def build_collate_fn(cls, args, train):

@@ -24,6 +24,7 @@ from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer, load_weights
 from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.tasks.options import set_emotion_defaults
 from espnet_tse_ser.tse.build import build_extraction_model
 
 logger = logging.getLogger(__name__)
@@ -81,17 +82,8 @@ class TSESERTask(AbsTask):
         ):
             group.add_argument(f"--{name}", type=str_or_none, default=None, help=text)
         group.add_argument("--fs", type=int, default=16000, help="Sampling rate in Hz")
-        parser.set_defaults(
-            iterator_type="task",
-            best_model_criterion=[("valid", "ua", "max")],
-            early_stopping_criterion=("valid", "ua", "max"),
-            keep_nbest_models=[1],
-            num_att_plot=0,
-            num_workers=0,
-            resume=True,
-            use_matplotlib=False,
-            use_tensorboard=False,
-        )
+        set_emotion_defaults(parser)
+        parser.set_defaults(iterator_type="task")
 
     @classmethod
     def build_collate_fn(cls, args, train):
