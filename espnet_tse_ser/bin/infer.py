@@ -1,6 +1,7 @@
 """Extract the target of one recording and recognise its emotion; prints one JSON object."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -28,16 +29,9 @@ def main(argv=None):
     # Files first: a wrong one must not wait for the model.
     mixture, rate = read_audio(args.mixture)
     enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
-    from espnet_tse_ser.inference import TSESER
-
-    model = TSESER.from_pretrained(args.model_dir)
-    if args.output_wav is not None and not model.extracts:
-        raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
-    if enrollment is None and model.extracts:
-        raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
-    mixtures = [model.prepare(mixture, rate, args.mixture)]
-    enrollments = [model.prepare(*enrollment, args.enrollment)] if model.extracts else None
-    (result,) = model.recognize(mixtures, enrollments)
+    # ESPnet prints on import; stdout is for the one JSON object.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = _recognize(args, mixture, rate, enrollment)
     if args.output_wav is not None:
         write_audio(args.output_wav, result.speech, result.rate)
     print(
@@ -50,6 +44,20 @@ def main(argv=None):
             }
         )
     )
+
+
+def _recognize(args, mixture, rate, enrollment):
+    """Load the model and recognise; ``enrollment`` is (samples, rate) or None."""
+    from espnet_tse_ser.inference import TSESER
+
+    model = TSESER.from_pretrained(args.model_dir)
+    if args.output_wav is not None and not model.extracts:
+        raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
+    if enrollment is None and model.extracts:
+        raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
+    mixtures = [model.prepare(mixture, rate, args.mixture)]
+    enrollments = [model.prepare(*enrollment, args.enrollment)] if model.extracts else None
+    return model.recognize(mixtures, enrollments)[0]
 
 
 if __name__ == "__main__":
