@@ -50,7 +50,7 @@ def bash(command, cwd, **env):
         capture_output=True,
         text=True,
         env={**os.environ, "PATH": path, **env},
-        timeout=60,
+        timeout=300,  # a loaded machine
     )
 
 

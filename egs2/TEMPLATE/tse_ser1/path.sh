@@ -15,9 +15,6 @@ fi
 export LC_ALL=C
 # Jobs that run side by side must not each take all cores; trainings set their own number.
 export OMP_NUM_THREADS=1
-# Batches differ in length, and glibc keeps the holes between large tensors unless told to map each
-# on its own: without this a joint training grows to several times what it needs.
-export MALLOC_MMAP_THRESHOLD_=1048576
 export PYTHONIOENCODING=UTF-8
 export NCCL_SOCKET_IFNAME="^lo,docker,virbr,vmnet,vboxnet"
 
