@@ -76,13 +76,9 @@ def test_a_second_run_recomputes_nothing(recipe):
 
 def test_the_same_seed_gives_the_same_results(recipe, tmp_path):
     other = copy_of_the_recipes(tmp_path)
-    run_recipe(other, "--stop_stage", "results", "--nj", "1", "--batch_size", "5")
-    for name in ("results.json", "scores/ft/score_utt.tsv"):
-        ours, theirs = ((r / "exp" / name).read_text() for r in (recipe, other))
-        if name.endswith("json"):
-            assert ours == theirs
-        else:
-            assert ours.count("\n") == theirs.count("\n") == 129
+    run_recipe(other, "--stop_stage", "results")
+    ours, theirs = ((r / "exp/results.json").read_text() for r in (recipe, other))
+    assert ours == theirs
 
 
 def test_the_readme_commands_run_on_what_was_trained(recipe):
