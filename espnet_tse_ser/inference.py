@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_tse_ser.checkpoints import find_weights, load_weights, read_config
 from espnet_tse_ser.data.audio import check_not_silent, to_mono
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import find_weights, load_weights, read_config
 from espnet_tse_ser.tse.extraction import rescale
 
 
@@ -157,7 +157,7 @@ class TSESER:
 def _build(config):
     """The untrained model of an experiment's configuration, joint or SER."""
     if config.get("tse") and config.get("ser"):
-        from espnet_tse_ser.tasks.tse_ser import build_joint_model
+        from espnet_tse_ser.models.build import build_joint_model
 
         return build_joint_model(config)
     if "labels" in config:

@@ -3,8 +3,8 @@
 import zipfile
 from pathlib import Path
 
+from espnet_tse_ser.checkpoints import find_weights, read_config
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import find_weights, read_config
 from espnet_tse_ser.files import atomic_path
 
 WEIGHTS = "valid.ua.best.pth"

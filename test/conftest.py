@@ -113,7 +113,7 @@ def joint_dir(tmp_path_factory, joint_config):
     """A joint experiment."""
     import torch
 
-    from espnet_tse_ser.tasks.tse_ser import build_joint_model
+    from espnet_tse_ser.models.build import build_joint_model
 
     torch.manual_seed(3)
     model = build_joint_model(joint_config)

@@ -52,7 +52,7 @@ def _check_source(args, output_dir):
     """Note which weights and mixtures the directory is made from; refuse one made from others."""
     import hashlib
 
-    from espnet_tse_ser.espnet import find_weights
+    from espnet_tse_ser.checkpoints import find_weights
     from espnet_tse_ser.files import read_json, write_json
 
     weights = Path(args.weights) if args.weights else find_weights(args.model_dir, "valid.loss")

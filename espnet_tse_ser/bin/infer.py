@@ -1,7 +1,6 @@
 """Extract the target of one recording and recognise its emotion; prints one JSON object."""
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -29,9 +28,7 @@ def main(argv=None):
     # Files first: a wrong one must not wait for the model.
     mixture, rate = read_audio(args.mixture)
     enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
-    # ESPnet prints on import; stdout is for the one JSON object.
-    with contextlib.redirect_stdout(sys.stderr):
-        result = _recognize(args, mixture, rate, enrollment)
+    result = _recognize(args, mixture, rate, enrollment)
     if args.output_wav is not None:
         write_audio(args.output_wav, result.speech, result.rate)
     print(

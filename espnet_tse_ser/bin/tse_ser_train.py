@@ -31,7 +31,7 @@ def main(argv=None):
     args, further = get_parser().parse_known_args(argv)
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
-    from espnet_tse_ser.espnet import find_weights
+    from espnet_tse_ser.checkpoints import find_weights
     from espnet_tse_ser.ser.build import CLASSES
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
@@ -72,7 +72,7 @@ def main(argv=None):
 
 def _read(directory, key, option, kind):
     """Configuration of an experiment, which must be of the kind that has ``key``."""
-    from espnet_tse_ser.espnet import read_config
+    from espnet_tse_ser.checkpoints import read_config
 
     config = read_config(directory)
     if key not in config:

@@ -10,6 +10,7 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
+from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
 
@@ -200,27 +201,6 @@ class EmotionMixtures:
             "enroll_ref1": self.targets.audio(str(rng.choice(self.enrollments[utt]))),
             "emotion": np.array(self.targets[utt].emotion),
         }
-
-
-def enrollment_choices(targets, neutral="neu"):
-    """For each utterance of the pool, the neutral utterances of its speaker apart from itself.
-
-    Raises:
-        UserError: there is none.
-    """
-    neutral_of = {
-        speaker: [u for u in utts if targets[u].emotion == neutral]
-        for speaker, utts in targets.by_speaker.items()
-    }
-    choices = {}
-    for utt, entry in targets.entries.items():
-        choices[utt] = [u for u in neutral_of[entry.speaker] if u != utt]
-        if not choices[utt]:
-            raise UserError(
-                f"target '{utt}': speaker '{entry.speaker}' has no other '{neutral}' utterance to "
-                "enroll with; drop the speaker or give another neutral label"
-            )
-    return choices
 
 
 class MixingIterFactory(AbsIterFactory):

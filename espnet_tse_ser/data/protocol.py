@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.data.dynamic import enrollment_choices
 from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, snr
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
@@ -211,3 +210,24 @@ def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
         speakers = [s for s in free if interferers.gender[s] == gender]
         chosen.append(str(rng.choice(interferers.by_speaker[str(rng.choice(speakers))])))
     return chosen
+
+
+def enrollment_choices(targets, neutral="neu"):
+    """For each utterance of the pool, the neutral utterances of its speaker apart from itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    neutral_of = {
+        speaker: [u for u in utts if targets[u].emotion == neutral]
+        for speaker, utts in targets.by_speaker.items()
+    }
+    choices = {}
+    for utt, entry in targets.entries.items():
+        choices[utt] = [u for u in neutral_of[entry.speaker] if u != utt]
+        if not choices[utt]:
+            raise UserError(
+                f"target '{utt}': speaker '{entry.speaker}' has no other '{neutral}' utterance to "
+                "enroll with; drop the speaker or give another neutral label"
+            )
+    return choices

@@ -6,8 +6,8 @@ import torch
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
+from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import load_state
 from espnet_tse_ser.ser.masks import frame_mask
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
+from espnet_tse_ser.checkpoints import load_weights
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.dynamic import (
     EMOTION_DEFAULTS,
@@ -21,32 +22,11 @@ from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.preprocessor import label_index
 from espnet_tse_ser.data.protocol import read_protocol
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import EmotionTrainer, load_weights
-from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.espnet import EmotionTrainer
+from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.tasks.options import set_emotion_defaults
-from espnet_tse_ser.tse.build import build_extraction_model
 
 logger = logging.getLogger(__name__)
-
-
-def build_joint_model(config):
-    """Build an untrained `ESPnetTSESERModel`.
-
-    Args:
-        config: mapping with ``tse`` and ``ser``, the configurations of the two parts, and
-            ``model_conf``.
-    """
-    from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
-
-    try:
-        return ESPnetTSESERModel(
-            build_extraction_model(config["tse"]),
-            build_ser_model(config["ser"]),
-            **config.get("model_conf", {}),
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"model_conf of the joint model: {error}; correct it") from error
 
 
 class TSESERTask(AbsTask):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_tse_ser.checkpoints import find_weights, load_weights, read_config
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import find_weights, load_weights, read_config
 from espnet_tse_ser.tse.build import build_extraction_model
 
 

@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from espnet_tse_ser.bin import ser_stats, ser_train
+from espnet_tse_ser.checkpoints import load_weights, read_config
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import load_weights, read_config
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.ser.build import build_ser_model
 

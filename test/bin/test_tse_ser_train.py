@@ -7,11 +7,11 @@ import yaml
 from sklearn.metrics import balanced_accuracy_score
 
 from espnet_tse_ser.bin import tse_ser_train
+from espnet_tse_ser.checkpoints import load_state, read_config
 from espnet_tse_ser.data.dynamic import length_batches
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import load_state, read_config
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.inference import TSESER
 

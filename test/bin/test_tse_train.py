@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from espnet_tse_ser.bin import tse_train
+from espnet_tse_ser.checkpoints import read_config
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import read_config
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.tse.extraction import load_extraction_model
 

@@ -13,12 +13,12 @@ from espnet_tse_ser.data.dynamic import (
     MixingIterFactory,
     PretrainingMixtures,
     complete_options,
-    enrollment_choices,
     length_batches,
     pretraining_mixtures,
 )
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Entry, Pool
+from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.errors import UserError
 
 CONF = {"segment": 4000, "enroll_segment": 3000, "valid_share": 0.3}

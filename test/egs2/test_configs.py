@@ -60,7 +60,8 @@ def test_ser(path):
 
 @pytest.mark.parametrize("path", configs("tse_ser"))
 def test_joint(path):
-    from espnet_tse_ser.tasks.tse_ser import TSESERTask, build_joint_model
+    from espnet_tse_ser.models.build import build_joint_model
+    from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
     options = parse(TSESERTask, path)
     complete_options(options.mixing_conf, EMOTION_DEFAULTS)

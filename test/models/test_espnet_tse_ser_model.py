@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.tasks.tse_ser import build_joint_model
+from espnet_tse_ser.models.build import build_joint_model
 
 LENGTHS = [3200, 2511, 1999]
 ENROLL_LENGTHS = [1700, 2600, 1601]

@@ -10,10 +10,11 @@ from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, complete_options
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
-from espnet_tse_ser.tasks.tse_ser import TSESERTask, build_joint_model
+from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
 EGS = Path(__file__).parents[2] / "egs2"
 CONFIGS = sorted(
