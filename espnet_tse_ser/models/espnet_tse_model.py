@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet_tse_ser.tse.filterbank import set_cosine_filterbank
+
 
 class ESPnetTSEModel(ESPnetExtractionModel):
     """Extract one target from a mixture, given an enrollment.
@@ -13,15 +15,28 @@ class ESPnetTSEModel(ESPnetExtractionModel):
     ``decoder``), so its checkpoints load.
 
     Args:
+        filterbank: what encoder and decoder start from: ``random`` weights or the ``cosine``
+            filterbank of `set_cosine_filterbank`, which makes short trainings better.
         speaker_loss_weight: weight of the cross entropy that identifies the target speaker from
             the enrollment embedding (Delcroix et al., ICASSP 2020); 0 leaves the loss out.
         num_speakers: training speakers; needed when the weight is above 0.
     """
 
-    def __init__(self, *args, speaker_loss_weight=0.0, num_speakers=0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        filterbank="random",
+        speaker_loss_weight=0.0,
+        num_speakers=0,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         if self.num_spk != 1 or not self.share_encoder or self.flexible_numspk:
             raise ValueError("one target (num_spk 1) and a shared encoder are supported here")
+        if filterbank not in ("random", "cosine"):
+            raise ValueError(f"filterbank must be random or cosine, got {filterbank}")
+        if filterbank == "cosine":
+            set_cosine_filterbank(self.encoder, self.decoder)
         self.speaker_loss_weight = speaker_loss_weight
         self.speaker_classifier = None
         if speaker_loss_weight > 0:
