@@ -1,11 +1,12 @@
 """The one place that knows awkward corners of ESPnet (202511).
 
-* Checkpoints are written in place: the trainers here make each save a rename.
+* Checkpoints are written in place, and before what belongs to them: see `ExtractionTrainer`.
 * The reporter averages per-batch values, which no recall can be: `EmotionTrainer` computes WA and
   UA over the whole development set.
 """
 
-import contextlib
+import functools
+import logging
 import os
 from pathlib import Path
 
@@ -16,25 +17,44 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path, write_tsv
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 
+logger = logging.getLogger(__name__)
 
-@contextlib.contextmanager
-def _careful_saves():
-    """Within the body, ``torch.save`` to a path is atomic, and a checkpoint updates epochs.tsv."""
-    save = torch.save
+CHECKPOINT, PREVIOUS = "checkpoint.pth", "checkpoint.previous.pth"
+PENDING = "checkpoint.pending.pth"
 
-    def careful_save(value, target, *args, **kwargs):
-        if not isinstance(target, (str, os.PathLike)):
-            return save(value, target, *args, **kwargs)
-        with atomic_path(target) as temporary:
-            save(value, temporary, *args, **kwargs)
-        if isinstance(value, dict) and "reporter" in value:
-            _write_epochs(Path(target).parent / "epochs.tsv", value["reporter"]["stats"])
 
-    torch.save = careful_save
+def _save_carefully(save, value, target, *args, **kwargs):
+    """``torch.save`` that is atomic; a checkpoint waits beside its place until it is committed."""
+    if not isinstance(target, (str, os.PathLike)):
+        return save(value, target, *args, **kwargs)
+    target = Path(target)
+    checkpoint = target.name == CHECKPOINT
+    with atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary:
+        save(value, temporary, *args, **kwargs)
+    if checkpoint:
+        _write_epochs(target.with_name("epochs.tsv"), value["reporter"]["stats"])
+
+
+def _commit_checkpoint(directory):
+    """Put the checkpoint in its place, now that all that belongs to its epoch is written."""
+    directory = Path(directory)
+    if not (directory / PENDING).exists():
+        return
+    if (directory / CHECKPOINT).exists():
+        # A second name, not a move: at every moment there is a checkpoint.
+        (directory / f"{PREVIOUS}.new").unlink(missing_ok=True)
+        os.link(directory / CHECKPOINT, directory / f"{PREVIOUS}.new")
+        os.replace(directory / f"{PREVIOUS}.new", directory / PREVIOUS)
+    os.replace(directory / PENDING, directory / CHECKPOINT)
+
+
+def _read_error(path):
+    """What is wrong with a checkpoint file, or None."""
     try:
-        yield
-    finally:
-        torch.save = save
+        torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
 
 
 def _write_epochs(path, stats):
@@ -60,23 +80,59 @@ def _write_epochs(path, stats):
 
 
 class ExtractionTrainer(Trainer):
-    """ESPnet's trainer with atomic checkpoints and ``epochs.tsv``."""
+    """ESPnet's trainer, with checkpoints that survive a crash, and ``epochs.tsv``.
+
+    ESPnet writes the checkpoint of an epoch first, then its weights and the links to the best
+    ones: after a crash between them the epoch would count as done without these. Here the
+    checkpoint takes its place last, and the one before it is kept.
+    """
 
     @classmethod
-    def run(cls, **kwargs):
-        with _careful_saves():
-            return super().run(**kwargs)
+    def run(cls, *, trainer_options, distributed_option, **kwargs):
+        directory = Path(trainer_options.output_dir)
+        writes = not distributed_option.distributed or distributed_option.dist_rank == 0
+        if writes:  # of a run that was cut off: its epoch will be done again
+            (directory / PENDING).unlink(missing_ok=True)
+        save = torch.save
+        torch.save = functools.partial(_save_carefully, save)
+        try:
+            super().run(
+                trainer_options=trainer_options, distributed_option=distributed_option, **kwargs
+            )
+            if writes:
+                _commit_checkpoint(directory)
+        finally:
+            torch.save = save
+
+    @classmethod
+    def train_one_epoch(cls, *, options, distributed_option, **kwargs):
+        if not distributed_option.distributed or distributed_option.dist_rank == 0:
+            _commit_checkpoint(options.output_dir)
+        return super().train_one_epoch(
+            options=options, distributed_option=distributed_option, **kwargs
+        )
 
     @staticmethod
     def resume(checkpoint, **kwargs):
+        checkpoint = Path(checkpoint)
+        reason = _read_error(checkpoint)
+        previous = checkpoint.with_name(PREVIOUS)
+        if reason and previous.exists() and not _read_error(previous):
+            logger.warning(
+                "%s: is damaged (%s); going on from %s, one epoch earlier",
+                *(checkpoint, reason, previous.name),
+            )
+            checkpoint, reason = previous, None
         try:
-            Trainer.resume(checkpoint=checkpoint, **kwargs)
-        except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+            if reason is None:
+                Trainer.resume(checkpoint=checkpoint, **kwargs)
+        except Exception as error:  # another model's states lead to KeyError, RuntimeError, ...
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason:
             raise UserError(
                 f"{checkpoint}: training cannot go on from it ({reason}): it is damaged or of "
-                f"another configuration; remove {Path(checkpoint).parent} to train from the start"
-            ) from error
+                f"another configuration; remove {checkpoint.parent} to train from the start"
+            )
 
 
 class EmotionTrainer(ExtractionTrainer):

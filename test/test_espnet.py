@@ -1,5 +1,9 @@
 """Atomic checkpoints, epochs.tsv and the whole-set scores of `EmotionTrainer`."""
 
+import io
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -9,6 +13,7 @@ from espnet2.train.reporter import Reporter
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from espnet_tse_ser import espnet
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer, ExtractionTrainer
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.metrics.emotion import ua
@@ -142,14 +147,85 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert len(read_tsv(tmp_path / "exp" / "epochs.tsv")) == 2
 
 
-def test_saving_to_a_stream_is_untouched(tmp_path):
-    import io
-
-    with espnet._careful_saves():
-        stream = io.BytesIO()
-        torch.save({"a": 1}, stream)
+def test_saving_to_a_stream_is_untouched():
+    stream = io.BytesIO()
+    espnet._save_carefully(torch.save, {"a": 1}, stream)
     stream.seek(0)
     assert torch.load(stream) == {"a": 1}
+
+
+class PowerCut(BaseException):
+    """The process is gone: nothing may catch this and go on."""
+
+
+def _cut_power(monkeypatch, at):
+    """Let the ``at``-th change of a name in the directory be the last thing that happens."""
+    count = 0
+
+    def counted(function):
+        def call(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count > at:
+                raise PowerCut
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "link"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    for name in ("symlink_to", "unlink"):
+        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+
+
+def _products(directory):
+    """What a training leaves behind, with the weights that each name stands for."""
+    states = {
+        path.name: {k: v.tolist() for k, v in torch.load(path).items()}
+        for path in directory.glob("*.pth")
+        if not path.name.startswith("checkpoint")
+    }
+    checkpoint = torch.load(directory / "checkpoint.pth", weights_only=False)
+    epochs = [
+        {k: v for k, v in row.items() if not k.endswith("time")}
+        for row in read_tsv(directory / "epochs.tsv")
+    ]
+    return states, checkpoint["reporter"]["epoch"], epochs
+
+
+def test_a_training_cut_off_anywhere_ends_as_one_that_was_not(tmp_path):
+    _train(EmotionTrainer, tmp_path / "whole", 2)
+    whole = _products(tmp_path / "whole")
+    assert whole[1] == 2 and {"valid.loss.best.pth", "2epoch.pth"} <= set(whole[0])
+    for at in range(1000):
+        directory = tmp_path / f"cut{at}"
+        with pytest.MonkeyPatch.context() as patch:
+            _cut_power(patch, at)
+            try:
+                _train(EmotionTrainer, directory, 2)
+                break  # nothing was left to cut off
+            except PowerCut:
+                pass
+        _train(EmotionTrainer, directory, 2)
+        assert _products(directory) == whole, at
+    assert at > 12
+
+
+def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, caplog):
+    _train(EmotionTrainer, tmp_path / "whole", 3)
+    directory = tmp_path / "exp"
+    _train(EmotionTrainer, directory, 2)
+    assert not list(directory.glob("*pending*"))
+    path = directory / "checkpoint.pth"
+    path.write_bytes(path.read_bytes()[:-100])
+    with caplog.at_level("WARNING"):
+        _train(EmotionTrainer, directory, 3)
+    assert "checkpoint.pth: is damaged" in caplog.text and "one epoch earlier" in caplog.text
+    assert _products(directory) == _products(tmp_path / "whole")
+    for path in directory.glob("checkpoint*.pth"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"checkpoint.pth: training cannot go on.*remove .*exp to"):
+        _train(EmotionTrainer, directory, 3)
 
 
 def test_the_reporter_takes_a_value_once():
