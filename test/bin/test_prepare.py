@@ -30,7 +30,7 @@ def test_librispeech_parts_and_pieces(mini, tmp_path):
         split = ["--parts", "70,30", "--part", part, "--output_dir", str(tmp_path / part)]
         main([*options, *split])
     first, second = (set(read_table(tmp_path / part / "spk2utt")) for part in "12")
-    assert len(first) == 28 and len(second) == 12 and not first & second
+    assert len(first) == 140 and len(second) == 60 and not first & second
     pieces = ["--piece_seconds", "1.5", "--min_piece_seconds", "1"]
     main([*options, *pieces, "--output_dir", str(tmp_path / "p")])
     for line in read_table(tmp_path / "p" / "segments").values():
