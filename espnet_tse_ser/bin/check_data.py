@@ -17,6 +17,7 @@ def get_parser():
     parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
+    parser.add_argument("--folds", default="", help="folds that are to be there")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
     return parser
@@ -44,6 +45,7 @@ def main(argv=None):
     checks.report(
         chain(
             checks.check_labels(pools["targets"], args.labels.split()),
+            checks.check_folds(mixtures, args.folds.split()),
             checks.check_speakers(pools),
             checks.check_mixtures(mixtures, pools["targets"], pools["interferers"], args.neutral),
             *(checks.check_split(fold, split, mixtures) for fold, split in splits.items()),

@@ -20,6 +20,7 @@ def get_parser():
     parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment")
     parser.add_argument("--ser_dir", help="SER experiment of the same fold to start from")
     parser.add_argument("--ser_config", help="without --ser_dir: YAML of a SER part from scratch")
+    parser.add_argument("--labels", nargs="+", help="with --ser_config: the classes, in order")
     parser.add_argument("--stats", help="with --ser_config: feats_stats.npz of the fold (stage 9)")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, mixtures and order")
@@ -42,6 +43,7 @@ def main(argv=None):
         ser = _read(args.ser_dir, "pooling", "--ser_dir", "SER experiment (stage 10)")
     else:
         command = ["--config", args.ser_config, "--output_dir", args.output_dir]
+        command += ["--labels", *args.labels] if args.labels else []
         ser = vars(parse_task_options(SERTask, command))
     options = parse_task_options(
         TSESERTask,

@@ -49,11 +49,12 @@ def prepare_librispeech(
         list of `Utterance` without emotion and fold, sorted; speaker ids are ``ls<reader>``.
 
     Raises:
-        UserError: wrong root, missing subset, unknown speaker, wrong totals or options.
+        UserError: wrong root, missing subset, unknown speaker, speakers without audio, wrong
+            totals or options.
     """
     root = Path(root).absolute()
     _check_options(piece_seconds, min_piece_seconds, parts, part)
-    genders = _read_genders(root / "SPEAKERS.TXT")
+    genders, subset_of = _read_speakers(root / "SPEAKERS.TXT")
     files = [path for subset in subsets for path in _find_files(root, subset, complete)]
     for path in files:
         if path.parent.parent.name not in genders:
@@ -62,6 +63,13 @@ def prepare_librispeech(
                 "take that file from the same distribution"
             )
     speakers = {path.parent.parent.name for path in files}
+    missing = [spk for spk in subset_of if subset_of[spk] in subsets and spk not in speakers]
+    if missing:
+        raise UserError(
+            f"{root / subset_of[missing[0]]}: no audio of {len(missing)} speaker(s) that "
+            f"SPEAKERS.TXT has for it, '{missing[0]}' among them: the download is not complete; "
+            f"get it again, or leave their lines out of {root / 'SPEAKERS.TXT'}"
+        )
     chosen = _speaker_part({spk: genders[spk] for spk in speakers}, parts, part)
     utterances = []
     for path in progress([p for p in files if p.parent.parent.name in chosen], "LibriSpeech"):
@@ -86,24 +94,27 @@ def _check_options(piece_seconds, min_piece_seconds, parts, part):
         raise UserError(f"part {part}: there are parts 1 to {len(parts)} ({parts})")
 
 
-def _read_genders(path):
-    """Gender of every reader: lines ``14 | F | train-clean-360 | 25.03 | Name``, ``;`` comments."""
+def _read_speakers(path):
+    """Gender and subset of every reader.
+
+    Lines are ``14 | F | train-clean-360 | 25.03 | Name``, comments begin with ``;``.
+    """
     if not path.is_file():
         raise UserError(
             f"{path.parent}: is not a LibriSpeech root, SPEAKERS.TXT is missing; "
             "give the directory 'LibriSpeech' that the official archives unpack to"
         )
-    genders = {}
+    genders, subsets = {}, {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith(";"):
             continue
-        match = re.match(r"\s*(\d+)\s*\|\s*([FM])\s*\|", line)
+        match = re.match(r"\s*(\d+)\s*\|\s*([FM])\s*\|\s*([^|\s]+)\s*\|", line)
         if match is None:
             raise UserError(
-                f"{path}: line {number}: expected 'reader | F or M | ...', got {line!r}"
+                f"{path}: line {number}: expected 'reader | F or M | subset | ...', got {line!r}"
             )
-        genders[match[1]] = match[2].lower()
-    return genders
+        genders[match[1]], subsets[match[1]] = match[2].lower(), match[3]
+    return genders, subsets
 
 
 def _find_files(root, subset, complete):

@@ -27,13 +27,23 @@ def check_audio(pool, label):
 
 
 def check_labels(targets, labels):
-    """Yield a violation for every emotion that is not one of ``labels``."""
+    """Yield a violation for every emotion not in ``labels`` and every label without speech."""
     for utt, entry in targets.entries.items():
         if entry.emotion not in labels:
             yield (
                 f"target '{utt}': unknown emotion '{entry.emotion}', known: {' '.join(labels)}; "
                 "correct utt2emo or --labels"
             )
+    for label in sorted(set(labels) - {entry.emotion for entry in targets.entries.values()}):
+        yield f"no target has the emotion '{label}'; leave it out of --labels, or correct utt2emo"
+
+
+def check_folds(mixtures, folds):
+    """Yield a violation for every one of ``folds`` (names) that has no mixture."""
+    known = {m.fold for m in mixtures}
+    for fold in folds:
+        if fold not in known:
+            yield f"there is no fold {fold}, only {' '.join(sorted(known))}; correct --folds"
 
 
 def check_speakers(pools):

@@ -1,3 +1,4 @@
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_wrong_roots(tmp_path):
     (tmp_path / "dev-clean").mkdir()
     with pytest.raises(UserError, match="dev-clean: holds no"):
         prepare_librispeech(tmp_path, subsets=["dev-clean"])
+
+
+def test_a_half_downloaded_subset_is_noticed(tmp_path):
+    make_corpus(tmp_path, {19: "F", 26: "M", 27: "M"})
+    make_corpus(tmp_path, {61: "M"}, subset="test-other")
+    for reader in (26, 27):
+        shutil.rmtree(tmp_path / "train-clean-100" / str(reader))
+    with pytest.raises(UserError, match=r"train-clean-100: no audio of 2 speaker.* '26' among"):
+        prepare_librispeech(tmp_path)
+    assert len(prepare_librispeech(tmp_path, subsets=["test-other"])) == 1
 
 
 def test_broken_corpora(tmp_path):

@@ -7,6 +7,7 @@ from tiny_corpora import write_corpora
 
 from espnet_tse_ser.data.checks import (
     check_audio,
+    check_folds,
     check_labels,
     check_mixtures,
     check_speakers,
@@ -105,6 +106,15 @@ def test_read_split(tmp_path, split):
         read_split(tmp_path)
     (tmp_path / "test.lst").write_text("a\nb\n")
     assert read_split(tmp_path) == split | {"test": ["a", "b"]}
+
+
+def test_a_label_without_speech_and_a_fold_without_mixtures(pools, mixtures):
+    (message,) = check_labels(pools[0], ["ang", "cal", "hap", "neu", "sad"])
+    assert "no target has the emotion 'cal'" in message
+    folds = sorted({m.fold for m in mixtures})
+    assert list(check_folds(mixtures, folds)) == []
+    (message,) = check_folds(mixtures, [*folds, "9"])
+    assert f"there is no fold 9, only {' '.join(folds)}" in message
 
 
 def test_report_shows_the_first():

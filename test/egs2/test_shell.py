@@ -118,7 +118,8 @@ def test_recipe_layout(directory):
 def test_data_sh_help_lists_its_options(directory):
     result = bash("local/data.sh --help", directory)
     assert result.returncode == 0
-    assert re.search(r"^--\w+=\S.* # \w", result.stdout, re.MULTILINE)
+    lines = result.stdout.splitlines()
+    assert lines and all(re.match(r"--\w+ \S.* # \w", line) for line in lines)
 
 
 # --- options --------------------------------------------------------------------------------
@@ -190,8 +191,12 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--nj none", "--nj none"),
         ("--max_jobs 0", "--max_jobs 0"),
         ("--ngpu -1", "--ngpu -1"),
-        ("--folds ''", "--folds ''"),
+        ("--folds ''", "--folds is empty"),
         ("--folds '1 two'", "--folds '1 two'"),
+        ("--folds '1 2 1'", "1 is there twice"),
+        ("--expdir ''", "--expdir is empty"),
+        ("--tse_config conf/none.yaml", "--tse_config conf/none.yaml: no such file"),
+        ("--conditions noisy", "denoised is not among --conditions noisy, and fold 1 of it is not"),
         ("--conditions 'clean dirty'", "'dirty'"),
         ("--joint_init best", "'best'"),
         ("leftover", "'leftover'"),
@@ -289,7 +294,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "ser_train --config conf/train_ser.yaml --scp dump/denoised_default/wav.scp "
         "--data_dir dump/mix --split data/mix/splits/fold2 "
         "--stats exp/ser_stats_default/denoised/fold2/feats_stats.npz "
-        "--output_dir exp/ser_denoised_default/fold2 --seed 5 --ngpu 0"
+        "--output_dir exp/ser_denoised_default/fold2 --seed 5 --labels ang hap neu sad --ngpu 0"
     ) in done
     assert (
         "recognize --model_dir exp/tse_ser_default/fold1 --data_dir dump/mix "
@@ -385,6 +390,30 @@ def test_fewer_conditions_leave_their_systems_out(recipe):
     systems = {c.split("exp/scores/")[1].split("/")[0] for c in done if c.startswith("recognize")}
     assert systems == {"clean_clean", "clean_noisy", "clean_denoised", "ft"}
     assert not any("--ser_dir" in c for c in done)
+
+
+def test_joint_training_from_scratch_gets_what_it_needs(recipe):
+    options = '--folds 1 --joint_init none --labels "ang neu"'
+    assert run(recipe, f'{options} --conditions "clean noisy"').returncode == 0
+    from_scratch = (
+        "--ser_config conf/train_ser.yaml --labels ang neu "
+        "--stats exp/ser_stats_default/noisy/fold1/feats_stats.npz "
+    )
+    done = calls(recipe)
+    assert [from_scratch in c for c in done if c.startswith("tse_ser_train")] == [True]
+    assert all("--labels ang neu" in c for c in done if c.startswith("ser_train"))
+    assert run(recipe, f"{options} --joint_tag b").returncode == 0
+    assert "ser_stats_default/denoised/fold1" in next(
+        c for c in calls(recipe) if c.startswith("tse_ser_train")
+    )
+
+
+def test_lost_results_are_made_again(recipe):
+    assert run(recipe, "--folds 1").returncode == 0
+    calls(recipe)
+    (recipe / "exp/RESULTS.md").unlink()
+    assert run(recipe, "--folds 1").returncode == 0
+    assert [c.split()[0] for c in calls(recipe)] == ["results"]
 
 
 def test_a_failing_step_stops_with_the_end_of_its_log(recipe):

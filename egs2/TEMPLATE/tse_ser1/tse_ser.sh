@@ -20,7 +20,6 @@ python=python3            # Python to use
 local_data_opts=          # options for local/data.sh
 dumpdir=dump              # where the audio goes
 expdir=exp                # where models and results go: one directory for each set of experiments
-fs=16000                  # sampling rate in Hz
 folds="1 2 3 4 5"         # folds to train and to test on
 labels="ang hap neu sad"  # emotion classes
 seed=0                    # seed of the protocol and of every training
@@ -156,7 +155,7 @@ stage_data() {
             [ ! -f "data/${set}/${name}" ] || files+=(--input "data/${set}/${name}")
         done
         step --nj "${nj}" "${files[@]}" "${clean}/${set}" \
-            format_audio --data_dir "data/${set}" --output_dir "${clean}/${set}" --fs "${fs}"
+            format_audio --data_dir "data/${set}" --output_dir "${clean}/${set}"
     done
 }
 
@@ -167,19 +166,20 @@ stage_protocol() {
         protocol --targets "${clean}/emo" --interferers "${clean}/interferer" \
         --output_dir data/mix --num_interferers "${num_interferers}" --levels "${levels}" \
         "${range[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
-        --dev_share "${dev_share}" --seed "${seed}" --fs "${fs}"
+        --dev_share "${dev_share}" --seed "${seed}"
 }
 
 stage_check() {
     step --redo --name check --input data/mix/.done --input "${clean}/pretrain/.done" data/mix \
         check_data --targets "${clean}/emo" --interferers "${clean}/interferer" \
-        --pretrain "${clean}/pretrain" --protocol_dir data/mix --labels "${labels}" --fs "${fs}"
+        --pretrain "${clean}/pretrain" --protocol_dir data/mix --labels "${labels}" \
+        --folds "${folds}"
 }
 
 stage_simulate() {
     step --nj "${nj}" --input data/mix/.done --input data/mix/protocol.tsv "${mix}" \
         simulate --protocol_dir data/mix --targets "${clean}/emo" \
-        --interferers "${clean}/interferer" --output_dir "${mix}" --fs "${fs}"
+        --interferers "${clean}/interferer" --output_dir "${mix}"
 }
 
 stage_tse_stats() {
@@ -205,7 +205,7 @@ stage_tse_score() {
     step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
         "${tse_exp}/scoring" \
         tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
-        --output "${tse_exp}/scoring/score_utt.tsv" --fs "${fs}"
+        --output "${tse_exp}/scoring/score_utt.tsv"
 }
 
 # scp_of CONDITION: its audio. done_of CONDITION: the mark of the step that wrote it.
@@ -246,27 +246,31 @@ stage_ser() {
                 ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" \
                 --data_dir "${mix}" --split "data/mix/splits/fold${fold}" \
                 --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
-                --output_dir "${dir}" --seed "${seed}" ${ser_args}
+                --output_dir "${dir}" --seed "${seed}" --labels ${labels} ${ser_args}
         done
     done
     wait_steps
 }
 
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086,SC2206
 stage_joint() {
-    local fold dir ser_dir from needs
+    local fold dir ser_dir stats from needs
+    # From scratch: the features of what is most like the extracted speech.
+    stats=${ser_stats}/${conditions##* }
+    [[ " ${conditions} " != *" denoised "* ]] || stats=${ser_stats}/denoised
     for fold in ${folds}; do
         dir=${joint_exp}/fold${fold}
         ser_dir=${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}
         if [ "${joint_init}" = none ]; then
-            from=(--ser_config "${ser_config}")
-            needs=${ser_config}
+            from=(--ser_config "${ser_config}" --labels ${labels}
+                --stats "${stats}/fold${fold}/feats_stats.npz")
+            needs=(--input "${ser_config}" --input "${stats}/.done")
         else
             from=(--ser_dir "${ser_dir}")
-            needs=${ser_dir}/.done
+            needs=(--input "${ser_dir}/.done")
         fi
         step --train "${num_threads:-1}" --side_by_side "${max_jobs}" --input "${joint_config}" \
-            --input "${mix}/.done" --input "${tse_exp}/.done" --input "${needs}" "${dir}" \
+            --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" "${dir}" \
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
             --targets "${clean}/emo" --interferers "${clean}/interferer" \
             --split "data/mix/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
@@ -319,6 +323,7 @@ stage_score() {
 }
 
 stage_results() {
+    [ -s "${expdir}/RESULTS.md" ] || rm -f "${expdir}/.done.results"
     step --redo --name results --input "${scores}/.done" "${expdir}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${expdir}"
     cat "${expdir}/RESULTS.md"
@@ -350,21 +355,38 @@ stage_upload() {
 name_directories
 cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
 nj=${nj:-${cores}}
-fs=${fs/%k/000}
 first=$(stage_number "${stage}")
 last=$(stage_number "${stop_stage}")
 [ "${first}" != none ] || usage_error "--stage ${stage} is no number or name of a stage"
 [ "${last}" != none ] || usage_error "--stop_stage ${stop_stage} is no number or name of a stage"
 [ "${first}" -le "${last}" ] || usage_error "--stage ${stage} comes after --stop_stage ${stop_stage}"
-for option in nj max_jobs num_threads num_nodes batch_size fs num_interferers; do
+for option in python dumpdir expdir folds labels conditions tse_config ser_config joint_config; do
+    [ -n "${!option}" ] || usage_error "--${option} is empty"
+done
+for option in tse_config ser_config joint_config; do
+    [ -f "${!option}" ] || usage_error "--${option} ${!option}: no such file"
+done
+for option in nj max_jobs num_threads num_nodes batch_size num_interferers; do
     [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
 done
 [[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"
 [[ ${folds} =~ ^[0-9]+(\ [0-9]+)*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
+twice=$(tr ' ' '\n' <<<"${folds}" | sort | uniq -d | head -n 1)
+[ -z "${twice}" ] || usage_error "--folds '${folds}': ${twice} is there twice"
 for condition in ${conditions}; do
     [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
 done
 [[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
+
+joint=$(stage_number joint)
+if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_init}" != none ] &&
+    [[ " ${conditions} " != *" ${joint_init} "* ]]; then
+    for fold in ${folds}; do
+        [ -f "${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}/.done" ] || usage_error "--joint_init" \
+            "${joint_init} is not among --conditions ${conditions}, and fold ${fold} of it is not" \
+            "trained: add it to --conditions, or start from another (--joint_init ${conditions%% *})"
+    done
+fi
 
 # How many trainings of one or more threads, or GPUs, fit beside each other.
 if [ -z "${max_jobs}" ]; then

@@ -6,7 +6,7 @@ set -e -u -o pipefail
 subset=train-clean-100 # LibriSpeech subset for interferers and pretraining
 parts=70,30            # shares of its speakers: pretraining, interferers
 
-help_message=$(grep '^[a-z_]*=.*# ' "$0" | sed 's/^/--/')
+help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh

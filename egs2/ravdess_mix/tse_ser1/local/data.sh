@@ -9,7 +9,7 @@ subsets=train-clean-100  # LibriSpeech subsets
 parts=80,20              # shares of their speakers: pretraining, interferers
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
 
-help_message=$(grep '^[a-z_]*=.*# ' "$0" | sed 's/^/--/')
+help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh
