@@ -28,7 +28,10 @@ def get_parser():
         "--subsets", type=_words, default=("train-clean-100",), help="names, space separated"
     )
     librispeech.add_argument(
-        "--complete", type=_bool, default=False, help="assert the known totals of each subset"
+        "--complete",
+        choices=("true", "speakers", "false"),
+        default="false",
+        help="assert the known totals of each subset, or that all its speakers are there",
     )
     librispeech.add_argument(
         "--piece_seconds", type=float, default=0.0, help="cut into pieces this long; 0: do not cut"
@@ -109,7 +112,7 @@ def _librispeech(args):
     utterances = prepare_librispeech(
         args.root,
         subsets=args.subsets,
-        complete=args.complete,
+        complete={"true": True, "false": False}.get(args.complete, args.complete),
         piece_seconds=args.piece_seconds or None,
         min_piece_seconds=args.min_piece_seconds,
         parts=args.parts,

@@ -36,7 +36,8 @@ def prepare_librispeech(
     Args:
         root: the directory ``LibriSpeech``.
         subsets: names of the subsets to take.
-        complete: assert the known numbers of speakers and utterances of each subset.
+        complete: "speakers" asserts that every speaker whom SPEAKERS.TXT has for a subset is
+            there, True the known numbers of speakers and utterances as well.
         piece_seconds: cut every utterance into consecutive pieces of this length; None keeps it
             whole.
         min_piece_seconds: with ``piece_seconds``, drop a rest (or a whole utterance) shorter
@@ -64,11 +65,11 @@ def prepare_librispeech(
             )
     speakers = {path.parent.parent.name for path in files}
     missing = [spk for spk in subset_of if subset_of[spk] in subsets and spk not in speakers]
-    if missing:
+    if complete and missing:
         raise UserError(
             f"{root / subset_of[missing[0]]}: no audio of {len(missing)} speaker(s) that "
             f"SPEAKERS.TXT has for it, '{missing[0]}' among them: the download is not complete; "
-            f"get it again, or leave their lines out of {root / 'SPEAKERS.TXT'}"
+            "get it again, or set complete to false"
         )
     chosen = _speaker_part({spk: genders[spk] for spk in speakers}, parts, part)
     utterances = []
@@ -130,7 +131,7 @@ def _find_files(root, subset, complete):
             raise UserError(f"{path}: name is not <speaker>-<chapter>-<number>; unpack it again")
     if not files:
         raise UserError(f"{root / subset}: holds no <speaker>/<chapter>/*.flac; unpack it again")
-    if complete:
+    if complete is True:
         if subset not in TOTALS:
             raise UserError(f"subset '{subset}': no totals are known; set complete to false")
         remedy = (

@@ -4,6 +4,7 @@ set -e -u -o pipefail
 
 # --help prints these: one variable and what it means a line.
 subset=train-clean-100 # LibriSpeech subset for interferers and pretraining
+complete=true          # assert the known totals of the subset
 parts=70,30            # shares of its speakers: pretraining, interferers
 
 help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
@@ -22,6 +23,6 @@ false # stops the script
 part=1
 for set in pretrain interferer; do
     prepare librispeech --root "${LIBRISPEECH}" --subsets "${subset}" --parts "${parts}" \
-        --part "${part}" --output_dir "data/${set}"
+        --part "${part}" --complete "${complete}" --output_dir "data/${set}"
     part=$((part + 1))
 done

@@ -7,6 +7,7 @@ labels="ang hap neu sad" # RAVDESS classes; calm counts as neutral unless cal is
 trim_silence=true        # cut the silence before and after the speech
 subsets=train-clean-100  # LibriSpeech subsets
 parts=80,20              # shares of their speakers: pretraining, interferers
+complete=speakers        # assert that every speaker of a subset is there; true: every utterance
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
 
 help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
@@ -22,6 +23,7 @@ prepare ravdess --root "${RAVDESS}" --labels "${labels}" --trim_silence "${trim_
 part=1
 for set in pretrain interferer; do
     prepare librispeech --root "${LIBRISPEECH}" --subsets "${subsets}" --parts "${parts}" \
-        --part "${part}" --piece_seconds "${piece_seconds}" --output_dir "data/${set}"
+        --part "${part}" --complete "${complete}" --piece_seconds "${piece_seconds}" \
+        --output_dir "data/${set}"
     part=$((part + 1))
 done
