@@ -25,10 +25,12 @@ def atomic_path(path):
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        # A full disk is reported without a name, a failed rename with one that is soon gone.
+        if str(error.filename or temporary) == str(temporary):
+            error.filename = str(path)
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is renamed, or was never made
             temporary.unlink()
 
 

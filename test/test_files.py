@@ -45,6 +45,15 @@ def test_a_full_disk_is_reported_with_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_failed_rename_is_reported_with_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(path, "text")
+    assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
 def test_json(tmp_path):
     path = tmp_path / "a.json"
     value = {"b": [1, 2.5], "a": {"ü": None}}

@@ -64,6 +64,11 @@ def test_other_weights_are_not_mixed_with_what_is_there(run, tse_dir, tmp_path):
         run("--weights", tmp_path / "other.pth", output_dir=output_dir)
 
 
+def test_no_such_weights(run, tmp_path):
+    with pytest.raises(UserError, match="--weights .*none.pth: no such file"):
+        run("--weights", tmp_path / "none.pth")
+
+
 def test_batch_size_does_not_matter(run, tmp_path):
     one, five = (run("--batch_size", n, output_dir=tmp_path / str(n)) for n in (1, 5))
     for path in (one / "audio").iterdir():
