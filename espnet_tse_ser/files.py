@@ -45,6 +45,37 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_text(path):
+    """Read a whole text file; one that is not UTF-8 is a `UserError`."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} at position "
+            f"{error.start}); convert it, e.g. with iconv, or fetch it again"
+        ) from None
+
+
+def read_yaml(path):
+    """Read a configuration with the safe loader.
+
+    Raises:
+        UserError: the file is missing, broken or not a mapping.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such configuration")
+    try:
+        config = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({reason}); repair or copy it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected a mapping of options, got {type(config).__name__}")
+    return config
+
+
 def read_json(path):
     """Read a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
