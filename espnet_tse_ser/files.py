@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_yaml(path):
 def read_json(path):
     """Read a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
@@ -99,20 +100,20 @@ def read_tsv(path, columns=()):
     """Read a tab-separated table as a list of dicts of strings.
 
     Raises:
-        UserError: the file is missing, lacks one of ``columns``, or a line has too few fields.
+        UserError: the file is missing or not UTF-8, lacks one of ``columns``, or a line has too
+            few fields.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such table; run the stage that writes it")
-    with open(path, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-        missing = [c for c in columns if c not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(
-                f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
-                "older version? Delete it and run its stage again"
-            )
-        rows = list(reader)
+    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+    missing = [c for c in columns if c not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(
+            f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
+            "older version? Delete it and run its stage again"
+        )
+    rows = list(reader)
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise UserError(
