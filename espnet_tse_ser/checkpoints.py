@@ -8,9 +8,8 @@ import logging
 import pickle
 from pathlib import Path
 
-import yaml
-
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -19,19 +18,20 @@ def read_config(model_dir):
     """Read ``config.yaml`` of an experiment with the safe loader.
 
     Raises:
-        UserError: the file is missing or is not a mapping.
+        UserError: the file is missing, broken or not a mapping.
     """
     path = Path(model_dir) / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file; is {model_dir} a trained model?") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({reason}); repair or copy it again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected a mapping of options, got {type(config).__name__}")
-    return config
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; is {model_dir} a trained model?")
+    return read_yaml(path)
+
+
+def get_rate(config, key, path):
+    """The sampling rate in Hz (default 16000) under ``key`` of ``config``, read from ``path``."""
+    rate = config.get(key, 16000)
+    if not isinstance(rate, int) or rate < 1:
+        raise UserError(f"{path}: {key}: expected a whole number of Hz, e.g. 16000, got {rate!r}")
+    return rate
 
 
 def find_weights(model_dir, criterion):

@@ -3,6 +3,17 @@
 import errno
 import sys
 
+_REMEDIES = {  # of trouble with a path
+    errno.EACCES: "choose another place",
+    errno.EPERM: "choose another place",
+    errno.EROFS: "choose another place",
+    errno.EEXIST: "a directory is needed there; move the file or choose another place",
+    errno.ENOTDIR: "a part of the path is a file; move it or choose another place",
+    errno.EISDIR: "a file is needed there; choose another name",
+    errno.ENAMETOOLONG: "choose a shorter one",
+    errno.ENOENT: "check the path",
+}
+
 
 class UserError(Exception):
     """A mistake or a state that the user can repair.
@@ -15,9 +26,9 @@ class UserError(Exception):
 def run(main, argv=None):
     """Run ``main(argv)`` as a command line and return its exit status.
 
-    A `UserError` becomes one ``error:`` line and status 2; so do a full disk and a place that may
-    not be written. Ctrl-C becomes one line and status 130. Anything else is a defect and keeps its
-    traceback.
+    A `UserError` becomes one ``error:`` line and status 2; so do a full disk and a path that cannot
+    be read or written. Ctrl-C becomes one line and status 130. Anything else is a defect and keeps
+    its traceback.
     """
     try:
         return main(argv) or 0
@@ -31,10 +42,9 @@ def run(main, argv=None):
         print("error: interrupted; nothing unfinished was marked as done", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            print(
-                f"error: {error.filename}: {error.strerror}; choose another place", file=sys.stderr
-            )
+        if error.errno in _REMEDIES and error.filename is not None:
+            remedy = _REMEDIES[error.errno]
+            print(f"error: {error.filename}: {error.strerror}; {remedy}", file=sys.stderr)
             return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -25,10 +26,12 @@ def atomic_path(path):
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        # A full disk is reported without a name, a failed rename with one that is soon gone.
+        if str(error.filename or temporary) == str(temporary):
+            error.filename = str(path)
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is renamed, or was never made
             temporary.unlink()
 
 
@@ -43,10 +46,41 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_text(path):
+    """Read a whole text file; one that is not UTF-8 is a `UserError`."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} at position "
+            f"{error.start}); convert it, e.g. with iconv, or fetch it again"
+        ) from None
+
+
+def read_yaml(path):
+    """Read a configuration with the safe loader.
+
+    Raises:
+        UserError: the file is missing, broken or not a mapping.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such configuration")
+    try:
+        config = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({reason}); repair or copy it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected a mapping of options, got {type(config).__name__}")
+    return config
+
+
 def read_json(path):
     """Read a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
@@ -66,20 +100,20 @@ def read_tsv(path, columns=()):
     """Read a tab-separated table as a list of dicts of strings.
 
     Raises:
-        UserError: the file is missing, lacks one of ``columns``, or a line has too few fields.
+        UserError: the file is missing or not UTF-8, lacks one of ``columns``, or a line has too
+            few fields.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such table; run the stage that writes it")
-    with open(path, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-        missing = [c for c in columns if c not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(
-                f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
-                "older version? Delete it and run its stage again"
-            )
-        rows = list(reader)
+    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+    missing = [c for c in columns if c not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(
+            f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
+            "older version? Delete it and run its stage again"
+        )
+    rows = list(reader)
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise UserError(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.checkpoints import find_weights, load_weights, read_config
+from espnet_tse_ser.checkpoints import find_weights, get_rate, load_weights, read_config
 from espnet_tse_ser.data.audio import check_not_silent, to_mono
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
@@ -57,12 +57,13 @@ class TSESER:
                 the weights do not fit the configuration.
         """
         config = read_config(model_dir)
+        rate = get_rate(config, "fs", Path(model_dir) / "config.yaml")
         try:
             model = _build(config)
         except UserError as error:
             raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
         load_weights(model, Path(weights) if weights else find_weights(model_dir, "valid.ua"))
-        return cls(model, int(config.get("fs", 16000)))
+        return cls(model, rate)
 
     def __call__(self, mixture, enrollment=None, rate=None):
         """Recognise one recording.

@@ -149,5 +149,5 @@ def test_configurations(tmp_path):
             read_config(tmp_path)
         assert "\n" not in str(error.value)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="config.yaml: not valid YAML"):
+    with pytest.raises(UserError, match="config.yaml: is not UTF-8 text .byte 0xff at position 0"):
         read_config(tmp_path)

@@ -38,6 +38,28 @@ def test_status_of_success():
             "error: /a.wav: Permission denied; choose another place",
         ),
         (
+            FileExistsError(errno.EEXIST, "File exists", "exp"),
+            2,
+            "error: exp: File exists; a directory is needed there; move the file or choose another "
+            "place",
+        ),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "exp/a"),
+            2,
+            "error: exp/a: Not a directory; a part of the path is a file; move it or choose "
+            "another place",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "a.wav"),
+            2,
+            "error: a.wav: Is a directory; a file is needed there; choose another name",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.wav"),
+            2,
+            "error: a.wav: No such file or directory; check the path",
+        ),
+        (
             OSError(errno.EDQUOT, "Disk quota exceeded"),
             2,
             "error: no space left on the device while writing the output directory; free some "
@@ -51,7 +73,10 @@ def test_a_users_trouble_is_one_line(error, status, message, capsys):
     assert captured.err == message + "\n" and captured.out == ""
 
 
-@pytest.mark.parametrize("error", [ValueError("a defect"), OSError(errno.EIO, "I/O error")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("a defect"), OSError(errno.EIO, "I/O error"), FileNotFoundError(errno.ENOENT, "")],
+)
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run(raising(error))

@@ -9,6 +9,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import (
     atomic_path,
     read_json,
+    read_text,
     read_tsv,
     write_json,
     write_text,
@@ -43,6 +44,23 @@ def test_a_full_disk_is_reported_with_the_file(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(path) and caught.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_rename_is_reported_with_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(path, "text")
+    assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_tsv])
+def test_text_that_is_not_utf_8(tmp_path, read):
+    path = tmp_path / "a.txt"
+    path.write_bytes("é ü".encode("latin-1"))
+    with pytest.raises(UserError, match=r"a.txt: is not UTF-8 text \(byte 0xe9 at position 0\)"):
+        read(path)
 
 
 def test_json(tmp_path):

@@ -129,6 +129,7 @@ def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
         ({"ser": ser | {"pooling": "max"}}, "pooling 'max'"),
         ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "encoder 'stft'"),
         ({"model_conf": {"w": 1}}, "model_conf of the joint model"),
+        ({"fs": "16k"}, "fs: expected a whole number of Hz, e.g. 16000, got '16k'"),
     ):
         config.write_text(yaml.safe_dump(joint_config | changes))
         with pytest.raises(UserError, match=f"config.yaml: .*{message}"):

@@ -56,6 +56,8 @@ def _check_source(args, output_dir):
     from espnet_tse_ser.files import read_json, write_json
 
     weights = Path(args.weights) if args.weights else find_weights(args.model_dir, "valid.loss")
+    if not weights.is_file():
+        raise UserError(f"--weights {weights}: no such file")
     files = {"weights": weights, "mixtures": Path(args.data_dir) / "wav.scp"}
     source = {k: hashlib.sha256(path.read_bytes()).hexdigest() for k, path in files.items()}
     record = output_dir / "source.json"

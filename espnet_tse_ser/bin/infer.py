@@ -21,11 +21,11 @@ def get_parser():
 def main(argv=None):
     """Recognise one recording."""
     args = get_parser().parse_args(argv)
-    if args.output_wav is not None and Path(args.output_wav).suffix not in (".wav", ".flac"):
-        raise UserError(f"--output_wav {args.output_wav}: the name must end in .wav or .flac")
+    # Files first: a wrong one must not wait for the model.
+    if args.output_wav is not None:
+        _check_output(Path(args.output_wav))
     from espnet_tse_ser.data.audio import read_audio, write_audio
 
-    # Files first: a wrong one must not wait for the model.
     mixture, rate = read_audio(args.mixture)
     enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
     result = _recognize(args, mixture, rate, enrollment)
@@ -41,6 +41,17 @@ def main(argv=None):
             }
         )
     )
+
+
+def _check_output(path):
+    """Raise `UserError` unless an audio file can be written to ``path``, as far as names tell."""
+    if path.suffix not in (".wav", ".flac"):
+        raise UserError(f"--output_wav {path}: the name must end in .wav or .flac")
+    if path.is_dir():
+        raise UserError(f"--output_wav {path}: is a directory; give the name of a file in it")
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"--output_wav {path}: {above} is not a directory; choose another place")
 
 
 def _recognize(args, mixture, rate, enrollment):

@@ -28,6 +28,8 @@ def main(argv=None):
 
     scores_dir = Path(args.scores_dir)
     folds = None if args.folds is None else args.folds.replace(",", " ").split()
+    if folds == []:
+        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
     labels, joined = None, {}

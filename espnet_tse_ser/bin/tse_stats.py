@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import run
 
 DRAWS = 200  # mixtures drawn to describe their distribution
 
@@ -24,19 +24,15 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     import logging
 
-    import yaml
-
+    from espnet_tse_ser.checkpoints import get_rate
     from espnet_tse_ser.data.dynamic import pretraining_mixtures
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.files import write_json
+    from espnet_tse_ser.files import read_yaml, write_json
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    config = Path(args.config)
-    if not config.is_file():
-        raise UserError(f"{config}: no such configuration")
-    options = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    pool = Pool.read(args.pool, int(options.get("sample_rate", 16000)))
+    options = read_yaml(args.config)
+    pool = Pool.read(args.pool, get_rate(options, "sample_rate", args.config))
     parts = pretraining_mixtures(pool, options.get("mixing_conf", {}), args.seed)
     stats = {
         "utterances": len(pool),

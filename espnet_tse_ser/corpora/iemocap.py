@@ -6,6 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.corpora import Utterance
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_text
 
 CLASSES = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
 NUM_UTTERANCES = 5531
@@ -66,7 +67,7 @@ def _read_session(session):
             "completely unpacked: unpack IEMOCAP_full_release.tar.gz again"
         )
     for path in evaluations:
-        for utt, label in _EVALUATION.findall(path.read_text(encoding="utf-8")):
+        for utt, label in _EVALUATION.findall(read_text(path)):
             if label not in CLASSES:
                 continue
             match = _ID.fullmatch(utt)

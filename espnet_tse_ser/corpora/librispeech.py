@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_text
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _read_speakers(path):
             "give the directory 'LibriSpeech' that the official archives unpack to"
         )
     genders, subsets = {}, {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith(";"):
             continue
         match = re.match(r"\s*(\d+)\s*\|\s*([FM])\s*\|\s*([^|\s]+)\s*\|", line)

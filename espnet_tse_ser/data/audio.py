@@ -1,6 +1,7 @@
 """Reading and writing audio: the one place that decides what a usable signal is."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path
 
 SILENCE_DBFS = -80.0  # a signal whose peak stays below this is taken for silence
+UNKNOWN_SIZE = 0x7FFFF000  # bytes: WAV headers written to a pipe name this (SoX) or more
 
 
 def read_audio(path):
@@ -21,7 +23,8 @@ def read_audio(path):
         samples ``(num_samples, num_channels)`` float32 in [-1, 1], and the rate in Hz.
 
     Raises:
-        UserError: the file is missing, unreadable or empty, or holds NaN or infinite values.
+        UserError: the file is missing, unreadable, cut short or empty, or holds NaN or infinite
+            values.
     """
     path = str(path)
     if ".ark:" in path:
@@ -42,10 +45,12 @@ def read_audio(path):
         if not Path(path).is_file():
             raise UserError(f"{path}: no such audio file")
         try:
-            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+            with soundfile.SoundFile(path) as stream:
+                samples, rate = stream.read(dtype="float32", always_2d=True), stream.samplerate
+                _check_whole(path, stream)
+        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
             raise UserError(
-                f"{path}: cannot be read as audio ({error.error_string}); "
+                f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); "
                 "fetch or convert the file again"
             ) from None
     if len(samples) == 0:
@@ -54,6 +59,18 @@ def read_audio(path):
         first = int(np.argmin(np.isfinite(samples).all(axis=1)))
         raise UserError(f"{path}: sample {first} is NaN or infinite; repair or drop the file")
     return samples, rate
+
+
+def _check_whole(path, stream):
+    """Raise `UserError` for a WAV with less data than its header says: libsndfile only logs it."""
+    if stream.format not in ("WAV", "WAVEX"):
+        return
+    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", stream.extra_info, re.MULTILINE)
+    if sizes and int(sizes[2]) < int(sizes[1]) < UNKNOWN_SIZE:
+        raise UserError(
+            f"{path}: the file is cut short: {sizes[2]} of {sizes[1]} bytes of audio are there; "
+            "fetch it again"
+        )
 
 
 def read_mono(path, fs, min_samples=1):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_text
 from espnet_tse_ser.progress import progress
 
 MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker
@@ -153,7 +154,7 @@ def read_split(directory):
         path = Path(directory) / f"{side}.lst"
         if not path.is_file():
             raise UserError(f"{path}: no such file; run stage 2 (protocol)")
-        split[side] = path.read_text(encoding="utf-8").split()
+        split[side] = read_text(path).split()
     return split
 
 

@@ -35,11 +35,13 @@ EMOTION_DEFAULTS = {
 
 
 def complete_options(conf, defaults):
-    """Complete a ``mixing_conf``; an unknown key is a `UserError`."""
+    """Complete a ``mixing_conf``; an unknown key or no mapping is a `UserError`."""
+    if not isinstance(conf, dict):
+        raise UserError(f"mixing_conf: expected a mapping of options, got {conf!r}")
     unknown = sorted(set(conf) - set(defaults))
     if unknown:
         raise UserError(f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(defaults)}")
-    return defaults | dict(conf)
+    return defaults | conf
 
 
 class PretrainingMixtures:

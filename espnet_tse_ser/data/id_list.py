@@ -3,18 +3,19 @@
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_text
 
 
 def read_ids(path):
     """Read a list of ids.
 
     Raises:
-        UserError: the file is missing or empty, or an id occurs twice.
+        UserError: the file is missing, not UTF-8 or empty, or an id occurs twice.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such list of ids; run stage 2")
-    ids = path.read_text(encoding="utf-8").split()
+    ids = read_text(path).split()
     if not ids:
         raise UserError(f"{path}: is empty; run stage 2 again")
     if len(set(ids)) < len(ids):

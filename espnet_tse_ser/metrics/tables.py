@@ -99,12 +99,6 @@ def read_hypotheses(path):
     rows = read_tsv(path, ("id", "reference", "hypothesis"))
     labels = _labels(path, rows)
     for row in rows:
-        for column in ("reference", "hypothesis"):
-            if row[column] not in labels:
-                raise UserError(
-                    f"{path}: {row['id']}: {column} '{row[column]}' is not one of the classes "
-                    f"{' '.join(labels)}; delete the file and run stage 12 again"
-                )
         for label in labels:
             if not 0.0 <= _number(path, row, f"p_{label}") <= 1.0:
                 raise UserError(
@@ -174,6 +168,10 @@ def read_scores(path):
 
     Returns:
         the labels, and a list of dicts; `SIGNAL_COLUMNS` are floats, NaN where empty.
+
+    Raises:
+        UserError: no rows, no posteriors, a duplicate id, or a label or signal score that is not
+            one.
     """
     rows = read_tsv(path, score_columns(()))
     labels = _labels(path, rows)
@@ -190,11 +188,19 @@ def fold_key(fold):
 
 
 def _labels(path, rows):
+    """The classes in the order of the ``p_<class>`` columns; every label of a row is one."""
     if not rows:
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
     labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
     if not labels:
         raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
+    for row in rows:
+        for column in ("reference", "hypothesis"):
+            if row[column] not in labels:
+                raise UserError(
+                    f"{path}: {row['id']}: {column} '{row[column]}' is not one of the classes "
+                    f"{' '.join(labels)}; delete the file and run its stage again"
+                )
     return labels
 
 

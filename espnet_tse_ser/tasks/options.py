@@ -1,8 +1,7 @@
 """Options of an ESPnet task, with errors for users."""
 
-from pathlib import Path
-
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_yaml
 
 
 def parse_task_options(task, command):
@@ -16,7 +15,8 @@ def parse_task_options(task, command):
 
     Raises:
         UserError: an unknown option, an unknown key in the configuration, a value that does not
-            fit, or no such configuration (ESPnet would print its usage of 300 lines).
+            fit, or a configuration that is missing or no YAML (ESPnet would print its usage of
+            300 lines).
     """
     parser = task.get_parser()
 
@@ -25,9 +25,7 @@ def parse_task_options(task, command):
 
     parser.error = refuse
     if "--config" in command:
-        config = Path(command[command.index("--config") + 1])
-        if not config.is_file():
-            raise UserError(f"{config}: no such configuration")
+        read_yaml(command[command.index("--config") + 1])
     return parser.parse_args(command)
 
 

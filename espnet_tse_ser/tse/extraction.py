@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.checkpoints import find_weights, load_weights, read_config
+from espnet_tse_ser.checkpoints import find_weights, get_rate, load_weights, read_config
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -24,6 +24,7 @@ def load_extraction_model(model_dir, weights=None):
         UserError: a file is missing or broken, or the weights do not fit the configuration.
     """
     config = read_config(model_dir)
+    rate = get_rate(config, "sample_rate", Path(model_dir) / "config.yaml")
     config["model_conf"] = {
         k: v
         for k, v in config.get("model_conf", {}).items()
@@ -35,7 +36,7 @@ def load_extraction_model(model_dir, weights=None):
         raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
     weights = Path(weights) if weights else find_weights(model_dir, "valid.loss")
     load_weights(model, weights, optional=("speaker_classifier",))
-    return model.eval(), int(config.get("sample_rate", 16000))
+    return model.eval(), rate
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """Stage 7: the denoised set, in jobs, restartable."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -62,6 +64,20 @@ def test_other_weights_are_not_mixed_with_what_is_there(run, tse_dir, tmp_path):
     torch.save({k: v + 0.1 for k, v in state.items()}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="extracted with other .*other.pth; remove it"):
         run("--weights", tmp_path / "other.pth", output_dir=output_dir)
+
+
+def test_a_rate_that_is_none(run, tmp_path, tse_dir):
+    for path in tse_dir.iterdir():
+        shutil.copy(path, tmp_path)
+    with open(tmp_path / "config.yaml", "a") as config:
+        config.write("sample_rate: 16k\n")
+    with pytest.raises(UserError, match="config.yaml: sample_rate: expected a whole number of Hz"):
+        run("--model_dir", tmp_path)
+
+
+def test_no_such_weights(run, tmp_path):
+    with pytest.raises(UserError, match="--weights .*none.pth: no such file"):
+        run("--weights", tmp_path / "none.pth")
 
 
 def test_batch_size_does_not_matter(run, tmp_path):

@@ -111,6 +111,9 @@ def test_bad_options(run, files, tse_dir, ser_dir, joint_dir):
     _fails(run(model_dir=tse_dir), "is neither a joint nor a SER model", files)
     _fails(run(model_dir=ser_dir), "does not extract; use a joint model", files)
     _fails(run(output_wav=files / "out" / "out.mp3"), "out.mp3: the name must end in .wav", files)
+    _fails(run(output_wav=files / "m.wav" / "x" / "o.wav"), "m.wav is not a directory", files)
+    (files / "d.wav").mkdir()
+    _fails(run(output_wav=files / "d.wav", model_dir=files), "d.wav: is a directory; give", files)
     _fails(run(mixture=files), f"{files}: no such audio file", files)
 
 

@@ -56,6 +56,11 @@ def test_one_fold(experiment):
     assert [row["id"] for row in rows] == ["s2-a", "s2-b"]
 
 
+def test_no_fold(experiment):
+    with pytest.raises(UserError, match="--folds is empty; name folds"):
+        score.main(arguments(experiment, "--folds", ""))
+
+
 def test_an_error_writes_nothing(experiment, capsys):
     path = experiment / "scores/ft/fold2/hyp.tsv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))

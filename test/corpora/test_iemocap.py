@@ -101,6 +101,14 @@ def test_half_download(tmp_path):
         prepare_iemocap(root, expected_total=None)
 
 
+def test_an_evaluation_that_is_not_utf_8(tmp_path):
+    make_corpus(tmp_path)
+    path = tmp_path / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
+    path.write_bytes(b"\xff" + path.read_bytes())
+    with pytest.raises(UserError, match="Ses01F_impro01.txt: is not UTF-8 text"):
+        prepare_iemocap(tmp_path, expected_total=None)
+
+
 @pytest.mark.parametrize("utt", ["Ses02F_impro01_F000", "Ses01F_impro01_X000"])
 def test_foreign_ids_are_refused(tmp_path, utt):
     make_corpus(tmp_path)

@@ -119,6 +119,9 @@ def test_broken_corpora(tmp_path):
     speakers.write_text(HEADER + "19   | X | x | 1 | N\n")
     with pytest.raises(UserError, match="SPEAKERS.TXT: line 3: expected"):
         prepare_librispeech(tmp_path)
+    speakers.write_bytes("19 | F | x | 1 | Zoë\n".encode("latin-1"))
+    with pytest.raises(UserError, match="SPEAKERS.TXT: is not UTF-8 text"):
+        prepare_librispeech(tmp_path)
 
 
 @pytest.mark.parametrize(

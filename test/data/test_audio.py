@@ -1,6 +1,7 @@
 """What a usable signal is."""
 
 import os
+import struct
 
 import kaldiio
 import numpy as np
@@ -96,6 +97,32 @@ def test_unreadable_audio(tmp_path):
     whole.write_bytes(whole.read_bytes()[:20])
     with pytest.raises(UserError, match="b.flac"):
         read_audio(whole)
+    (tmp_path / "c.raw").write_bytes(bytes(2000))  # headerless
+    with pytest.raises(UserError, match="c.raw: cannot be read as audio .samplerate must be"):
+        read_audio(tmp_path / "c.raw")
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
+def test_a_wav_that_is_cut_short(tmp_path, kind, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(1601), FS, subtype, format=kind)
+    whole = path.read_bytes()
+    for content in (whole, whole + b"LIST\x04\0\0\0INFO"):
+        path.write_bytes(content)
+        assert read_audio(path)[0].shape == (1601, 1)
+    path.write_bytes(whole[:-300])
+    with pytest.raises(UserError, match=r"a.wav: the file is cut short: \d+ of \d+ bytes of audio"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
+def test_a_wav_written_to_a_pipe_does_not_know_its_size(tmp_path, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(), FS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + struct.pack("<I", size) + whole[44:])
+    assert read_audio(path)[0].shape == (FS, 1)
 
 
 def test_to_mono():

@@ -273,6 +273,9 @@ def test_options():
     assert complete_options({"segment": 5}, PRETRAINING_DEFAULTS)["segment"] == 5
     with pytest.raises(UserError, match="mixing_conf: unknown key 'segmant'; known: levels, "):
         complete_options({"segmant": 5}, PRETRAINING_DEFAULTS)
+    for conf in (None, "levels", ["levels"]):
+        with pytest.raises(UserError, match="mixing_conf: expected a mapping of options, got "):
+            complete_options(conf, PRETRAINING_DEFAULTS)
 
 
 @pytest.mark.parametrize(

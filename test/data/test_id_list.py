@@ -19,6 +19,9 @@ def test_errors(tmp_path):
     path.write_text("\n")
     with pytest.raises(UserError, match="train.lst: is empty"):
         read_ids(path)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(UserError, match="train.lst: is not UTF-8 text"):
+        read_ids(path)
     path.write_text("a\nb\na\n")
     with pytest.raises(UserError, match="duplicate id 'a'"):
         read_ids(path)

@@ -36,6 +36,12 @@ def test_missing_file(tmp_path):
         read_table(tmp_path / "wav.scp")
 
 
+def test_not_utf_8(tmp_path):
+    (tmp_path / "wav.scp").write_bytes("a x\nb é\n".encode("latin-1"))
+    with pytest.raises(UserError, match="wav.scp: is not UTF-8 text"):
+        read_table(tmp_path / "wav.scp")
+
+
 @pytest.mark.parametrize("table", [{"a b": "x"}, {"": "x"}, {"a": ""}, {"a": " "}])
 def test_unwritable_tables(tmp_path, table):
     with pytest.raises(UserError, match="id '"):

@@ -153,3 +153,7 @@ def test_read_scores(tmp_path):
     labels, rows = tables.read_scores(path)
     assert labels == ["ang", "sad"]
     assert rows[0]["si_sdri"] == 2.5 and rows[0]["stoi"] != rows[0]["stoi"]
+    for column, value in (("reference", "joy"), ("hypothesis", "")):
+        write_tsv(path, [joined[0] | {column: value}], tables.score_columns(["ang", "sad"]))
+        with pytest.raises(UserError, match=f"{path}: s1-a: {column} '{value}' is not one of the"):
+            tables.read_scores(path)

@@ -135,6 +135,8 @@ def test_defaults_can_be_overridden_by_the_configuration(tmp_path):
         ("seed: 1\n", ["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
         ("seed: 1\n", ["--batch_size", "many"], "--batch_size: invalid int value"),
         ("frontend: mfcc\n", [], "frontend 'mfcc'"),
+        ("fs: [1\n", [], "train_ser.yaml: not valid YAML"),
+        ("# all is commented out\n", [], "train_ser.yaml: expected a mapping of options"),
     ],
 )
 def test_wrong_options_are_user_errors(tmp_path, text, further, message):

@@ -1,0 +1,39 @@
+"""Stage 5: statistics of the pretraining pool."""
+
+import pytest
+
+from espnet_tse_ser.bin import tse_stats
+from espnet_tse_ser.errors import run
+from espnet_tse_ser.files import read_json
+
+
+def stats(config, pool, output_dir):
+    return run(
+        tse_stats.main, [f"--config={config}", f"--pool={pool}", f"--output_dir={output_dir}"]
+    )
+
+
+def test_statistics(tmp_path, tiny_pool):
+    config = tmp_path / "train_tse.yaml"
+    config.write_text("mixing_conf: {segment: 4000, enroll_segment: 4000, valid_share: 0.4}\n")
+    assert stats(config, tiny_pool, tmp_path) == 0
+    written = read_json(tmp_path / "stats.json")
+    assert written["utterances"] == 12 and written["speakers"] == 6
+    assert written["train"]["left_out"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mixing_conf: [\n", "{config}: not valid YAML"),
+        ("- segment\n", "{config}: expected a mapping of options, got list"),
+        ("sample_rate: 16k\n", "{config}: sample_rate: expected a whole number of Hz"),
+        ("mixing_conf:\n", "mixing_conf: expected a mapping of options, got None"),
+    ],
+)
+def test_wrong_configurations(tmp_path, tiny_pool, capsys, text, message):
+    config = tmp_path / "train_tse.yaml"
+    config.write_text(text)
+    assert stats(config, tiny_pool, tmp_path) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: " + message.format(config=config))
