@@ -8,7 +8,7 @@ import logging
 import pickle
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def load_state(path):
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if isinstance(error, pickle.UnpicklingError):  # whose text advises to load it all the same
             reason = "it holds other objects than tensors, or is damaged"
         raise UserError(

@@ -23,6 +23,11 @@ class UserError(Exception):
     """
 
 
+def first_line(error):
+    """The first line of an exception's text, or the name of its class where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def run(main, argv=None):
     """Run ``main(argv)`` as a command line and return its exit status.
 

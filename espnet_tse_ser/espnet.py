@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from espnet2.train.trainer import Trainer
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, write_tsv
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 
@@ -48,13 +48,18 @@ def _commit_checkpoint(directory):
     os.replace(directory / PENDING, directory / CHECKPOINT)
 
 
-def _read_error(path):
-    """What is wrong with a checkpoint file, or None."""
+def _is_damaged(checkpoint):
+    """Whether a checkpoint is missing or cannot be read."""
     try:
-        torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    return None
+        torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except Exception:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+        return True
+    return False
+
+
+def _writes(distributed_option):
+    """Whether this process is the one that writes files."""
+    return not distributed_option.distributed or distributed_option.dist_rank == 0
 
 
 def _write_epochs(path, stats):
@@ -90,8 +95,7 @@ class ExtractionTrainer(Trainer):
     @classmethod
     def run(cls, *, trainer_options, distributed_option, **kwargs):
         directory = Path(trainer_options.output_dir)
-        writes = not distributed_option.distributed or distributed_option.dist_rank == 0
-        if writes:  # of a run that was cut off: its epoch will be done again
+        if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
             (directory / PENDING).unlink(missing_ok=True)
         save = torch.save
         torch.save = functools.partial(_save_carefully, save)
@@ -99,14 +103,14 @@ class ExtractionTrainer(Trainer):
             super().run(
                 trainer_options=trainer_options, distributed_option=distributed_option, **kwargs
             )
-            if writes:
+            if _writes(distributed_option):
                 _commit_checkpoint(directory)
         finally:
             torch.save = save
 
     @classmethod
     def train_one_epoch(cls, *, options, distributed_option, **kwargs):
-        if not distributed_option.distributed or distributed_option.dist_rank == 0:
+        if _writes(distributed_option):
             _commit_checkpoint(options.output_dir)
         return super().train_one_epoch(
             options=options, distributed_option=distributed_option, **kwargs
@@ -115,24 +119,21 @@ class ExtractionTrainer(Trainer):
     @staticmethod
     def resume(checkpoint, **kwargs):
         checkpoint = Path(checkpoint)
-        reason = _read_error(checkpoint)
         previous = checkpoint.with_name(PREVIOUS)
-        if reason and previous.exists() and not _read_error(previous):
-            logger.warning(
-                "%s: is damaged (%s); going on from %s, one epoch earlier",
-                *(checkpoint, reason, previous.name),
-            )
-            checkpoint, reason = previous, None
         try:
-            if reason is None:
-                Trainer.resume(checkpoint=checkpoint, **kwargs)
-        except Exception as error:  # another model's states lead to KeyError, RuntimeError, ...
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if reason:
+            Trainer.resume(checkpoint=checkpoint, **kwargs)
+        except Exception as error:  # of a damaged pickle, or of another model's states
+            reason = first_line(error)
+            if checkpoint != previous and _is_damaged(checkpoint) and not _is_damaged(previous):
+                logger.warning(
+                    "%s: is damaged (%s); going on from %s, one epoch earlier",
+                    *(checkpoint, reason, previous.name),
+                )
+                return ExtractionTrainer.resume(previous, **kwargs)
             raise UserError(
                 f"{checkpoint}: training cannot go on from it ({reason}): it is damaged or of "
                 f"another configuration; remove {checkpoint.parent} to train from the start"
-            )
+            ) from error
 
 
 class EmotionTrainer(ExtractionTrainer):

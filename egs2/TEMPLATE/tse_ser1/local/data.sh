@@ -7,7 +7,6 @@ subset=train-clean-100 # LibriSpeech subset for interferers and pretraining
 complete=true          # assert the known totals of the subset
 parts=70,30            # shares of its speakers: pretraining, interferers
 
-help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh

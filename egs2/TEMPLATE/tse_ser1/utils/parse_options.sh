@@ -4,12 +4,17 @@
 # Every variable that is already set is an option: `--stop_stage 3` and `--stop-stage 3` set
 # stop_stage. An unknown option is an error (status 1), and so is a value other than true or
 # false for a variable that holds one of them. `--help` calls the function print_help if there
-# is one, else prints $help_message. What follows the options stays in "$@".
+# is one, else prints $help_message, else the script's lines `name=value # meaning`. What follows
+# the options stays in "$@".
 
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h)
-            if declare -F print_help >/dev/null; then print_help; else echo "${help_message:-}"; fi
+            if declare -F print_help >/dev/null; then
+                print_help
+            else
+                echo "${help_message:-$(sed -n 's/^\([a-z_]*\)=\(.*# .*\)/--\1 \2/p' "$0")}"
+            fi
             exit 0
             ;;
         --*=*)

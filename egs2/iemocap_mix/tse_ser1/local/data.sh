@@ -8,7 +8,6 @@ interferer_subsets=train-clean-360 # LibriSpeech subsets for interferers: other 
 interferer_parts=29,71             # the first of these shares of the speakers is taken (105 h)
 complete=true                      # assert the known totals of IEMOCAP and of each subset
 
-help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh

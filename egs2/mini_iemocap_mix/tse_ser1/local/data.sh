@@ -6,7 +6,6 @@ set -e -u -o pipefail
 seed=0      # of the corpora
 parts=75,25 # shares of the LibriSpeech speakers: pretraining, interferers
 
-help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh

@@ -10,7 +10,6 @@ parts=80,20              # shares of their speakers: pretraining, interferers
 complete=speakers        # assert that every speaker of a subset is there; true: every utterance
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
 
-help_message=$(sed -n 's/^\([a-z_]*\)=\([^$].*# .*\)/--\1 \2/p' "$0")
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh
