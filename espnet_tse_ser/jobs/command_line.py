@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 # Switches that do not take exactly one argument.
 _ARGUMENTS = {"-V": 0, "-pe": 2}
+# What a training exits with that was asked to stop and has saved its state (EX_TEMPFAIL).
+REQUEUE_STATUS = 75
 _ALIASES = {"tc": "max_jobs_run", "l": "resource"}
 
 
@@ -41,6 +43,10 @@ class JobArray:
     def script_of(self, index):
         """Return the bash command line of job ``index``."""
         return " ".join(quote(self._substitute(word, index)) for word in self.command)
+
+    def template(self):
+        """Return the bash command line with `name` where the index goes."""
+        return " ".join(map(quote, self.command))
 
     def logs_pattern(self):
         """Return the log path with ``*`` for the index."""
@@ -111,8 +117,8 @@ def quote(word):
     return f'"{word}"'
 
 
-def positive_option(options, name):
-    """Return option ``name`` as an int above 0, or None where it is not given.
+def number_option(options, name, lowest=0):
+    """Return option ``name`` as an int of at least ``lowest``, or None where it is not given.
 
     Raises:
         WrapperError: it is not such a number.
@@ -120,6 +126,7 @@ def positive_option(options, name):
     text = options.get(name)
     if text is None:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise WrapperError(f"--{name.replace('_', '-')} {text}: expected a number above 0")
+    if not text.isdigit() or int(text) < lowest:
+        expected = "a number above 0" if lowest else "a number"
+        raise WrapperError(f"--{name.replace('_', '-')} {text}: expected {expected}")
     return int(text)

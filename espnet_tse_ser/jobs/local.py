@@ -11,9 +11,23 @@ import time
 from collections import deque
 from pathlib import Path
 
-from espnet_tse_ser.jobs.command_line import WrapperError, parse_command_line, positive_option
+from espnet_tse_ser.jobs.command_line import (
+    REQUEUE_STATUS,
+    WrapperError,
+    number_option,
+    parse_command_line,
+)
+from espnet_tse_ser.jobs.lifetime import (
+    Guardian,
+    kill_marked,
+    marked,
+    on_stop_signals,
+    recipe_is_gone,
+    start_of,
+    warn,
+)
+from espnet_tse_ser.jobs.logs import report_failures, tail
 
-TAIL_LINES = 20
 # How long a job may take to end after SIGTERM before it is killed.
 GRACE_SECONDS = 10.0
 # Seconds between two looks at the jobs: short ones are not held up, long ones cost nothing.
@@ -31,16 +45,23 @@ def main(argv, name, echo=False):
         array = parse_command_line(argv)
         pool = _Pool(array, echo)
     except WrapperError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        warn(name, error)
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pool.stop)
-    failed = pool.run()
+    on_stop_signals(pool.stop)
+    # If this process is killed, what it has started must not run on.
+    guardian = Guardian(lambda: kill_marked(pool.mark))
+    try:
+        reasons = pool.run()
+    except WrapperError as error:
+        warn(name, error)
+        return 1
+    finally:
+        guardian.dismiss()
     if pool.stopped_by:
-        print(f"{name}: interrupted; log is in {array.logs_pattern()}", file=sys.stderr)
+        warn(name, f"interrupted; log is in {array.logs_pattern()}")
         return 128 + pool.stopped_by
-    if failed:
-        _report(array, failed, name, tail=not echo)
+    if reasons:
+        report_failures(name, array, reasons, show_log=not echo)
         return 1
     return 0
 
@@ -53,7 +74,7 @@ class _Pool:
         self.echo = echo
         self.stopped_by = None
         self.running = {}  # slot -> (index, process, start, log stream, copying thread)
-        gpus_per_job = int(array.options.get("gpu") or 0)
+        gpus_per_job = number_option(array.options, "gpu") or 0
         self.gpus = _gpus() if gpus_per_job else []
         self.gpus_per_job = gpus_per_job
         if gpus_per_job > len(self.gpus):
@@ -62,14 +83,13 @@ class _Pool:
                 "(nvidia-smi -L, CUDA_VISIBLE_DEVICES); ask for fewer, or train with --ngpu 0"
             )
         fitting = len(self.gpus) // gpus_per_job if gpus_per_job else _cores()
-        self.size = positive_option(array.options, "max_jobs_run") or fitting
-        # A recipe that runs several wrappers side by side numbers them, so that each has its GPU.
-        self.first_slot = int(os.environ.get("JOB_SLOT") or 0)
+        self.size = number_option(array.options, "max_jobs_run", lowest=1) or fitting
+        self.mark = f"{os.getpid()}.{start_of(os.getpid())}"
 
     def run(self):
-        """Run every job and return the indices of those that failed, in order."""
+        """Run every job and return {index: reason} of those that failed."""
         waiting = deque(self.array.indices)
-        failed = []
+        reasons = {}
         line = _StatusLine(len(waiting))
         pause = SHORTEST_PAUSE
         while (waiting or self.running) and not self.stopped_by:
@@ -77,7 +97,9 @@ class _Pool:
                 if waiting and slot not in self.running and not self.stopped_by:
                     self._start(slot, waiting.popleft())
             ended = self._collect()
-            failed += [index for index, code in ended if code != 0]
+            reasons |= {index: _reason(code) for index, code in ended if code != 0}
+            if recipe_is_gone():
+                self.stopped_by = self.stopped_by or signal.SIGHUP
             if self.running:
                 line.show(self.array, [index for index, *_ in self.running.values()], waiting)
                 pause = SHORTEST_PAUSE if ended else min(2 * pause, LONGEST_PAUSE)
@@ -85,7 +107,7 @@ class _Pool:
         line.clear()
         if self.stopped_by:
             self._end_groups()
-        return sorted(failed)
+        return reasons
 
     def stop(self, number, _frame):
         """Signal handler: start no more jobs and end the running ones."""
@@ -108,10 +130,15 @@ class _Pool:
     def _start(self, slot, index):
         script = self.array.script_of(index)
         log = Path(self.array.log_of(index))
-        log.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(log, "wb")
-        stream.write(f"# {script}\n# Started at {time.ctime()}\n#\n".encode())
-        stream.flush()
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(log, "wb", buffering=0)
+            stream.write(f"# {script}\n# Started at {time.ctime()}\n#\n".encode())
+        except OSError as error:
+            self._end_groups()
+            raise WrapperError(
+                f"{log}: the log cannot be written ({error.strerror}); make room or choose another"
+            ) from None
         # A session of its own: one signal reaches all that the job has started, and Ctrl-C
         # reaches the job only through `stop`, after which its log still gets an end.
         process = subprocess.Popen(
@@ -129,11 +156,12 @@ class _Pool:
         self.running[slot] = (index, process, time.time(), stream, thread)
 
     def _environment(self, slot):
-        if not self.gpus_per_job:
-            return None
-        start = (self.first_slot + slot) * self.gpus_per_job
-        devices = [self.gpus[(start + i) % len(self.gpus)] for i in range(self.gpus_per_job)]
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+        environment = {**os.environ, **marked(self.mark)}
+        if self.gpus_per_job:
+            start = slot * self.gpus_per_job
+            devices = [self.gpus[(start + i) % len(self.gpus)] for i in range(self.gpus_per_job)]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        return environment
 
     def _collect(self):
         """Finish the logs of ended jobs and return their (index, exit code)."""
@@ -142,14 +170,17 @@ class _Pool:
             code = process.poll()
             if code is None:
                 continue
+            if code < 0:  # it was killed, which may have left its children
+                _kill([process.pid], signal.SIGKILL)
             if thread:
                 thread.join()
             seconds = round(time.time() - start)
             ending = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
-            stream.write(
-                f"# Accounting: time={seconds} threads=1\n# Ended ({ending}) at {time.ctime()}, "
-                f"elapsed time {seconds} seconds\n".encode()
-            )
+            with contextlib.suppress(OSError):  # a full disk takes nothing from the job's result
+                stream.write(
+                    f"# Accounting: time={seconds} threads=1\n# Ended ({ending}) at "
+                    f"{time.ctime()}, elapsed time {seconds} seconds\n".encode()
+                )
             stream.close()
             del self.running[slot]
             ended.append((index, code))
@@ -170,7 +201,7 @@ class _StatusLine:
             return
         self.shown = now
         done = self.total - len(running) - len(waiting)
-        news = _tail(array.log_of(running[0]), 1)
+        news = tail(array.log_of(running[0]), 1)
         text = f"  {now - self.start:.0f} s, {done} / {self.total} jobs done | {''.join(news)}"
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\x1b[K{text[:width]}")
@@ -182,31 +213,20 @@ class _StatusLine:
             sys.stderr.flush()
 
 
-def _report(array, failed, name, tail):
-    total = len(array.indices)
-    print(
-        f"{name}: {len(failed)} / {total} failed, log is in {array.logs_pattern()}", file=sys.stderr
-    )
-    if tail:
-        log = array.log_of(failed[0])
-        print(f"--- end of {log}", file=sys.stderr)
-        print("\n".join(_tail(log, TAIL_LINES)), file=sys.stderr)
-
-
-def _tail(path, count):
-    """Return the last ``count`` lines of a log that the job itself wrote."""
-    with open(path, "rb") as stream:
-        stream.seek(max(0, os.path.getsize(path) - 500 * max(count, 4)))
-        lines = stream.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    own = ("# Accounting: ", "# Ended (")
-    return [line for line in lines if line.strip() and not line.startswith(own)][-count:]
+def _reason(code):
+    """Why a job failed, from its exit code (negative: the signal that ended it)."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    if code == REQUEUE_STATUS:
+        return "stopped on request after saving; run it again"
+    return f"exit status {code}"
 
 
 def _copy(source, log):
     """Copy a job's output to its log and to stdout until it ends."""
     while block := os.read(source.fileno(), 65536):
-        log.write(block)
-        log.flush()
+        with contextlib.suppress(OSError):  # the disk is full: the job must not wait for it
+            log.write(block)
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
 

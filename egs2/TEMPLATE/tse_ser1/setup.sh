@@ -23,7 +23,7 @@ mkdir -p "${target}"
 # What a recipe changes is copied, with the paper's configurations to begin with ...
 cp -R "${template}"/{run.sh,cmd.sh,local} "${template}/../../iemocap_mix/tse_ser1/conf" "${target}"
 # ... and what all recipes share is linked.
-for name in tse_ser.sh path.sh db.sh utils; do
+for name in tse_ser.sh status.sh path.sh db.sh utils; do
     ln -s "../../TEMPLATE/tse_ser1/${name}" "${target}/${name}"
 done
 echo "Made ${target}. Now fill in ${target}/local/data.sh."

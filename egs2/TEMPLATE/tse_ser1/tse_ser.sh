@@ -8,10 +8,11 @@ set -e -u -o pipefail
 ## Stages
 stage=1                   # first stage to run, a number or a name
 stop_stage=16             # last stage to run, a number or a name
+status=false              # true: only print how far every training and inference is
 ## Machine
-nj=                       # jobs side by side for data, extraction and scoring (empty: all cores)
-max_jobs=                 # trainings and inferences side by side (empty: what cores or GPUs allow)
-num_threads=              # threads of a training (empty: all cores for TSE, 1 for a fold's)
+nj=                       # jobs of data, extraction and scoring (empty: all cores; 32 on a cluster)
+max_jobs=                 # trainings or inferences at a time (empty: what fits; all on a cluster)
+num_threads=              # threads of a training (empty: all cores, 4 on a cluster, for TSE; 1 for a fold's)
 ngpu=0                    # GPUs of a training, on each node; 0: CPU
 num_nodes=1               # nodes of a training (above 1 only with a cluster's cmd.sh)
 batch_size=16             # utterances at once in SER inference; the result does not depend on it
@@ -23,6 +24,7 @@ expdir=exp                # where models and results go: one directory for each 
 folds="1 2 3 4 5"         # folds to train and to test on
 labels="ang hap neu sad"  # emotion classes
 seed=0                    # seed of the protocol and of every training
+more_seeds=               # further seeds of SER and joint trainings, pooled in the results, e.g. "1 2"
 num_interferers=1         # interferers in a mixture
 levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
@@ -120,6 +122,50 @@ usage_error() {
     exit 2
 }
 
+# What runs at a time: on this machine what cores or GPUs allow, on a cluster all.
+set_jobs() {
+    local gpus
+    cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
+    on_cluster=true
+    [[ ! ${cuda_cmd%% *} =~ ^(.*/)?(run|stdout)\.pl$ ]] || on_cluster=false
+    if ${on_cluster}; then
+        nj=${nj:-32}
+        tse_threads=${num_threads:-4}
+        return
+    fi
+    nj=${nj:-${cores}}
+    tse_threads=${num_threads:-${cores}}
+    if [ -z "${max_jobs}" ] && [ "${ngpu}" -gt 0 ]; then
+        gpus=$(nvidia-smi -L 2>/dev/null | wc -l) || true
+        max_jobs=$((gpus / ngpu))
+    elif [ -z "${max_jobs}" ]; then
+        max_jobs=$((cores / ${num_threads:-1}))
+    fi
+    [ "${max_jobs}" -gt 0 ] || max_jobs=1
+}
+
+# Every training and inference as a line "row, column, directory, mark, command".
+print_status() {
+    local condition system run
+    {
+        printf 'TSE\tall\t%s\t\ttse_train\n' "${tse_exp}"
+        for condition in ${conditions}; do
+            while read -r run _; do
+                printf 'SER %s\t%s\t%s\t\tser_train\n' "${condition}" "${run}" \
+                    "${expdir}/ser_${condition}_${ser_tag}/${run}"
+            done < <(runs)
+        done
+        while read -r run _; do
+            printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
+        done < <(runs)
+        while read -r system _; do
+            while read -r run _; do
+                printf 'scores %s\t%s\t%s\t\trecognize\n' "${system}" "${run}" "${scores}/${system}/${run}"
+            done < <(runs)
+        done < <(systems)
+    } | ${python} -m espnet_tse_ser.bin.status
+}
+
 # stage_number NAME_OR_NUMBER
 stage_number() {
     local number
@@ -190,7 +236,7 @@ stage_tse_stats() {
 
 # shellcheck disable=SC2086
 stage_tse() {
-    step --train "${num_threads:-${cores}}" --input "${tse_config}" \
+    step --train "${tse_threads}" --input "${tse_config}" \
         --input "${clean}/pretrain/.done" "${tse_exp}" \
         tse_train --config "${tse_config}" --pool "${clean}/pretrain" \
         --output_dir "${tse_exp}" --seed "${seed}" ${tse_args}
@@ -206,6 +252,17 @@ stage_tse_score() {
         "${tse_exp}/scoring" \
         tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
         --output "${tse_exp}/scoring/score_utt.tsv"
+}
+
+# Each training of a system: the name of its directory, the fold and the seed.
+runs() {
+    local one fold
+    for one in ${seed} ${more_seeds}; do
+        for fold in ${folds}; do
+            [ "${one}" = "${seed}" ] && echo "fold${fold} ${fold} ${one}" ||
+                echo "fold${fold}_seed${one} ${fold} ${one}"
+        done
+    done
 }
 
 # scp_of CONDITION: its audio. done_of CONDITION: the mark of the step that wrote it.
@@ -227,40 +284,40 @@ done_of() {
 stage_ser_stats() {
     local condition
     for condition in ${conditions}; do
-        step --side_by_side "${max_jobs}" --input "${ser_config}" \
+        step --batch --input "${ser_config}" \
             --input "$(done_of "${condition}")" "${ser_stats}/${condition}" \
             ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" \
             --splits data/mix/splits --output_dir "${ser_stats}/${condition}"
     done
-    wait_steps
+    run_batch
 }
 
 # shellcheck disable=SC2086
 stage_ser() {
-    local condition fold dir
+    local condition run fold run_seed dir
     for condition in ${conditions}; do
-        for fold in ${folds}; do
-            dir=${expdir}/ser_${condition}_${ser_tag}/fold${fold}
-            step --train "${num_threads:-1}" --side_by_side "${max_jobs}" --input "${ser_config}" \
+        while read -r run fold run_seed; do
+            dir=${expdir}/ser_${condition}_${ser_tag}/${run}
+            step --train "${num_threads:-1}" --batch --input "${ser_config}" \
                 --input "${ser_stats}/${condition}/.done" "${dir}" \
                 ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" \
                 --data_dir "${mix}" --split "data/mix/splits/fold${fold}" \
                 --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
-                --output_dir "${dir}" --seed "${seed}" --labels ${labels} ${ser_args}
-        done
+                --output_dir "${dir}" --seed "${run_seed}" --labels ${labels} ${ser_args}
+        done < <(runs)
     done
-    wait_steps
+    run_batch
 }
 
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
-    local fold dir ser_dir stats from needs
+    local run fold run_seed dir ser_dir stats from needs
     # From scratch: the features of what is most like the extracted speech.
     stats=${ser_stats}/${conditions##* }
     [[ " ${conditions} " != *" denoised "* ]] || stats=${ser_stats}/denoised
-    for fold in ${folds}; do
-        dir=${joint_exp}/fold${fold}
-        ser_dir=${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}
+    while read -r run fold run_seed; do
+        dir=${joint_exp}/${run}
+        ser_dir=${expdir}/ser_${joint_init}_${ser_tag}/${run}
         if [ "${joint_init}" = none ]; then
             from=(--ser_config "${ser_config}" --labels ${labels}
                 --stats "${stats}/fold${fold}/feats_stats.npz")
@@ -269,14 +326,14 @@ stage_joint() {
             from=(--ser_dir "${ser_dir}")
             needs=(--input "${ser_dir}/.done")
         fi
-        step --train "${num_threads:-1}" --side_by_side "${max_jobs}" --input "${joint_config}" \
+        step --train "${num_threads:-1}" --batch --input "${joint_config}" \
             --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" "${dir}" \
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
             --targets "${clean}/emo" --interferers "${clean}/interferer" \
             --split "data/mix/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
-            --output_dir "${dir}" --seed "${seed}" ${joint_args}
-    done
-    wait_steps
+            --output_dir "${dir}" --seed "${run_seed}" ${joint_args}
+    done < <(runs)
+    run_batch
 }
 
 # Each system: its name, the condition it is trained on (joint: both parts), the one it is tested on.
@@ -295,31 +352,32 @@ EOF
 }
 
 stage_infer() {
-    local fold system train test dir model
+    local run fold system train test dir model
     while read -r system train test; do
-        for fold in ${folds}; do
-            dir=${scores}/${system}/fold${fold}
-            model=${expdir}/ser_${train}_${ser_tag}/fold${fold}
-            [ "${train}" != joint ] || model=${joint_exp}/fold${fold}
-            step --redo --side_by_side "${max_jobs}" --unrecorded "--batch_size ${batch_size}" \
+        while read -r run fold _; do
+            dir=${scores}/${system}/${run}
+            model=${expdir}/ser_${train}_${ser_tag}/${run}
+            [ "${train}" != joint ] || model=${joint_exp}/${run}
+            step --redo --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${model}/.done" --input "$(done_of "${test}")" "${dir}" \
                 recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
                 --ids "data/mix/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
-        done
+        done < <(runs)
     done < <(systems)
-    wait_steps
+    run_batch
 }
 
 stage_score() {
-    local inputs=() system fold
+    local inputs=() system run
     while read -r system _; do
-        for fold in ${folds}; do
-            inputs+=(--input "${scores}/${system}/fold${fold}/.done")
-        done
+        while read -r run _; do
+            inputs+=(--input "${scores}/${system}/${run}/.done")
+        done < <(runs)
     done < <(systems)
     step --redo "${inputs[@]}" --input "${tse_exp}/scoring/.done" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir data/mix \
-        --tse_scores "${tse_exp}/scoring/score_utt.tsv" --folds "${folds}"
+        --tse_scores "${tse_exp}/scoring/score_utt.tsv" --folds "${folds}" \
+        --seed "${seed}" --seeds "${more_seeds}"
 }
 
 stage_results() {
@@ -353,8 +411,6 @@ stage_upload() {
 
 [ $# -eq 0 ] || usage_error "no argument is expected, but '$1' is given"
 name_directories
-cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
-nj=${nj:-${cores}}
 first=$(stage_number "${stage}")
 last=$(stage_number "${stop_stage}")
 [ "${first}" != none ] || usage_error "--stage ${stage} is no number or name of a stage"
@@ -371,8 +427,12 @@ for option in nj max_jobs num_threads num_nodes batch_size num_interferers; do
 done
 [[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"
 [[ ${folds} =~ ^[0-9]+(\ [0-9]+)*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
-twice=$(tr ' ' '\n' <<<"${folds}" | sort | uniq -d | head -n 1)
-[ -z "${twice}" ] || usage_error "--folds '${folds}': ${twice} is there twice"
+[[ ${seed} =~ ^[0-9]+$ ]] || usage_error "--seed ${seed}: expected a number"
+[[ ${more_seeds} =~ ^([0-9]+(\ [0-9]+)*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
+for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}"; do
+    twice=$(tr ' ' '\n' <<<"${list#*:}" | sort | uniq -d | head -n 1)
+    [ -z "${twice}" ] || usage_error "--${list%%:*} '${list#*:}': ${twice} is there twice"
+done
 for condition in ${conditions}; do
     [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
 done
@@ -388,18 +448,14 @@ if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_i
     done
 fi
 
-# How many trainings of one or more threads, or GPUs, fit beside each other.
-if [ -z "${max_jobs}" ]; then
-    if [ "${ngpu}" -gt 0 ]; then
-        gpus=$(nvidia-smi -L 2>/dev/null | wc -l) || true
-        max_jobs=$((gpus / ngpu))
-    else
-        max_jobs=$((cores / ${num_threads:-1}))
-    fi
-    [ "${max_jobs}" -gt 0 ] || max_jobs=1
+set_jobs
+if [ "${status}" = true ]; then
+    print_status
+    exit
 fi
 
 trap stop_steps INT TERM HUP
+trap leave_steps EXIT
 number=0
 while IFS='|' read -r name title reads writes; do
     number=$((number + 1))

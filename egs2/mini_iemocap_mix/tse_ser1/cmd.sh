@@ -4,9 +4,12 @@
 #   cuda_cmd   trainings
 # shellcheck shell=bash
 
-# local: on this machine. stdout: the same, and the logs are shown as well.
+# local: on this machine. stdout: the same, and the logs are shown as well. slurm: on a cluster;
+# conf/slurm.conf says how. sge, pbs, ssh: with Kaldi's or ESPnet's wrapper put into utils/.
 cmd_backend=${cmd_backend:-local}
 
+# --retries: how often a job that the cluster lost (a dead node, preemption) is submitted again.
+# Options for all jobs go here too, e.g. --time 8:00:00 or --mem 8G.
 case ${cmd_backend} in
     local)
         export train_cmd="run.pl"
@@ -16,13 +19,28 @@ case ${cmd_backend} in
         export train_cmd="stdout.pl"
         export cuda_cmd="stdout.pl"
         ;;
-    slurm | sge | pbs | ssh | jhu)
-        echo "cmd.sh: cmd_backend=${cmd_backend} is not supported: jobs run on this machine only;" \
-            "use cmd_backend=local" >&2
-        return 1
+    slurm)
+        export train_cmd="slurm.pl --retries 2"
+        export cuda_cmd="slurm.pl --retries 2"
+        ;;
+    sge)
+        export train_cmd="queue.pl"
+        export cuda_cmd="queue.pl"
+        ;;
+    pbs | ssh)
+        export train_cmd="${cmd_backend}.pl"
+        export cuda_cmd="${cmd_backend}.pl"
         ;;
     *)
-        echo "cmd.sh: unknown cmd_backend '${cmd_backend}': use local or stdout" >&2
+        echo "cmd.sh: unknown cmd_backend '${cmd_backend}': use local, stdout, slurm, sge, pbs or ssh" >&2
         return 1
         ;;
 esac
+
+for _wrapper in "${train_cmd%% *}" "${cuda_cmd%% *}"; do
+    if ! command -v "${_wrapper}" >/dev/null; then
+        echo "cmd.sh: cmd_backend=${cmd_backend} needs ${_wrapper}: put Kaldi's or ESPnet's into utils/" >&2
+        return 1
+    fi
+done
+unset _wrapper

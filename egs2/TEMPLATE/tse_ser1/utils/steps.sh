@@ -8,21 +8,31 @@
 #   --name NAME       tells several steps apart that write into one DIR
 #   --nj N            JOB=1:N with `--job JOB --nj N`, then once `--combine --nj N`
 #   --train THREADS   a training: ${cuda_cmd}, --ngpu and --num_threads
-#   --side_by_side N  do not wait for it, but have no more than N at a time; wait_steps waits
+#   --batch           only note it: run_batch runs all that are noted, side by side
 #   --unrecorded "A"  arguments that cannot change the result (jobs, batch size)
 #   --redo            when the settings differ, simply do it again
 #
 # What a step has done is written to DIR/.done[.NAME]: the command, its options and the checksums
-# of its inputs. While it runs the file is called .begun[.NAME]. A step that is done with the same
-# settings is skipped. One that was done, or begun, with others stops the script, unless --redo.
+# of its inputs. Until then the file is called .begun[.NAME]; the job itself renames it, so that what
+# is done stays done whatever happens to this script. A step that is done with the same settings is
+# skipped. One that was done, or begun, with others stops the script, unless --redo.
 # Inputs can be other steps' .done files: then a change upstream is seen everywhere below. That of
 # a training has a line of its own for each run, as training twice need not give the same model.
 #
-# Uses: python train_cmd cuda_cmd ngpu num_nodes.
+# While a step is worked on, DIR/.lock[.NAME] says who does: a second script refuses to.
+#
+# Uses: python train_cmd cuda_cmd ngpu num_nodes max_jobs expdir.
 
-declare -A _slot_pid=() # the process in each slot of the steps that run side by side
-declare -A _slot_dir=()
+. utils/processes.sh
+
+# The wrappers end their jobs when this process is gone.
+RECIPE_PROCESS="$$ $(start_of $$)"
+export RECIPE_PROCESS
+_me="$(uname -n) ${RECIPE_PROCESS}"
+_locks=()
 _current_pid=
+_batch_dir=
+_batch_steps=() # of each noted step its directory, suffix and log
 
 log() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*"; }
 
@@ -34,13 +44,16 @@ fail() {
 # stop_steps: end everything that runs; to be called by a trap on INT, TERM and HUP.
 stop_steps() {
     trap '' INT TERM HUP
-    local pid
-    for pid in ${_current_pid} "${_slot_pid[@]}"; do
-        kill -TERM -- "-${pid}" 2>/dev/null || true
-    done
+    [ -z "${_current_pid}" ] || kill -TERM -- "-${_current_pid}" 2>/dev/null || true
     wait
     echo "${0##*/}: interrupted; the same command goes on from here" >&2
     exit 130
+}
+
+# leave_steps: what a trap on EXIT has to do.
+leave_steps() {
+    [ ${#_locks[@]} -eq 0 ] || rm -f "${_locks[@]}"
+    [ -z "${_batch_dir}" ] || rm -rf "${_batch_dir}"
 }
 
 # run_killable COMMAND...: run it in a process group of its own, so that a signal to this script
@@ -54,44 +67,38 @@ run_killable() {
 }
 
 step() {
-    local name='' nj='' train='' side_by_side='' unrecorded='' redo=false inputs=()
+    local name='' nj='' train='' batch=false unrecorded='' redo=false inputs=()
     while [ $# -gt 0 ]; do
         case $1 in
             --input) inputs+=("$2"); shift 2 ;;
             --name) name=.$2; shift 2 ;;
             --nj) nj=$2; shift 2 ;;
             --train) train=$2; shift 2 ;;
-            --side_by_side) side_by_side=$2; shift 2 ;;
+            --batch) batch=true; shift ;;
             --unrecorded) unrecorded=$2; shift 2 ;;
             --redo) redo=true; shift ;;
             *) break ;;
         esac
     done
     local dir=$1 command=$2 text
+    local logs=${dir}/log/${command}
     shift 2
     text=$(step_record "${command}" "$@" -- "${inputs[@]}") || exit 1
     begin_step "${dir}" "${name}" "${text}" "${redo}"
     [ "${_todo}" = true ] || return 0
-
-    if [ -z "${side_by_side}" ]; then
-        run_killable _work "$@" || fail "${dir}: failed (${command})"
+    # shellcheck disable=SC2154,SC2206
+    local run=(${python} -m "espnet_tse_ser.bin.${command}" "$@" ${unrecorded})
+    if [ -n "${nj}" ]; then
+        log "  ${dir}: ${command}, ${nj} job(s), log in ${logs}.*.log"
+        run_killable _work_array || fail "${dir}: failed (${command})"
+        log "  ${dir}: written"
         return 0
     fi
-    _wait_for_slot "${side_by_side}"
-    # Other wrappers of this machine run at the same time: run.pl picks its GPU by the slot.
-    JOB_SLOT=${_slot} _spawn _work "$@"
-    _slot_pid[${_slot}]=${_current_pid}
-    _slot_dir[${_slot}]=${dir}
-    _current_pid=
-}
-
-# wait_steps: wait for the steps that run side by side, and stop if one of them failed.
-wait_steps() {
-    while [ ${#_slot_pid[@]} -gt 0 ]; do
-        _collect_slots
-        sleep 0.1
-    done
-    [ -z "${_failed_dirs:-}" ] || fail "failed:${_failed_dirs}"
+    # What an interrupted run wrote is worth keeping.
+    [ ! -f "${logs}.log" ] || mv "${logs}.log" "${logs}.previous.log"
+    mkdir -p "${dir}/log"
+    _note_step
+    [ "${batch}" = true ] || run_batch
 }
 
 # step_record COMMAND ARGUMENTS... -- INPUTS...: print what identifies a step, one option a line.
@@ -112,112 +119,194 @@ step_record() {
     printf '%s' "${text}"
 }
 
-# begin_step DIR SUFFIX TEXT REDO: set _todo to true and mark the step as begun, if it is to be run.
+# begin_step DIR SUFFIX TEXT REDO: if the step is to be run, set _todo to true, lock it and mark it
+# as begun.
 begin_step() {
+    local dir=$1 suffix=$2 text=$3 redo=$4 file="" had
     _todo=false
-    local dir=$1 marker=$1/.done$2 begun=$1/.begun$2 text=$3 redo=$4 file="" had
-    [ ! -f "${begun}" ] || file=${begun}
-    [ ! -f "${marker}" ] || file=${marker}
+    if _settings_are "${dir}/.done${suffix}" "${text}"; then
+        log "  ${dir}${suffix/./ }: done already"
+        return 0
+    fi
+    mkdir -p "${dir}"
+    _take_lock "${dir}/.lock${suffix}"
+    if _settings_are "${dir}/.done${suffix}" "${text}"; then
+        log "  ${dir}${suffix/./ }: done by another script meanwhile"
+        return 0
+    fi
+    for had in begun 'done'; do
+        [ ! -f "${dir}/.${had}${suffix}" ] || file=${dir}/.${had}${suffix}
+    done
     if [ -n "${file}" ]; then
-        had=$(<"${file}")
-        had=${had%%$'\n'"run: "*}
-        if [ "${had}" = "${text}" ]; then
-            if [ "${file}" = "${marker}" ]; then
-                log "  ${dir}${2/./ }: done already"
-                return 0
-            fi
-            log "  ${dir}${2/./ }: going on with what was begun"
+        if _settings_are "${file}" "${text}"; then
+            log "  ${dir}${suffix/./ }: going on with what was begun"
         elif [ "${redo}" = true ]; then
-            log "  ${dir}${2/./ }: again, as its settings or inputs changed"
+            log "  ${dir}${suffix/./ }: again, as its settings or inputs changed"
         else
             {
                 echo "${0##*/}: ${dir} was made with other settings ('<' what it has, '>' what is asked):"
-                diff <(echo "${had}") <(echo "${text}") | grep '^[<>]' | sed 's/^/    /' || true
+                diff <(grep -v '^run: ' "${file}") <(echo "${text}") | grep '^[<>]' | sed 's/^/    /' || true
                 echo "Remove ${dir} to make it again, or use another tag or directory, or remove only"
                 echo "${file} to keep what is there and go on from it."
             } >&2
             exit 1
         fi
     fi
-    mkdir -p "${dir}"
-    rm -f "${marker}"
-    printf '%s\n' "${text}" >"${begun}.tmp"
-    mv "${begun}.tmp" "${begun}"
+    rm -f "${dir}/.done${suffix}"
+    printf '%s\n' "${text}" >"${dir}/.begun${suffix}.tmp"
+    mv "${dir}/.begun${suffix}.tmp" "${dir}/.begun${suffix}"
     _todo=true
+}
+
+# _settings_are FILE TEXT: whether a mark exists and was made with these settings.
+_settings_are() {
+    local had
+    [ -f "$1" ] || return 1
+    had=$(<"$1")
+    [ "${had%%$'\n'"run: "*}" = "$2" ]
 }
 
 # end_step DIR SUFFIX: mark as done.
 end_step() { mv "$1/.begun$2" "$1/.done$2"; }
 
-# The steps below see the variables of `step` that called them.
+# The functions below see the variables of `step` that called them.
 
-# The work of one step, in a process of its own, ending in the mark. Every command that may fail
-# says `|| exit`: bash ignores `set -e` in all that is called from an `if` or before an `||`.
-# shellcheck disable=SC2086,SC2154,SC2206
-_work() {
-    local run=(${python} -m "espnet_tse_ser.bin.${command}" "$@" ${unrecorded})
-    local logs=${dir}/log/${command}
-    [ -z "${side_by_side}" ] || log "  ${dir}: ${command}, log in ${logs}.log"
-    if [ -n "${nj}" ]; then
-        log "  ${dir}: ${command}, ${nj} job(s), log in ${logs}.*.log"
-        ${train_cmd} JOB=1:"${nj}" "${logs}.JOB.log" "${run[@]}" --job JOB --nj "${nj}" || exit 1
-        ${train_cmd} "${logs}.combine.log" "${run[@]}" --combine --nj "${nj}" || exit 1
-    else
-        [ -n "${side_by_side}" ] || log "  ${dir}: ${command}, log in ${logs}.log"
-        # What an interrupted run wrote is worth keeping.
-        [ ! -f "${logs}.log" ] || mv "${logs}.log" "${logs}.previous.log"
-        if [ -z "${train}" ]; then
-            ${train_cmd} "${logs}.log" "${run[@]}" || exit 1
+# A step of N jobs and one that puts together what they wrote.
+# shellcheck disable=SC2154
+_work_array() {
+    # bash ignores `set -e` in all that is called before an `||`.
+    ${train_cmd} JOB=1:"${nj}" "${logs}.JOB.log" "${run[@]}" --job JOB --nj "${nj}" || exit 1
+    ${train_cmd} "${logs}.combine.log" run_step.sh "${dir}" "${name}" false \
+        "${run[@]}" --combine --nj "${nj}" || exit 1
+}
+
+# Note a step for run_batch: N.sh does it, N.log leads to its log.
+# shellcheck disable=SC2154
+_note_step() {
+    local number=$((${#_batch_steps[@]} + 1)) words=(run_step.sh "${dir}" "${name}" false)
+    if [ "${number}" = 1 ]; then
+        _make_batch_dir
+        _batch_train=${train}
+    fi
+    if [ -n "${train}" ]; then
+        # Threads are set beside the command, not in this shell: a queue's job script sources path.sh.
+        words=(run_step.sh "${dir}" "${name}" true)
+        run=(env OMP_NUM_THREADS="${train}" "${run[@]}")
+        if _is_distributed; then
+            words+=("${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${logs}.log"
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}"
+                --init_file_prefix "${dir}/.dist_init_" --)
+            logs+=.launch
         else
-            _train || exit 1
+            # What launch would issue for one process, without the seconds of its import.
+            run+=(--ngpu "${ngpu}")
         fi
     fi
-    [ -z "${train}" ] || printf 'run: %(%s)T.%s\n' -1 "${RANDOM}" >>"${dir}/.begun${name}" || exit 1
-    end_step "${dir}" "${name}" || exit 1
-    log "  ${dir}: written"
+    words+=("${run[@]}")
+    { printf '%q ' exec "${words[@]}"; echo; } >"${_batch_dir}/${number}.sh"
+    ln -s "$(realpath -m "${logs}.log")" "${_batch_dir}/${number}.log"
+    _batch_steps+=("${dir}|${name}|${logs}.log")
+    log "  ${dir}: ${command}, log in ${logs}.log"
+}
+
+_is_distributed() { [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; }
+
+# run_batch: run what was noted, at most --max_jobs at a time, as one job array.
+run_batch() {
+    [ ${#_batch_steps[@]} -gt 0 ] || return 0
+    local entry dir name logs failed=()
+    run_killable _work_batch || true # each step's mark tells
+    for entry in "${_batch_steps[@]}"; do
+        IFS='|' read -r dir name logs <<<"${entry}"
+        rm -f "${dir}"/.dist_init_* # of launch
+        if [ -f "${dir}/.done${name}" ]; then
+            log "  ${dir}: written"
+        else
+            failed+=("${dir} (log in ${logs})")
+        fi
+    done
+    _batch_steps=()
+    rm -rf "${_batch_dir}"
+    _batch_dir=
+    [ ${#failed[@]} -eq 0 ] || fail "failed: $(printf '%s; ' "${failed[@]}")"
 }
 
 # shellcheck disable=SC2086,SC2154
-_train() {
-    # Threads are set beside the command, not in this shell: a queue's job script sources path.sh.
-    local threaded=(env OMP_NUM_THREADS="${train}" "${run[@]}")
-    if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
-        ${python} -m espnet2.bin.launch --cmd "${cuda_cmd} --num_threads ${train}" \
-            --log "${logs}.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
-            --init_file_prefix "${dir}/.dist_init_" -- "${threaded[@]}"
+_work_batch() {
+    local cmd=${train_cmd} count=${#_batch_steps[@]} options=()
+    if [ -n "${_batch_train}" ] && _is_distributed; then
+        # launch itself calls ${cuda_cmd}, on this machine, once for each training
+        cmd="run.pl --max-jobs-run ${max_jobs:-${count}}"
+        ${on_cluster} || options=(--gpu "${ngpu}")
     else
-        # The command that launch would issue for one process, without the seconds of its import.
-        ${cuda_cmd} --gpu "${ngpu}" --num_threads "${train}" "${logs}.log" \
-            "${threaded[@]}" --ngpu "${ngpu}"
+        [ -z "${max_jobs}" ] || options=(--max-jobs-run "${max_jobs}")
+        if [ -n "${_batch_train}" ]; then
+            cmd=${cuda_cmd}
+            options+=(--gpu "${ngpu}" --num_threads "${_batch_train}")
+        fi
     fi
+    ${cmd} "${options[@]}" JOB=1:"${count}" "${_batch_dir}/JOB.log" bash "${_batch_dir}/JOB.sh"
+}
+
+# shellcheck disable=SC2154
+_make_batch_dir() {
+    local old
+    for old in "${expdir}/.batch.$(uname -n)".*; do # of scripts that were killed
+        [ ! -d "${old}" ] || [ -d "/proc/${old##*.}" ] || rm -rf "${old}"
+    done
+    _batch_dir=${expdir}/.batch.$(uname -n).$$
+    mkdir -p "${_batch_dir}"
+}
+
+# _take_lock FILE: or stop, naming who has it. One whose process on this machine is gone is taken.
+_take_lock() {
+    local file=$1 mine=$1.$$ holder
+    printf '%s\nsince %(%F %T)T by: %s\n' "${_me}" -1 "$0" >"${mine}"
+    until ln "${mine}" "${file}" 2>/dev/null; do
+        holder=$(head -n 1 "${file}" 2>/dev/null) || true
+        if [ ! -e "${file}" ]; then
+            [ -w "${file%/*}" ] || fail "${file%/*}: nothing can be written there"
+            sleep 0.1
+        elif [ "${holder}" = "${_me}" ] || ! is_gone "${holder}"; then
+            # shellcheck disable=SC2086
+            set -- ${holder}
+            rm -f "${mine}"
+            fail "${file%/.lock*}: process ${2:-?} on ${1:-?} is working on it ($(tail -n 1 "${file}" 2>/dev/null));" \
+                "wait for it or stop it. If it has ended (or its machine), remove ${file}"
+        else
+            _wait_for_rest_of "${file}"
+            # of several who see that it is stale one moves it; what is not stale is put back
+            if mv "${file}" "${mine}.stale" 2>/dev/null &&
+                [ "$(head -n 1 "${mine}.stale")" != "${holder}" ]; then
+                ln "${mine}.stale" "${file}" 2>/dev/null || true
+            fi
+            rm -f "${mine}.stale"
+        fi
+    done
+    rm -f "${mine}"
+    _locks+=("${file}")
+}
+
+# The jobs of a script that was killed are ending: they save their work.
+_wait_for_rest_of() {
+    local group end=$((SECONDS + 60))
+    sed -n 's/^group //p' "$1" | while read -r group; do
+        while kill -0 -- "-${group}" 2>/dev/null; do
+            [ "${SECONDS}" -lt "${end}" ] || fail "$1: processes of group ${group} of a script that" \
+                "was killed still run; end them (kill -- -${group})"
+            sleep 0.1
+        done
+    done || exit 1
 }
 
 # Start a command in the background as the leader of a process group; sets _current_pid.
 _spawn() {
+    local file
     set -m
     "$@" &
     _current_pid=$!
     set +m
-}
-
-# Set _slot to a free one of N slots; stops when a step has failed, but lets the others finish.
-_wait_for_slot() {
-    while true; do
-        _collect_slots
-        [ -z "${_failed_dirs:-}" ] || wait_steps
-        for ((_slot = 0; _slot < $1; _slot++)); do
-            [ -n "${_slot_pid[${_slot}]:-}" ] || return 0
-        done
-        sleep 0.1
-    done
-}
-
-_collect_slots() {
-    local slot
-    for slot in "${!_slot_pid[@]}"; do
-        if ! kill -0 "${_slot_pid[${slot}]}" 2>/dev/null; then
-            wait "${_slot_pid[${slot}]}" || _failed_dirs+=" ${_slot_dir[${slot}]}"
-            unset "_slot_pid[${slot}]"
-        fi
+    for file in "${_locks[@]}"; do
+        echo "group ${_current_pid}" >>"${file}"
     done
 }
