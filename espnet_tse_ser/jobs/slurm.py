@@ -35,6 +35,9 @@ VISIBLE_SECONDS = 15.0
 # How long cancelled tasks may take to end: Slurm's KillWait is 30 s.
 CANCEL_SECONDS = 90.0
 
+# How many failures are told at once; the others are told at the end.
+TOLD_AT_ONCE = 5
+
 # What squeue says of tasks that have not ended, and of those that the cluster lost or stopped.
 _OPEN = {
     *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING"),
@@ -277,6 +280,8 @@ class _Run:
             reason += f", {self.retries} times submitted again"
         if fate != "done":
             reasons[index] = reason
+            if len(reasons) <= TOLD_AT_ONCE:
+                warn(self.name, f"task {index}: {reason}, log is in {self.array.log_of(index)}")
         return False
 
     def _read_statuses(self):

@@ -52,9 +52,7 @@ class SlurmConf:
     def _read(self, text):
         entry = _ENTRY.fullmatch(text)
         if not entry:
-            raise ValueError(
-                "expected 'command ...', 'option NAME=VALUE ...' or 'default NAME=VALUE'"
-            )
+            raise ValueError("expected 'command', 'option NAME=VALUE' or 'default NAME=VALUE'")
         keyword, rest = entry.groups()
         if keyword == "command":
             if self.command is not None:

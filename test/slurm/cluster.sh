@@ -54,7 +54,7 @@ ReturnToService=2
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters=CR_CPU,CR_LLN
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0
 StateSaveLocation=${dir}/state
 SlurmdSpoolDir=${dir}/spool.%n
@@ -99,10 +99,7 @@ start_node() {
 node_processes() {
     local pid
     for pid in $(pgrep slurmstepd || true) $(pgrep -x slurmd || true); do
-        if tr '\0' '\n' <"/proc/${pid}/cmdline" 2>/dev/null | grep -q -x -e "$1" ||
-            find "/proc/${pid}/fd" -lname "${dir}/log/slurmd.$1.log" 2>/dev/null | grep -q .; then
-            echo "${pid}"
-        fi
+        find "/proc/${pid}/fd" -lname "${dir}/log/slurmd.$1.log" 2>/dev/null | grep -q . && echo "${pid}"
     done
     grep -l -z -x "SLURMD_NODENAME=$1" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ pid _; do
         tr '\0' '\n' <"/proc/${pid}/environ" 2>/dev/null | grep -q -x "SLURM_CONF=${SLURM_CONF}" && echo "${pid}" || true

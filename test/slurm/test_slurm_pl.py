@@ -1,0 +1,351 @@
+"""utils/slurm.pl on a real cluster: what it submits, what it waits for, what it says."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from espnet_tse_ser.jobs.slurm import judge
+
+TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1"
+SLURM_PL = TEMPLATE / "utils/slurm.pl"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A recipe's directory: conf/slurm.conf and nothing else."""
+    (tmp_path / "conf").mkdir()
+    shutil.copy(TEMPLATE / "conf/slurm.conf", tmp_path / "conf")
+    return tmp_path
+
+
+def start(cluster, place, *words, path=None):
+    environment = cluster.environment | ({"PATH": f"{path}:{os.environ['PATH']}"} if path else {})
+    return subprocess.Popen(
+        [sys.executable, SLURM_PL, *map(str, words)],
+        cwd=place,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(cluster, place, *words, timeout=90, **options):
+    process = start(cluster, place, *words, **options)
+    _, errors = process.communicate(timeout=timeout)
+    assert "Traceback" not in errors
+    return process.returncode, errors
+
+
+def body(path):
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def running(cluster, count):
+    """Wait until so many tasks run."""
+    cluster.wait_until(lambda: sum(j.endswith("RUNNING") for j in cluster.jobs()) == count)
+
+
+def test_an_array_of_jobs(idle, place):
+    code, errors = run(
+        idle, place, "--num-threads", "1", "JOB=2:4", "log/x.JOB.log", "echo", "aJOB"
+    )
+    assert (code, errors) == (0, "")
+    assert sorted(p.name for p in (place / "log").iterdir()) == [f"x.{n}.log" for n in (2, 3, 4)]
+    lines = (place / "log/x.3.log").read_text().splitlines()
+    assert re.fullmatch(r"# Running on \S+, Slurm job \d+ task 3", lines[0])
+    assert lines[1].startswith("# Started at ")
+    assert lines[2:4] == ["# echo a3", "a3"]
+    assert re.fullmatch(r"# Accounting: begin_time=\d+ end_time=\d+ time=\d+ threads=1", lines[4])
+    assert re.fullmatch(r"# Finished at .* with status 0", lines[5])
+
+
+def test_one_job_reads_path_sh_in_the_directory(idle, place):
+    (place / "path.sh").write_text("export GREETING='hello there'\n")
+    code, _ = run(idle, place, "log/x.log", "echo", "$GREETING", "|", "tr", "a-z", "A-Z;", "pwd")
+    assert code == 0
+    assert body(place / "log/x.log") == ["HELLO THERE", str(place)]
+
+
+def test_quoting_is_that_of_run_pl(idle, place):
+    words = ["printf", r"%s\\n", "two words", 'say "hi JOB"', 'it\'s "here now"', "", "$HOME"]
+    assert run(idle, place, "JOB=7", "x.log", *words)[0] == 0
+    home = os.environ["HOME"]
+    assert body(place / "x.log") == ["two words", 'say "hi 7"', 'it\'s "here now"', "", home]
+
+
+def test_failures_are_named_with_the_end_of_the_first_log(idle, place):
+    command = "echo line of JOB; test JOB != 2 || kill -9 $$; test JOB -lt 3".split()
+    code, errors = run(idle, place, "JOB=1:4", "log/x.JOB.log", *command)
+    assert code == 1
+    assert "slurm.pl: 3 / 4 failed, log is in log/x.*.log" in errors
+    assert "exit status 137 (killed by SIGKILL): 2; exit status 1: 3-4" in errors
+    assert "line of 2" in errors and "line of 1" not in errors
+    assert not (place / "log/q").exists()
+
+
+def test_a_limit_on_tasks_at_a_time(idle, place):
+    (place / "job.sh").write_text(
+        "touch run.$1; beside=(run.*); echo ${#beside[@]}; sleep 0.3; rm run.$1"
+    )
+    words = ["--max-jobs-run", "1", "JOB=1:5", "JOB.log", "bash", "job.sh", "JOB"]
+    assert run(idle, place, *words)[0] == 0
+    assert [body(place / f"{n}.log") for n in range(1, 6)] == [["1"]] * 5
+
+
+def test_options_reach_sbatch_through_slurm_conf(idle, place):
+    words = ["--num-threads", "2", "--name", "my_name", "--time", "0:05:00", "--mem", "0"]
+    words += ["x.log", *"echo $SLURM_CPUS_PER_TASK $SLURM_JOB_NAME; squeue -h -o %l".split()]
+    assert run(idle, place, *words)[0] == 0
+    assert body(place / "x.log") == ["2 my_name", "5:00"]
+
+
+def test_a_node_that_dies(idle, place):
+    process = start(
+        idle, place, "--num-threads", "2", "JOB=1:2", "JOB.log", "sleep", "40;", "echo", "x"
+    )
+    running(idle, 2)
+    node = {j.split()[0]: j.split()[1] for j in idle.jobs("%K %N")}["1"]
+    idle.control("kill_node", node)
+    start_time = time.monotonic()
+    idle.wait_until(lambda: any("NODE_FAIL" in j for j in _all_jobs(idle)))
+    said = time.monotonic()
+    line = process.stderr.readline()
+    assert line == "slurm.pl: task 1: node failure, log is in 1.log\n"
+    assert time.monotonic() - said < 60, time.monotonic() - start_time
+    _, errors = process.communicate(timeout=90)
+    idle.control("start_node", node)
+    assert process.returncode == 1
+    assert "1 / 2 failed" in errors and "(node failure: 1)" in errors
+    assert body(place / "2.log") == ["x"]
+
+
+def _all_jobs(cluster):
+    return cluster.call("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
+
+
+def test_retries_are_for_what_the_cluster_lost(idle, place):
+    # task 1 is on the node that dies, task 2 fails by itself
+    (place / "job.sh").write_text(
+        "echo run >>runs.$1; [ $1 = 1 ] || exit 3; [ $(wc -l <runs.1) = 2 ] || sleep 300; echo done"
+    )
+    words = ["--retries", "1", "--num-threads", "2", "JOB=1:2", "JOB.log", "bash", "job.sh", "JOB"]
+    process = start(idle, place, *words)
+    idle.wait_until((place / "runs.1").exists)
+    node = {j.split()[0]: j.split()[1] for j in idle.jobs("%K %N")}["1"]
+    idle.control("kill_node", node)
+    _, errors = process.communicate(timeout=120)
+    idle.control("start_node", node)
+    assert process.returncode == 1
+    assert "task 1: node failure; submitting it again (retry 1 of 1)" in errors
+    assert "1 / 2 failed" in errors and "(exit status 3: 2)" in errors
+    assert (place / "runs.2").read_text() == "run\n"
+    assert "done" in body(place / "1.log")
+
+
+def test_a_task_that_is_cancelled(idle, place):
+    process = start(idle, place, "--retries", "2", "JOB=1:2", "JOB.log", "sleep", "JOB0")
+    running(idle, 2)
+    job = next(j for j in idle.jobs("%F_%K") if j.endswith("_2"))
+    idle.call("scancel", job)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "1 / 2 failed" in errors and "(cancelled: 2)" in errors
+
+
+def test_the_time_limit(idle, place):
+    # Slurm looks after limits every half minute or so.
+    code, errors = run(idle, place, "--time", "0:01", "x.log", "sleep", "300", timeout=150)
+    assert code == 1
+    assert "(time limit reached)" in errors
+
+
+def test_a_job_that_saves_when_it_is_warned_goes_on(idle, place):
+    (place / "job.py").write_text(
+        "import signal, sys, time, pathlib\n"
+        "if pathlib.Path('saved').exists():\n    print('goes on'); sys.exit()\n"
+        "def save(number, frame):\n    pathlib.Path('saved').touch(); sys.exit(75)\n"
+        "signal.signal(signal.SIGUSR1, save)\n"
+        "print('starts', flush=True)\ntime.sleep(100)\n"
+    )
+    process = start(idle, place, "x.log", sys.executable, "job.py")
+    idle.wait_until(lambda: (place / "x.log").exists() and body(place / "x.log") == ["starts"])
+    time.sleep(0.5)
+    # what Slurm sends before a time limit (--signal=B:USR1@120), without waiting for it
+    idle.call("scancel", "--batch", "--signal=USR1", idle.jobs("%i")[0])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped by Slurm, its work is saved; submitting it again" in errors
+    assert body(place / "x.log") == ["starts", "goes on"]
+
+
+def test_slurms_warning_ends_nothing_that_does_not_listen(idle, place):
+    process = start(idle, place, "x.log", "sleep", "4;", "echo", "done")
+    running(idle, 1)
+    time.sleep(1)
+    idle.call("scancel", "--batch", "--signal=USR1", idle.jobs("%i")[0])
+    assert process.wait(60) == 0
+    assert body(place / "x.log") == ["done"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cancels_what_was_submitted(number, idle, place):
+    process = start(idle, place, "JOB=1:9", "JOB.log", "sleep", "100")
+    running(idle, 2 * os.cpu_count())
+    os.killpg(process.pid, number)  # as Ctrl-C does: the wrapper and its children
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "interrupted" in errors
+    assert not idle.jobs()
+    assert sorted(p.name for p in place.iterdir() if p.suffix != ".log") == ["conf"]
+
+
+def test_a_wrapper_that_is_killed_leaves_no_job(idle, place):
+    process = start(idle, place, "JOB=1:3", "JOB.log", "sleep", "100")
+    running(idle, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    idle.wait_until(lambda: not idle.jobs(), 30)
+
+
+def test_the_controller_is_away_for_a_while(idle, place):
+    idle.control("kill_controller")
+    process = start(idle, place, "JOB=1:2", "JOB.log", "sleep", "8;", "echo", "JOB")
+    time.sleep(4)
+    assert process.poll() is None
+    idle.control("start_controller")
+    running(idle, 2)
+    idle.control("kill_controller")
+    time.sleep(12)
+    idle.control("start_controller")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "sbatch: " in errors and "asking again in 2 s" in errors and "answers again" in errors
+    assert [body(place / f"{n}.log") for n in (1, 2)] == [["1"], ["2"]]
+    assert not idle.jobs()
+
+
+def test_polling_asks_seldom_and_for_all_at_once(idle, place, tmp_path_factory):
+    shims = tmp_path_factory.mktemp("bin")
+    calls = shims / "calls"
+    (shims / "squeue").write_text(
+        f'#!/bin/bash\ndate +%s.%N >>{calls}\nexec {shutil.which("squeue")} "$@"\n'
+    )
+    (shims / "squeue").chmod(0o755)
+    words = ["--max-jobs-run", "1", "JOB=1:100", "JOB.log", "sleep", "100"]
+    process = start(idle, place, *words, path=shims)
+    running(idle, 1)
+    calls.write_text("")
+    time.sleep(17)
+    asked = [float(line) for line in calls.read_text().split()]
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert 3 <= len(asked) <= 5
+    assert min(b - a for a, b in zip(asked, asked[1:], strict=False)) > 3.5
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["JOB=0:5", "JOB.log", "true"], "job numbers start at 1"),
+        (["JOB=1:101", "JOB.log", "true"], r"up to 100 \(MaxArraySize\).*nothing was submitted"),
+        (["--frobnicate", "1", "x.log", "true"], r"--frobnicate 1 is not known to conf/slurm.conf"),
+        (["--name", "a", "--partition", "b", "x.log", "true"], r"add a line 'option partition=\*"),
+        (["--gpu", "1", "x.log", "true"], r"sbatch: .*(GRES|gres).*nothing was submitted"),
+        (["--config", "absent.conf", "x.log", "true"], "absent.conf: cannot be read"),
+        (["--retries", "x", "x.log", "true"], "--retries x: expected a number"),
+        (
+            ["--num-threads", "64", "x.log", "true"],
+            "sbatch: .*not available.*nothing was submitted",
+        ),
+    ],
+)
+def test_wrong_command_lines(words, message, idle, place):
+    code, errors = run(idle, place, *words)
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert re.search(message, errors)
+    assert not idle.jobs()
+    assert [p.name for p in place.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("commands sbatch", r"conf/slurm.conf:9: expected 'command', 'option"),
+        ("option mem --mem", r"conf/slurm.conf:9: expected 'option NAME=VALUE'"),
+        ("default gpu=0 --x", r"conf/slurm.conf:9: expected 'default NAME=VALUE'"),
+        ("command sbatch", r"conf/slurm.conf:9: a second 'command' line"),
+        ("option mem=* '--mem", r"conf/slurm.conf:9: No closing quotation"),
+    ],
+)
+def test_wrong_lines_of_slurm_conf(line, message, cluster, place):
+    good = [
+        "# comment",
+        "command sbatch --export=ALL # more",
+        "",
+        "option gpu=0",
+        "option gpu=* -G $0",
+    ]
+    good += ["default gpu=0", "option name=* --job-name=$0", "option x=*"]
+    (place / "conf/slurm.conf").write_text("\n".join([*good, line]))
+    code, errors = run(cluster, place, "x.log", "true")
+    assert code == 1
+    assert re.search(message, errors)
+    assert not (place / "x.log").exists()
+
+
+def test_a_partition_that_does_not_exist(idle, place):
+    (place / "conf/slurm.conf").write_text("command sbatch --partition=nowhere\n")
+    code, errors = run(idle, place, "x.log", "true")
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert "invalid partition specified: nowhere" in errors and "--partition=nowhere" in errors
+
+
+def test_without_slurm(place):
+    environment = {**os.environ, "PATH": str(Path(sys.executable).parent)}
+    result = subprocess.run(
+        [sys.executable, SLURM_PL, "x.log", "true"],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("slurm.pl: sbatch is not installed here: submit from a login")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "status, state, fate",
+    [
+        (0, "COMPLETED", "done"),
+        (0, "NODE_FAIL", "done"),
+        (0, None, "done"),
+        (1, "FAILED", "failed"),
+        (1, None, "failed"),
+        (143, "CANCELLED", "failed"),
+        (143, "PREEMPTED", "lost"),
+        (75, "TIMEOUT", "saved"),
+        (75, "FAILED", "saved"),
+        (75, "CANCELLED", "failed"),
+        (None, "NODE_FAIL", "lost"),
+        (None, "BOOT_FAIL", "lost"),
+        (None, "OUT_OF_MEMORY", "failed"),
+        (None, "TIMEOUT", "failed"),
+        (None, "FAILED", "failed"),
+        (None, "COMPLETED", "failed"),
+        (None, None, "lost"),
+    ],
+)
+def test_judgement(status, state, fate):
+    result, reason = judge(status, state)
+    assert result == fate
+    assert bool(reason) == (fate != "done")
