@@ -73,7 +73,7 @@ def _plot(exp_dir, directory, summary, labels):
             paths.append(directory / f"confusion_{name}.png")
             plots.plot_confusion(paths[-1], result["confusion"], labels, name)
     for experiment, files in plots.find_histories(exp_dir).items():
-        histories = {fold: plots.read_epochs(path) for fold, path in files.items()}
+        histories = {run: plots.read_epochs(path) for run, path in files.items()}
         if any(histories.values()):
             paths.append(directory / f"training_{experiment}.png")
             plots.plot_training(paths[-1], histories, experiment)

@@ -1,7 +1,9 @@
 """Stage 13: join the hypotheses of every system with the protocol and the extraction scores."""
 
 import argparse
+import itertools
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -13,10 +15,16 @@ logger = logging.getLogger(__name__)
 
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores_dir", required=True, help="holds <system>/fold<k>/hyp.tsv")
+    parser.add_argument(
+        "--scores_dir",
+        required=True,
+        help="holds <system>/fold<k>/hyp.tsv, of a further seed <system>/fold<k>_seed<s>/hyp.tsv",
+    )
     parser.add_argument("--protocol_dir", required=True, help="holds protocol.tsv (stage 2)")
     parser.add_argument("--tse_scores", help="score_utt.tsv of stage 8; denoised systems need it")
     parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
+    parser.add_argument("--seed", default="0", help="the seed of fold<k>; default: 0")
+    parser.add_argument("--seeds", default="", help='further seeds, e.g. "1 2"; default: none')
     return parser
 
 
@@ -30,13 +38,15 @@ def main(argv=None):
     folds = None if args.folds is None else args.folds.replace(",", " ").split()
     if folds == []:
         raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
+    seeds = _seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
     labels, joined = None, {}
     for system in tables.find_systems(scores_dir, "fold*/hyp.tsv"):
         hypotheses = {}
-        for fold in tests:
-            path = scores_dir / system.name / f"fold{fold}" / "hyp.tsv"
+        for fold, seed in itertools.product(tests, seeds):
+            run = f"fold{fold}" if seed == args.seed else f"fold{fold}_seed{seed}"
+            path = scores_dir / system.name / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
             labels = labels or fold_labels
             if fold_labels != labels:
@@ -44,13 +54,30 @@ def main(argv=None):
                     f"{path}: classes are {' '.join(fold_labels)}, but {' '.join(labels)} in the "
                     "systems before; train and recognise all systems with the same labels"
                 )
-            hypotheses[fold] = (path, rows)
+            hypotheses[fold, seed] = (path, rows)
         joined[system.name] = tables.join(system, hypotheses, tests, tse_scores)
     # written last, so that an error leaves no mixture of new and old tables
     for name, rows in joined.items():
         path = scores_dir / name / "score_utt.tsv"
         write_tsv(path, rows, tables.score_columns(labels))
-        logger.info("wrote %s: %d utterances, folds %s", path, len(rows), " ".join(tests))
+        logger.info(
+            "wrote %s: %d utterances, folds %s, seeds %s",
+            *(path, len(rows) // len(seeds), " ".join(tests), " ".join(seeds)),
+        )
+
+
+def _seeds(main_seed, further):
+    """The seeds as a list of strings, that of ``--seed`` first."""
+    seeds = [main_seed, *further.replace(",", " ").split()]
+    for number, seed in enumerate(seeds):
+        if not re.fullmatch(r"0|[1-9][0-9]*", seed):
+            raise UserError(f"--seed, --seeds: '{seed}': expected numbers such as 0 or 12")
+        if seed in seeds[:number]:
+            raise UserError(
+                f'--seeds "{further}": seed {seed} is there twice (that of --seed is {main_seed}); '
+                "name each further seed once"
+            )
+    return seeds
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def plot_training(path, histories, title):
     """Draw every statistic of a training over the epochs, one panel each, one colour a fold.
 
     Args:
-        histories: fold (or "" for a training without folds) -> `read_epochs`; at least one of
-            them has a curve.
+        histories: run (see `find_histories`) -> `read_epochs`; at least one of them has a curve.
+            Further seeds of a fold are thin lines of its colour.
     """
     from matplotlib.lines import Line2D
 
@@ -72,16 +72,20 @@ def plot_training(path, histories, title):
     columns = min(3, len(statistics))
     rows = math.ceil(len(statistics) / columns)
     figure, _ = _figure(4 * columns + 1, 2.6 * rows + 0.5, axes=False)
-    folds = sorted(histories, key=fold_key)
+    folds = sorted({_fold_of(run) for run in histories}, key=fold_key)
     colours = {fold: _COLOURS[number % len(_COLOURS)] for number, fold in enumerate(folds)}
     styles = {"train": "--", "valid": "-"}
     for number, stat in enumerate(statistics, 1):
         axes = figure.add_subplot(rows, columns, number)
-        for fold, colour in colours.items():
+        for run, history in histories.items():
+            fold = _fold_of(run)
+            width = 1.5 if run == fold else 0.6
             for part, style in styles.items():
-                epochs, values = histories[fold].get((stat, part), ((), ()))
+                epochs, values = history.get((stat, part), ((), ()))
                 marker = "." if len(epochs) == 1 else None  # a line needs two points
-                axes.plot(epochs, values, style, color=colour, marker=marker)
+                axes.plot(
+                    epochs, values, style, color=colours[fold], linewidth=width, marker=marker
+                )
         axes.set_title(stat)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -93,14 +97,17 @@ def plot_training(path, histories, title):
 
 
 def find_histories(exp_dir):
-    """Find ``epochs.tsv`` of all trainings: experiment -> {fold, "" for none -> path}."""
+    """Find ``epochs.tsv`` of all trainings: experiment -> {run -> path}.
+
+    A run is a fold "1", a further seed of it "1_seed2", or "" for a training without folds.
+    """
     exp_dir = Path(exp_dir)
     experiments = {}
     for path in sorted(exp_dir.glob("*/epochs.tsv")):
         experiments.setdefault(path.parent.name, {})[""] = path
     for path in sorted(exp_dir.glob("*/fold*/epochs.tsv")):
-        fold = path.parent.name.removeprefix("fold")
-        experiments.setdefault(path.parent.parent.name, {})[fold] = path
+        run = path.parent.name.removeprefix("fold")
+        experiments.setdefault(path.parent.parent.name, {})[run] = path
     return experiments
 
 
@@ -132,6 +139,10 @@ def read_epochs(path):
                 epochs.append(epoch)
                 values.append(value)
     return curves
+
+
+def _fold_of(run):
+    return run.partition("_seed")[0]
 
 
 def _figure(width, height, axes=True):

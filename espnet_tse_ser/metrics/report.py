@@ -1,5 +1,7 @@
 """RESULTS.md: the figures of results.json in the form of the paper's tables."""
 
+import statistics
+
 from espnet_tse_ser.metrics.tables import SYSTEMS
 
 PAPER = "arXiv 2409.19585"
@@ -56,15 +58,26 @@ def _emotion(results, pooled):
         ]
         for name, r in pooled.items()
     ]
+    seeds = list(next(iter(pooled.values())).get("ua_by_seed", ()))
+    runs = f"Folds {', '.join(folds)}" + (f" and seeds {', '.join(seeds)}" if seeds else "")
     text = (
-        f"## Emotion recognition\n\nFolds {', '.join(folds)} pooled; % with 95 % intervals "
+        f"## Emotion recognition\n\n{runs} pooled; % with 95 % intervals "
         "(bootstrap over speakers, Student's t).\n\n"
         + _table(["system", "train", "test", "n", "WA", "UA", "macro-F1"], rows)
     )
+    if seeds:
+        text += "\n\nStandard deviation of UA over the seeds, percentage points: "
+        text += ", ".join(f"{name} {_deviation(r['ua_by_seed'])}" for name, r in pooled.items())
+        text += "."
     missing = [name for name in SYSTEMS if name not in pooled]
     if missing:
         text += f"\n\nNot scored yet: {', '.join(missing)}."
     return text
+
+
+def _deviation(ua_by_seed):
+    """Sample standard deviation, in percentage points."""
+    return f"{100 * statistics.stdev(ua_by_seed.values()):.2f}"
 
 
 def _comparison(comparisons):
@@ -142,9 +155,10 @@ def _confusions(labels, pooled):
     for name, r in pooled.items():
         rows = [[f"**{label}**", *row] for label, row in zip(labels, r["confusion"], strict=True)]
         tables.append(_table([name, *labels], rows))
-    return "## Confusions\n\nUtterances; row: reference, column: hypothesis.\n\n" + "\n\n".join(
-        tables
-    )
+    seeds = max(r["seeds"] for r in pooled.values())
+    counted = "Utterances" if seeds == 1 else f"Utterances, each recognised with {seeds} seeds"
+    heading = f"## Confusions\n\n{counted}; row: reference, column: hypothesis."
+    return "\n\n".join([heading, *tables])
 
 
 def _paper():

@@ -33,24 +33,29 @@ def environment():
 
 
 def check_same_utterances(scores):
-    """Raise `UserError` unless all systems are scored on the same utterances.
+    """Raise `UserError` unless all systems are scored on the same utterances and seeds.
 
     Args:
         scores: name of a system -> its rows (see `tables.read_scores`).
     """
-    (first, expected), *others = ((name, {r["id"] for r in rows}) for name, rows in scores.items())
+    (first, expected), *others = (
+        (name, {(r["id"], r["seed"]) for r in rows}) for name, rows in scores.items()
+    )
     for name, ids in others:
         if ids != expected:
             different = sorted(ids ^ expected)
             raise UserError(
-                f"systems {first} and {name} are scored on different utterances "
-                f"({len(different)} in one of them only, e.g. {different[0]}); "
-                "run stage 13 again for all systems and folds"
+                f"systems {first} and {name} are scored on different utterances or seeds "
+                f"({len(different)} in one of them only, e.g. {different[0][0]}, seed "
+                f"{different[0][1]}); run stage 13 again for all systems, folds and seeds"
             )
 
 
 def summarise(scores, labels):
     """All figures of all systems.
+
+    The seeds of a system are pooled: each utterance counts once for each of them, and a speaker
+    is resampled with all of them. So the intervals are about other speakers, not other seeds.
 
     Args:
         scores: name of a system -> its rows (see `tables.read_scores`).
@@ -58,11 +63,12 @@ def summarise(scores, labels):
 
     Returns:
         a list of dicts, by system, each with one entry per fold and one for fold "all": system,
-        train, test, fold, n, wa, ua, macro_f1, their intervals wa_ci, ua_ci, macro_f1_ci
+        train, test, fold, seeds (how many; if several also ua_by_seed, seed -> UA), n (utterances,
+        each counted once), wa, ua, macro_f1, their intervals wa_ci, ua_ci, macro_f1_ci
         ``[low, high]`` (95 %, speakers resampled; None for a single speaker), si_sdr_mix, si_sdr,
         si_sdri (mean dB), si_sdri_ci, stoi_mix, stoi, wrong_speaker_rate (None where not
-        applicable), confusion (rows: reference), by_gender_state (state -> the same measures).
-        Rounded to 6 decimals.
+        applicable), confusion (rows: reference; it counts seeds * n), by_gender_state (state ->
+        n and the same measures). Rounded to 6 decimals.
     """
     check_same_utterances(scores)
     results = []
@@ -77,6 +83,7 @@ def summarise(scores, labels):
                     "train": SYSTEMS[name].train,
                     "test": SYSTEMS[name].test,
                     "fold": fold,
+                    **_seeds(chosen, labels),
                     **_measure(chosen, labels),
                     "by_gender_state": {
                         state: _measure([r for r in chosen if r["gender_state"] == state], labels)
@@ -92,7 +99,7 @@ def compare(scores, labels):
 
     The gap is UA(clean_clean) - UA(noisy_noisy); a system recovers
     ``(UA(system) - UA(noisy_noisy)) / gap`` of it. Each resample of speakers is scored with both
-    systems, so that what is hard for all systems cancels.
+    systems, on the same utterances and seeds, so that what is hard for all systems cancels.
 
     Returns:
         list of dicts: system, reference (system), difference, difference_ci ``[low, high]``, and,
@@ -135,6 +142,16 @@ def compare(scores, labels):
     return comparisons
 
 
+def _seeds(rows, labels):
+    """The number of seeds and, if there are several, the UA of each."""
+    seeds = sorted({row["seed"] for row in rows}, key=fold_key)
+    if len(seeds) == 1:
+        return {"seeds": 1}
+    chosen = {seed: [row for row in rows if row["seed"] == seed] for seed in seeds}
+    ua = {s: ua_of(_speaker_confusions(rows, labels).sum(0)) for s, rows in chosen.items()}
+    return {"seeds": len(seeds), "ua_by_seed": {seed: _rounded(ua[seed]) for seed in seeds}}
+
+
 def _measure(rows, labels):
     totals = _speaker_confusions(rows, labels)
     confusion = totals.sum(0)
@@ -144,7 +161,7 @@ def _measure(rows, labels):
     signal["wrong_speaker_rate"] = signal.pop("wrong_speaker")
     signal["si_sdri_ci"] = _mean_interval(rows, "si_sdri")
     return {
-        "n": len(rows),
+        "n": len({row["id"] for row in rows}),
         **{name: _rounded(value) for name, value in zip(MEASURES, estimates, strict=True)},
         **{f"{m}_ci": _interval((low[i], high[i])) for i, m in enumerate(MEASURES)},
         **signal,

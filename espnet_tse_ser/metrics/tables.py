@@ -38,8 +38,12 @@ SYSTEMS = {
 
 
 def score_columns(labels):
-    """Columns of ``exp/scores/<system>/score_utt.tsv`` for the classes ``labels``."""
-    described = "id system train test fold speaker gender gender_state reference hypothesis".split()
+    """Columns of ``exp/scores/<system>/score_utt.tsv`` for the classes ``labels``.
+
+    Its rows are the recognitions of an utterance: one for each seed of the trainings.
+    """
+    described = ("id", "system", "train", "test", "fold", "seed", "speaker", "gender")
+    described += ("gender_state", "reference", "hypothesis")
     return [*described, *(f"p_{label}" for label in labels), *SIGNAL_COLUMNS]
 
 
@@ -122,21 +126,21 @@ def join(system, hypotheses, tests, tse_scores=None):
 
     Args:
         system: a `System`.
-        hypotheses: fold -> (path for messages, id -> row of hyp.tsv).
+        hypotheses: (fold, seed) -> (path for messages, id -> row of hyp.tsv).
         tests: fold -> {id -> row of protocol.tsv}, from `read_protocol`.
         tse_scores: id -> row of the TSE's score_utt.tsv, or None.
 
     Returns:
-        list of dicts with the keys of `score_columns`, sorted by id.
+        list of dicts with the keys of `score_columns`, sorted by id and seed.
 
     Raises:
         UserError: an id is missing or does not belong to the fold's test set, a reference is not
             the protocol's emotion, or signal scores are missing.
     """
     joined = []
-    for fold, test in tests.items():
-        path, rows = hypotheses[fold]
-        _check_ids(path, rows, test, fold)
+    for (fold, seed), (path, rows) in hypotheses.items():
+        test = tests[fold]
+        _check_ids(path, rows, test, f"{system.name}, fold {fold}, seed {seed}")
         signal = _signal_scores(system, path, rows, tse_scores)
         for uid, row in rows.items():
             mixture = test[uid]
@@ -153,6 +157,7 @@ def join(system, hypotheses, tests, tse_scores=None):
                     "train": system.train,
                     "test": system.test,
                     "fold": fold,
+                    "seed": seed,
                     **{c: mixture[c] for c in ("speaker", "gender", "gender_state")},
                     **{c: v for c, v in row.items() if c.startswith("p_")},
                     "reference": row["reference"],
@@ -160,7 +165,7 @@ def join(system, hypotheses, tests, tse_scores=None):
                     **signal[uid],
                 }
             )
-    return sorted(joined, key=lambda row: row["id"])
+    return sorted(joined, key=lambda row: (row["id"], fold_key(row["seed"])))
 
 
 def read_scores(path):
@@ -170,12 +175,12 @@ def read_scores(path):
         the labels, and a list of dicts; `SIGNAL_COLUMNS` are floats, NaN where empty.
 
     Raises:
-        UserError: no rows, no posteriors, a duplicate id, or a label or signal score that is not
-            one.
+        UserError: no rows, no posteriors, an id twice for one seed or not for every seed, or a
+            label or signal score that is not one.
     """
     rows = read_tsv(path, score_columns(()))
     labels = _labels(path, rows)
-    _index(path, rows, "id")
+    _check_seeds(path, rows)
     for row in rows:
         for column in SIGNAL_COLUMNS:
             row[column] = _number(path, row, column) if row[column] else float("nan")
@@ -183,7 +188,7 @@ def read_scores(path):
 
 
 def fold_key(fold):
-    """Sort key of fold names: numbers by value, then other names."""
+    """Sort key of the names of folds or seeds: numbers by value, then other names."""
     return (not fold.isdigit(), int(fold) if fold.isdigit() else 0, fold)
 
 
@@ -213,6 +218,28 @@ def _index(path, rows, column):
     return index
 
 
+def _check_seeds(path, rows):
+    """Every seed has every utterance, once."""
+    folds = {}  # (id, seed) -> fold
+    for number, row in enumerate(rows, 2):
+        key = row["id"], row["seed"]
+        if key in folds:
+            raise UserError(
+                f"{path}: line {number}: duplicate id '{row['id']}' of seed {row['seed']}; "
+                "remove one"
+            )
+        folds[key] = row["fold"]
+    for seed in sorted({seed for _, seed in folds}, key=fold_key):
+        lacking = {uid: fold for (uid, _), fold in folds.items() if (uid, seed) not in folds}
+        if lacking:
+            fold = min(lacking.values(), key=fold_key)
+            raise UserError(
+                f"{path}: {rows[0]['system']}, fold {fold}, seed {seed}: lacks "
+                f"{_name(uid for uid, f in lacking.items() if f == fold)} that another seed has; "
+                "run the stages 12 and 13 again for all folds and seeds"
+            )
+
+
 def _number(path, row, column):
     try:
         return float(row[column])
@@ -223,15 +250,14 @@ def _number(path, row, column):
         ) from None
 
 
-def _check_ids(path, rows, test, fold):
+def _check_ids(path, rows, test, run):
     for ids, problem in (
         (test.keys() - rows.keys(), "has no hypothesis for"),
         (rows.keys() - test.keys(), "has hypotheses that are not in the test set:"),
     ):
         if ids:
             raise UserError(
-                f"{path}: fold {fold}: {problem} {_name(ids)}; delete the file and run stage 12 "
-                "again for this fold"
+                f"{path}: {run}: {problem} {_name(ids)}; delete the file and run stage 12 again"
             )
 
 

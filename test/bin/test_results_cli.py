@@ -1,5 +1,6 @@
 """Stage 14: results.json, RESULTS.md and plots on disk."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,12 +16,13 @@ from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS, score_columns
 LABELS = ["ang", "sad"]
 
 
-def write_scores(exp, labels=LABELS, systems=("noisy_noisy", "base")):
+def write_scores(exp, labels=LABELS, systems=("noisy_noisy", "base"), seeds="0"):
     rng = np.random.default_rng(0)
     for name in systems:
         rows = []
-        for number in range(40):
+        for seed, number in itertools.product(seeds, range(40)):
             row = dict(id=f"s{number // 10}-{number:02}", system=name, fold=str(number // 20 + 1))
+            row.update(seed=seed)
             row.update(train=SYSTEMS[name].train, test=SYSTEMS[name].test, gender="f")
             row.update(speaker=f"s{number // 10}", gender_state=("same", "different")[number % 2])
             row.update(reference=rng.choice(labels), hypothesis=rng.choice(labels))
@@ -57,6 +59,15 @@ def test_outputs(tmp_path):
     assert "| date | 20" in text and "| torch |" in text and "(plots/ladder_ua.png)" in text
     results.main(arguments(tmp_path))
     assert (tmp_path / "results.json").read_bytes() == first
+
+
+def test_several_seeds(tmp_path):
+    write_scores(tmp_path, seeds="012")
+    results.main(arguments(tmp_path))
+    for r in json.loads((tmp_path / "results.json").read_text())["results"]:
+        assert r["seeds"] == 3 == len(r["ua_by_seed"])
+        assert r["n"] == (40 if r["fold"] == "all" else 20)
+    assert "over the seeds, percentage points: noisy" in (tmp_path / "RESULTS.md").read_text()
 
 
 def test_classes_must_agree(tmp_path):

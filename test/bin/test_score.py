@@ -1,5 +1,7 @@
 """Stage 13: joining the hypotheses of all systems."""
 
+import shutil
+
 import pytest
 
 from espnet_tse_ser.bin import score
@@ -66,8 +68,42 @@ def test_an_error_writes_nothing(experiment, capsys):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert run(score.main, arguments(experiment)) == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"error: {path}: fold 2: has no hypothesis for") and "s2-b" in message
+    assert message.startswith(f"error: {path}: ft, fold 2, seed 0: has no hypothesis for")
+    assert "s2-b" in message
     assert not list(experiment.glob("scores/*/score_utt.tsv"))
+
+
+def test_further_seeds(experiment):
+    for path in sorted(experiment.glob("scores/*/fold*")):
+        shutil.copytree(path, f"{path}_seed7")
+    score.main(arguments(experiment, "--seed", "3", "--seeds", "7"))
+    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    assert [(row["id"], row["fold"], row["seed"]) for row in rows] == [
+        (uid, uid[1], seed) for uid in ("s1-a", "s1-b", "s2-a", "s2-b") for seed in "37"
+    ]
+    score.main(arguments(experiment))  # what is not asked for is left out
+    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    assert {row["seed"] for row in rows} == {"0"} and len(rows) == 4
+    path = experiment / "scores/base/fold2_seed7/hyp.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=f"{path}: base, fold 2, seed 7: has no .*s2-b"):
+        score.main(arguments(experiment, "--seeds", "7"))
+    with pytest.raises(UserError, match="clean_clean/fold1_seed8/hyp.tsv: no such table"):
+        score.main(arguments(experiment, "--seeds", "7 8"))
+
+
+@pytest.mark.parametrize(
+    "seeds, message",
+    [
+        ("1 0", "seed 0 is there twice .that of --seed is 0.; name each further seed once"),
+        ("2 1 2", "seed 2 is there twice"),
+        ("1 x", "'x': expected numbers"),
+        ("01", "'01': expected numbers"),
+    ],
+)
+def test_wrong_seeds(experiment, seeds, message):
+    with pytest.raises(UserError, match=message):
+        score.main(arguments(experiment, "--seeds", seeds))
 
 
 def test_missing_fold_and_other_classes(experiment):

@@ -38,14 +38,17 @@ def test_broken_epochs(tmp_path):
 
 
 def test_find_histories(tmp_path):
-    for name in ("tse_a", "ser_clean_a/fold2", "ser_clean_a/fold1", "scores/ft"):
+    trainings = ["tse_a", *(f"ser_clean_a/fold{run}" for run in ("2", "1_seed3", "1"))]
+    for name in (*trainings, "scores/ft"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("tse_a", "ser_clean_a/fold2", "ser_clean_a/fold1"):
+    for name in trainings:
         (tmp_path / name / "epochs.tsv").write_text(EPOCHS)
     found = plots.find_histories(tmp_path)
     assert found == {
         "tse_a": {"": tmp_path / "tse_a/epochs.tsv"},
-        "ser_clean_a": {k: tmp_path / f"ser_clean_a/fold{k}/epochs.tsv" for k in ("1", "2")},
+        "ser_clean_a": {
+            run: tmp_path / f"ser_clean_a/fold{run}/epochs.tsv" for run in ("1", "1_seed3", "2")
+        },
     }
 
 
@@ -60,6 +63,19 @@ def test_plots_are_written(tmp_path):
     history = plots.read_epochs(path)
     plots.plot_training(tmp_path / "t.png", {"1": history, "2": {}}, "ser_clean")
     assert all(is_png(tmp_path / name) for name in ("c.png", "l.png", "t.png"))
+
+
+def test_seeds_of_a_fold_share_its_colour(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    curve = {("ua", "valid"): ([1, 2], [0.25, 0.5])}
+    plots.plot_training("t.png", {"1": curve, "1_seed3": curve, "2": curve}, "ser_clean")
+    (axes,) = figures[0].axes
+    main, further, other = (line for line in axes.lines if len(line.get_xdata()))
+    assert main.get_color() == further.get_color() != other.get_color()
+    assert further.get_linewidth() < main.get_linewidth() == other.get_linewidth()
+    (legend,) = figures[0].legends
+    assert [t.get_text() for t in legend.texts] == ["train", "valid", "fold 1", "fold 2"]
 
 
 def test_plots_are_reproducible(tmp_path):

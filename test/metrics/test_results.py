@@ -16,11 +16,11 @@ ACCURACY = dict(
 )
 
 
-def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24):
+def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24, seed="0"):
     """Rows of each system: 5 folds of 2 speakers, both gender states."""
     scores = {}
     for name in names:
-        rng = np.random.default_rng(list(SYSTEMS).index(name))
+        rng = np.random.default_rng([int(seed), list(SYSTEMS).index(name)])
         rows = []
         for number in range(speakers * utterances):
             speaker = number // utterances
@@ -37,6 +37,7 @@ def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24):
                     id=f"s{speaker:02}-{number:04}",
                     speaker=f"s{speaker:02}",
                     fold=str(speaker // 2 + 1),
+                    seed=seed,
                     gender_state=("same", "different")[number // 4 % 2],
                     reference=reference,
                     hypothesis=reference if correct else str(rng.choice(LABELS)),
@@ -62,6 +63,7 @@ def test_summary_equals_scikit_learn_and_plain_means(scores):
         references = [row["reference"] for row in rows]
         hypotheses = [row["hypothesis"] for row in rows]
         assert r["n"] == len(rows) == np.sum(r["confusion"])
+        assert r["seeds"] == 1 and "ua_by_seed" not in r
         assert r["ua"] == pytest.approx(balanced_accuracy_score(references, hypotheses), abs=1e-6)
         expected = f1_score(references, hypotheses, average="macro")
         assert r["macro_f1"] == pytest.approx(expected, abs=1e-6)
@@ -134,10 +136,65 @@ def test_paired_difference_of_equal_systems_is_zero(scores):
 
 def test_systems_must_share_their_utterances(scores):
     broken = {"base": scores["base"], "ft": scores["ft"][1:]}
-    message = r"base and ft are scored on different utterances .*s00-0000\); run stage 13"
+    message = r"base and ft are scored on different utterances .*s00-0000, seed 0\); run stage 13"
     for function in (results.summarise, results.compare):
         with pytest.raises(UserError, match=message):
             function(broken, LABELS)
+
+
+@pytest.fixture(scope="module")
+def three_seeds(scores):
+    """The main seed 0 and, of other trainings on the same utterances, 1 and 2."""
+    others = [make_scores(seed=seed) for seed in "12"]
+    return {name: rows + [r for o in others for r in o[name]] for name, rows in scores.items()}
+
+
+def test_seeds_are_pooled(three_seeds):
+    for r in results.summarise(three_seeds, LABELS):
+        rows = [row for row in three_seeds[r["system"]] if r["fold"] in ("all", row["fold"])]
+        assert r["seeds"] == 3 and 3 * r["n"] == len(rows) == np.sum(r["confusion"])
+        assert sum(part["n"] for part in r["by_gender_state"].values()) == r["n"]
+        expected = {}
+        for seed in "012":
+            own = [row for row in rows if row["seed"] == seed]
+            references, hypotheses = ([row[c] for row in own] for c in ("reference", "hypothesis"))
+            expected[seed] = balanced_accuracy_score(references, hypotheses)
+        assert r["ua_by_seed"] == pytest.approx(expected, abs=1e-6)
+        # every seed has the same references
+        assert r["ua"] == pytest.approx(np.mean([*expected.values()]), abs=1e-6)
+        if r["si_sdri"] is not None:
+            assert r["si_sdri"] == pytest.approx(np.mean([x["si_sdri"] for x in rows]), abs=1e-6)
+
+
+def test_copies_of_a_seed_change_no_figure(scores):
+    copies = {
+        name: [{**row, "seed": seed} for row in rows for seed in "01"]
+        for name, rows in scores.items()
+    }
+    assert results.compare(copies, LABELS) == results.compare(scores, LABELS)
+    for r, expected in zip(
+        results.summarise(copies, LABELS), results.summarise(scores, LABELS), strict=True
+    ):
+        assert r["ua_by_seed"] == {"0": expected["ua"], "1": expected["ua"]}
+        for key in ("n", "wa", "ua_ci", "macro_f1_ci", "si_sdri", "si_sdri_ci"):
+            assert r[key] == expected[key]
+
+
+def test_systems_must_share_their_seeds(three_seeds):
+    fewer = [row for row in three_seeds["ft"] if row["seed"] != "2"]
+    with pytest.raises(UserError, match=r"240 in one of them only, e.g. s00-0000, seed 2"):
+        results.compare({"base": three_seeds["base"], "ft": fewer}, LABELS)
+
+
+def test_report_of_several_seeds(three_seeds):
+    summary = results.summarise(three_seeds, LABELS)
+    text = report.render(LABELS, summary, results.compare(three_seeds, LABELS), {"date": "d"})
+    pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
+    deviation = 100 * np.std([*pooled["ft"]["ua_by_seed"].values()], ddof=1)
+    assert "Folds 1, 2, 3, 4, 5 and seeds 0, 1, 2 pooled; % with" in text
+    assert "over the seeds, percentage points: clean_clean" in text
+    assert f", ft {deviation:.2f}.\n" in text and "with 3 seeds; row:" in text
+    assert "| joint | joint | 240 | " in text
 
 
 def test_environment_has_versions_only():
@@ -166,7 +223,12 @@ def test_report_holds_every_table(scores):
     ):
         assert f"## {heading}\n" in text
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text
-    assert "Not scored yet" not in text and "nan" not in text and "None" not in text
+    assert (
+        "Not scored yet" not in text
+        and "seed" not in text
+        and "nan" not in text
+        and "None" not in text
+    )
     for table in text.split("\n\n"):  # every line of a table has as many cells
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1

@@ -26,7 +26,7 @@ def signal(uid, **changes):
 
 def join(name, rows, tests=None, scores=None):
     tests = tests or {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
-    hypotheses = {"1": ("hyp.tsv", {row["id"]: row for row in rows})}
+    hypotheses = {("1", "0"): ("hyp.tsv", {row["id"]: row for row in rows})}
     return tables.join(tables.SYSTEMS[name], hypotheses, tests, scores)
 
 
@@ -68,13 +68,30 @@ def test_join_needs_signal_scores(name, stage):
 
 
 def test_join_checks_ids_and_references():
-    with pytest.raises(UserError, match="fold 1: has no hypothesis for .*s1-b"):
+    with pytest.raises(UserError, match="clean_clean, fold 1, seed 0: has no hypo.* for .*s1-b"):
         join("clean_clean", [hypothesis("s1-a")])
     extra = [hypothesis(uid) for uid in ("s1-a", "s1-b", "s1-c")]
     with pytest.raises(UserError, match="not in the test set: .*s1-c"):
         join("clean_clean", extra)
     with pytest.raises(UserError, match="s1-b: reference is sad but the protocol says ang"):
         join("clean_clean", [hypothesis("s1-a"), hypothesis("s1-b", reference="sad")])
+
+
+def test_join_of_two_seeds():
+    hypotheses = {
+        ("1", seed): ("hyp.tsv", {u: hypothesis(u, hypothesis=label) for u in ("s1-a", "s1-b")})
+        for seed, label in (("10", "sad"), ("9", "ang"))
+    }
+    tests = {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
+    rows = tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
+    assert [(row["id"], row["seed"], row["hypothesis"]) for row in rows] == [
+        (uid, seed, label)
+        for uid in ("s1-a", "s1-b")
+        for seed, label in (("9", "ang"), ("10", "sad"))
+    ]
+    del hypotheses["1", "10"][1]["s1-a"]
+    with pytest.raises(UserError, match="clean_clean, fold 1, seed 10: has no .*s1-a"):
+        tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
 
 
 def test_messages_name_at_most_five_ids():
@@ -143,6 +160,29 @@ def test_find_systems(tmp_path):
     (tmp_path / "mine" / "score_utt.tsv").touch()
     with pytest.raises(UserError, match="mine: no such system .*known: clean_clean"):
         tables.find_systems(tmp_path, "score_utt.tsv")
+
+
+def test_read_scores_of_two_seeds(tmp_path):
+    path = tmp_path / "score_utt.tsv"
+    columns = tables.score_columns(["ang", "sad"])
+    tests = {k: {f"s{k}-{u}": mixture(f"s{k}-{u}", fold=k) for u in "ab"} for k in "12"}
+    hypotheses = {
+        (k, s): ("hyp.tsv", {u: hypothesis(u) for u in tests[k]}) for k in "12" for s in "01"
+    }
+    joined = tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
+    write_tsv(path, joined, columns)
+    assert len(tables.read_scores(path)[1]) == 8
+    write_tsv(path, [*joined, joined[-1]], columns)
+    with pytest.raises(UserError, match="line 10: duplicate id 's2-b' of seed 1; remove one"):
+        tables.read_scores(path)
+    write_tsv(path, joined[:-1], columns)  # without s2-b of seed 1
+    message = rf"{path}: clean_clean, fold 2, seed 1: lacks 1 utterance\(s\) \(s2-b\) that another"
+    with pytest.raises(UserError, match=message):
+        tables.read_scores(path)
+    columns.remove("seed")
+    write_tsv(path, [{c: row[c] for c in columns} for row in joined], columns)
+    with pytest.raises(UserError, match=r"column\(s\) seed missing; .*run its stage again"):
+        tables.read_scores(path)
 
 
 def test_read_scores(tmp_path):
