@@ -185,7 +185,7 @@ class _Run:
             nonlocal tries
             tries += 1
             # the answer to the last try may have been lost, not the submission
-            submitted = slurm.jobs_of(script) if tries > 1 else []
+            submitted = slurm.jobs_of(script, ended=True) if tries > 1 else []
             return submitted[0] if submitted else slurm.call([*words, script]).strip().split(";")[0]
 
         try:
@@ -317,7 +317,7 @@ class _Run:
         if state == "PENDING" and reason not in _USUAL and reason not in self.told:
             self.told[reason] = True
             task = f"task {index}" if self.array.name else "the job"
-            warn(self.name, f"{task} waits: Slurm says {reason} (squeue shows more)")
+            warn(self.name, f"{task} waits, for ever perhaps: Slurm says {reason}; see squeue")
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -109,9 +109,13 @@ def task_states(jobs):
     return states
 
 
-def jobs_of(script_prefix):
-    """Ids of this user's jobs that wait or run and whose script's path starts so."""
-    lines = call(["squeue", "--noheader", "--me", "--format=%F|%o"]).splitlines()
+def jobs_of(script_prefix, ended=False):
+    """Ids of this user's jobs whose script's path starts so: all that wait or run.
+
+    With ``ended`` also those that have ended and that Slurm remembers.
+    """
+    states = ["--states=all"] if ended else []
+    lines = call(["squeue", "--noheader", "--me", "--format=%F|%o", *states]).splitlines()
     pairs = (line.split("|", 1) for line in lines)
     return sorted({job for job, script in pairs if script.startswith(script_prefix)})
 

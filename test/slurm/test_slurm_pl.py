@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,23 @@ def place(tmp_path):
     (tmp_path / "conf").mkdir()
     shutil.copy(TEMPLATE / "conf/slurm.conf", tmp_path / "conf")
     return tmp_path
+
+
+@pytest.fixture
+def shims(tmp_path_factory):
+    """shims[client] = bash text: what is called in place of a client of Slurm, `{real}`."""
+    return Shims(tmp_path_factory.mktemp("bin"))
+
+
+class Shims:
+    def __init__(self, directory):
+        self.directory = directory
+
+    def __setitem__(self, client, text):
+        text = text.replace("{real}", shutil.which(client))
+        path = self.directory / client
+        path.write_text("#!/usr/bin/env bash\n" + text.replace("{directory}", str(self.directory)))
+        path.chmod(0o755)
 
 
 def start(cluster, place, *words, path=None):
@@ -107,49 +125,6 @@ def test_options_reach_sbatch_through_slurm_conf(idle, place):
     assert body(place / "x.log") == ["2 my_name", "5:00"]
 
 
-def test_a_node_that_dies(idle, place):
-    process = start(
-        idle, place, "--num-threads", "2", "JOB=1:2", "JOB.log", "sleep", "40;", "echo", "x"
-    )
-    running(idle, 2)
-    node = {j.split()[0]: j.split()[1] for j in idle.jobs("%K %N")}["1"]
-    idle.control("kill_node", node)
-    start_time = time.monotonic()
-    idle.wait_until(lambda: any("NODE_FAIL" in j for j in _all_jobs(idle)))
-    said = time.monotonic()
-    line = process.stderr.readline()
-    assert line == "slurm.pl: task 1: node failure, log is in 1.log\n"
-    assert time.monotonic() - said < 60, time.monotonic() - start_time
-    _, errors = process.communicate(timeout=90)
-    idle.control("start_node", node)
-    assert process.returncode == 1
-    assert "1 / 2 failed" in errors and "(node failure: 1)" in errors
-    assert body(place / "2.log") == ["x"]
-
-
-def _all_jobs(cluster):
-    return cluster.call("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
-
-
-def test_retries_are_for_what_the_cluster_lost(idle, place):
-    # task 1 is on the node that dies, task 2 fails by itself
-    (place / "job.sh").write_text(
-        "echo run >>runs.$1; [ $1 = 1 ] || exit 3; [ $(wc -l <runs.1) = 2 ] || sleep 300; echo done"
-    )
-    words = ["--retries", "1", "--num-threads", "2", "JOB=1:2", "JOB.log", "bash", "job.sh", "JOB"]
-    process = start(idle, place, *words)
-    idle.wait_until((place / "runs.1").exists)
-    node = {j.split()[0]: j.split()[1] for j in idle.jobs("%K %N")}["1"]
-    idle.control("kill_node", node)
-    _, errors = process.communicate(timeout=120)
-    idle.control("start_node", node)
-    assert process.returncode == 1
-    assert "task 1: node failure; submitting it again (retry 1 of 1)" in errors
-    assert "1 / 2 failed" in errors and "(exit status 3: 2)" in errors
-    assert (place / "runs.2").read_text() == "run\n"
-    assert "done" in body(place / "1.log")
-
-
 def test_a_task_that_is_cancelled(idle, place):
     process = start(idle, place, "--retries", "2", "JOB=1:2", "JOB.log", "sleep", "JOB0")
     running(idle, 2)
@@ -158,13 +133,6 @@ def test_a_task_that_is_cancelled(idle, place):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "1 / 2 failed" in errors and "(cancelled: 2)" in errors
-
-
-def test_the_time_limit(idle, place):
-    # Slurm looks after limits every half minute or so.
-    code, errors = run(idle, place, "--time", "0:01", "x.log", "sleep", "300", timeout=150)
-    assert code == 1
-    assert "(time limit reached)" in errors
 
 
 def test_a_job_that_saves_when_it_is_warned_goes_on(idle, place):
@@ -214,36 +182,32 @@ def test_a_wrapper_that_is_killed_leaves_no_job(idle, place):
     idle.wait_until(lambda: not idle.jobs(), 30)
 
 
-def test_the_controller_is_away_for_a_while(idle, place):
-    idle.control("kill_controller")
-    process = start(idle, place, "JOB=1:2", "JOB.log", "sleep", "8;", "echo", "JOB")
-    time.sleep(4)
-    assert process.poll() is None
-    idle.control("start_controller")
-    running(idle, 2)
-    idle.control("kill_controller")
-    time.sleep(12)
-    idle.control("start_controller")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert "sbatch: " in errors and "asking again in 2 s" in errors and "answers again" in errors
-    assert [body(place / f"{n}.log") for n in (1, 2)] == [["1"], ["2"]]
-    assert not idle.jobs()
+def test_a_submission_whose_answer_is_lost_is_not_made_twice(idle, place, shims):
+    shims["sbatch"] = """
+        echo call >>{directory}/calls
+        case $(wc -l <{directory}/calls) in
+            1) echo "sbatch: error: Unable to contact slurm controller" >&2; exit 1 ;;
+            2) {real} "$@" >/dev/null
+               echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1 ;;
+        esac
+        exec {real} "$@"
+    """
+    (place / "job.sh").write_text("echo run >>runs")
+    code, errors = run(idle, place, "x.log", "bash", "job.sh", path=shims.directory)
+    assert code == 0, errors
+    assert "Unable to contact slurm controller" in errors and "asking again in 2 s" in errors
+    assert "Socket timed out" in errors and "Slurm answers again" in errors
+    assert (place / "runs").read_text() == "run\n"
 
 
-def test_polling_asks_seldom_and_for_all_at_once(idle, place, tmp_path_factory):
-    shims = tmp_path_factory.mktemp("bin")
-    calls = shims / "calls"
-    (shims / "squeue").write_text(
-        f'#!/bin/bash\ndate +%s.%N >>{calls}\nexec {shutil.which("squeue")} "$@"\n'
-    )
-    (shims / "squeue").chmod(0o755)
+def test_polling_asks_seldom_and_for_all_at_once(idle, place, shims):
+    shims["squeue"] = 'date +%s.%N >>{directory}/calls; exec {real} "$@"'
     words = ["--max-jobs-run", "1", "JOB=1:100", "JOB.log", "sleep", "100"]
-    process = start(idle, place, *words, path=shims)
+    process = start(idle, place, *words, path=shims.directory)
     running(idle, 1)
-    calls.write_text("")
+    (shims.directory / "calls").write_text("")
     time.sleep(17)
-    asked = [float(line) for line in calls.read_text().split()]
+    asked = [float(line) for line in (shims.directory / "calls").read_text().split()]
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     assert 3 <= len(asked) <= 5
@@ -260,10 +224,6 @@ def test_polling_asks_seldom_and_for_all_at_once(idle, place, tmp_path_factory):
         (["--gpu", "1", "x.log", "true"], r"sbatch: .*(GRES|gres).*nothing was submitted"),
         (["--config", "absent.conf", "x.log", "true"], "absent.conf: cannot be read"),
         (["--retries", "x", "x.log", "true"], "--retries x: expected a number"),
-        (
-            ["--num-threads", "64", "x.log", "true"],
-            "sbatch: .*not available.*nothing was submitted",
-        ),
     ],
 )
 def test_wrong_command_lines(words, message, idle, place):
@@ -349,3 +309,114 @@ def test_judgement(status, state, fate):
     result, reason = judge(status, state)
     assert result == fate
     assert bool(reason) == (fate != "done")
+
+
+# What takes Slurm its time runs on clusters of its own, beside the tests above.
+
+
+def scenario(name):
+    return SCENARIOS.setdefault(name.__name__, name)
+
+
+SCENARIOS = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow(cluster, tmp_path_factory):
+    """The scenarios, {name: future}."""
+
+    def play(scenario):
+        own = type(cluster)(tmp_path_factory.mktemp("slurm"))
+        place = tmp_path_factory.mktemp("recipe")
+        (place / "conf").mkdir()
+        shutil.copy(TEMPLATE / "conf/slurm.conf", place / "conf")
+        try:
+            own.control("start")
+            return scenario(own, place)
+        finally:
+            own.control("stop")
+
+    with ThreadPoolExecutor() as pool:
+        yield {name: pool.submit(play, scenario) for name, scenario in SCENARIOS.items()}
+
+
+@scenario
+def node_dies(cluster, place):
+    # Tasks 1 are on one node and 2 on the other. Of b, task 2 fails by itself.
+    (place / "b.sh").write_text(
+        "echo run >>runs.$1; [ $1 = 1 ] || exit 3; [ $(wc -l <runs.1) = 2 ] || sleep 300; echo done"
+    )
+    a = start(cluster, place, "JOB=1:2", "a.JOB.log", *"sleep 50; echo done".split())
+    running(cluster, 2)
+    words = ["--retries", "1", "JOB=1:2", "b.JOB.log", "bash", "b.sh", "JOB"]
+    b = start(cluster, place, *words)
+    cluster.wait_until((place / "runs.1").exists)
+    where = {tuple(j.split()[:2]): j.split()[2] for j in cluster.jobs("%F %K %N")}
+    node = where[max(job for job, _ in where), "1"]
+    lost_of_a = next(int(task) for (job, task), n in where.items() if job != "2" and n == node)
+    cluster.control("kill_node", node)
+    cluster.wait_until(lambda: "NODE_FAIL" in _all_jobs(cluster))
+    said_by_slurm = time.monotonic()
+    line = a.stderr.readline()
+    seconds = time.monotonic() - said_by_slurm
+    _, errors_a = a.communicate(timeout=120)
+    _, errors_b = b.communicate(timeout=120)
+    return seconds, lost_of_a, line + errors_a, errors_b, (a.returncode, b.returncode), place
+
+
+def _all_jobs(cluster):
+    return cluster.call("squeue", "--noheader", "--states=all", "--format=%i %T")
+
+
+def test_a_node_that_dies(slow):
+    seconds, lost, errors, _, codes, place = slow["node_dies"].result()
+    assert seconds < 60
+    assert errors.startswith(f"slurm.pl: task {lost}: node failure, log is in a.{lost}.log\n")
+    assert codes[0] == 1
+    assert f"1 / 2 failed, log is in a.*.log (node failure: {lost})" in errors
+    assert body(place / f"a.{3 - lost}.log") == ["done"]
+
+
+def test_retries_are_for_what_the_cluster_lost(slow):
+    _, _, _, errors, codes, place = slow["node_dies"].result()
+    assert codes[1] == 1
+    assert "task 1: node failure; submitting it again (retry 1 of 1)" in errors
+    assert "1 / 2 failed" in errors and "(exit status 3: 2)" in errors
+    assert (place / "runs.1").read_text() == "run\nrun\n"
+    assert (place / "runs.2").read_text() == "run\n"
+    assert "done" in body(place / "b.1.log")
+
+
+@scenario
+def time_limit(cluster, place):
+    # Slurm looks after limits every half minute or so.
+    return run(cluster, place, "--time", "0:01", "x.log", "sleep", "300", timeout=200)
+
+
+def test_the_time_limit(slow):
+    code, errors = slow["time_limit"].result()
+    assert code == 1
+    assert "(time limit reached)" in errors
+
+
+@scenario
+def controller_away(cluster, place):
+    cluster.control("kill_controller")
+    process = start(cluster, place, "JOB=1:2", "JOB.log", *"sleep 8; echo JOB".split())
+    time.sleep(5)
+    assert process.poll() is None
+    cluster.control("start_controller")
+    running(cluster, 2)
+    cluster.control("kill_controller")
+    time.sleep(20)
+    cluster.control("start_controller")
+    _, errors = process.communicate(timeout=120)
+    # It has ended when its tasks had; what they have left of Slurm goes soon.
+    cluster.wait_until(lambda: not cluster.jobs())
+    return process.returncode, errors, place
+
+
+def test_a_controller_that_is_away_costs_nothing(slow):
+    code, errors, place = slow["controller_away"].result()
+    assert code == 0, errors
+    assert [body(place / f"{n}.log") for n in (1, 2)] == [["1"], ["2"]]
