@@ -18,6 +18,16 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
+def mini_recipe(tmp_path_factory):
+    """The directory of a mini recipe of debug size whose every stage was run, on this machine."""
+    from recipes import copy_of_the_recipes, run_recipe
+
+    recipe = copy_of_the_recipes(tmp_path_factory.mktemp("mini"))
+    run_recipe(recipe)
+    return recipe
+
+
+@pytest.fixture(scope="session")
 def tse_config():
     """The smallest TD-SpeakerBeam: 16 filters, 2 blocks x 2."""
     return {

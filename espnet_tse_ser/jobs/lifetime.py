@@ -22,9 +22,9 @@ def start_of(pid):
     With it a process id names one process for ever, though ids are used again.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
+        with open(f"/proc/{int(pid)}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()  # from the third on
+    except (OSError, ValueError):
         return None
     return None if fields[0] in "ZX" else fields[19]
 

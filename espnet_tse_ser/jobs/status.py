@@ -13,6 +13,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.jobs.lifetime import start_of
 
 STATES = ("done", "running", "queued", "failed", "FAILED", "stopped", "not started")
 
@@ -75,17 +76,7 @@ def _is_held(lock):
     except FileNotFoundError:
         return False
     host, pid, start = [*line.split(), "", "", ""][:3]
-    return host != os.uname().nodename or start == _start_of(pid)
-
-
-def _start_of(pid):
-    """When a process started, in clock ticks since boot; None if it has ended."""
-    try:
-        stat = Path("/proc", f"{int(pid)}", "stat").read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):
-        return None
-    fields = stat.rpartition(")")[2].split()  # from the third on; the second may hold anything
-    return None if fields[0] in "ZX" else fields[19]
+    return host != os.uname().nodename or start == start_of(pid)
 
 
 def _read_log(path):

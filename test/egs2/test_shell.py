@@ -105,7 +105,8 @@ def test_shellcheck():
 
 @pytest.mark.parametrize("directory", RECIPES, ids=lambda d: d.parent.name)
 def test_recipe_layout(directory):
-    for name in ("tse_ser.sh", "path.sh", "db.sh", "utils"):
+    assert (directory / "conf/slurm.conf").resolve() == (TEMPLATE / "conf/slurm.conf").resolve()
+    for name in ("tse_ser.sh", "status.sh", "path.sh", "db.sh", "utils"):
         assert os.readlink(directory / name) == f"../../TEMPLATE/tse_ser1/{name}"
     assert (directory / "cmd.sh").read_text() == (TEMPLATE / "cmd.sh").read_text()
     assert (directory / "local/path.sh").is_file()
@@ -209,11 +210,40 @@ def test_wrong_option_values(options, message, recipe):
     assert not calls(recipe)
 
 
-def test_other_backends_are_refused(recipe):
-    for backend, message in (("slurm", "is not supported"), ("slum", "unknown cmd_backend")):
+def test_backends_that_are_not_there_are_refused(recipe):
+    for backend, message in (
+        ("slum", "unknown cmd_backend 'slum': use local, stdout, slurm, sge, pbs or ssh"),
+        ("sge", "cmd_backend=sge needs queue.pl: put Kaldi's or ESPnet's into utils/"),
+    ):
         result = run(recipe, cmd_backend=backend)
         assert result.returncode == 1
         assert message in result.stderr
+        assert not calls(recipe)
+
+
+def test_another_wrapper_can_take_the_place_of_ours(recipe):
+    # The contract of queue.pl, as small as it can be: options, JOB=1:N, log, command.
+    (recipe / "utils/queue.pl").write_text(
+        "#!/usr/bin/env python3\n"
+        "import os, subprocess, sys\n"
+        "words, last = sys.argv[1:], None\n"
+        "while words[0].startswith('-') or '=' in words[0]:\n"
+        "    word = words.pop(0)\n"
+        "    if '=' in word:\n"
+        "        last = int(word.split(':')[1])\n"
+        "    else:\n"
+        "        words.pop(0)\n"
+        "words = [w if w and not w.isspace() else repr(w) for w in words]\n"
+        "for n in range(1, (last or 1) + 1):\n"
+        "    log, *command = [w.replace('JOB', str(n)) if last else w for w in words]\n"
+        "    os.makedirs(os.path.dirname(log), exist_ok=True)\n"
+        "    with open(log, 'w') as stream:\n"
+        "        subprocess.run(['bash', '-c', ' '.join(command)], stdout=stream, check=True)\n"
+    )
+    (recipe / "utils/queue.pl").chmod(0o755)
+    result = run(recipe, '--folds "1 2"', cmd_backend="sge")
+    assert result.returncode == 0, result.stderr
+    assert len(list(recipe.glob("exp/*/fold*/.done"))) == 8
 
 
 def test_missing_db_value_is_named(tmp_path):
@@ -270,6 +300,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
     assert [name for _, name in headers] == STAGES
     assert [int(number) for number, _ in headers] == list(range(1, 17))
     assert "the table" in result.stdout
+    assert not list(recipe.glob("exp/.batch*")) and not list(recipe.glob("**/.lock*"))
     done = calls(recipe)
     count = {n: sum(c.startswith(n + " ") for c in done) for n in {c.split()[0] for c in done}}
     assert count == {
@@ -420,7 +451,9 @@ def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
     result = run(recipe, FAIL_ON="tse_stats")
     assert result.returncode == 1
     assert "error: asked to fail" in result.stderr
-    assert "exp/tse_stats_default: failed (tse_stats)" in result.stderr
+    log = "exp/tse_stats_default/log/tse_stats.log"
+    assert f"failed: exp/tse_stats_default (log in {log})" in result.stderr
+    assert f"--- end of {log}" in result.stderr
     assert not (recipe / "exp/tse_stats_default/.done").exists()
     assert "tse_train" not in (recipe / "calls.txt").read_text()
     assert run(recipe, "--stop_stage tse_stats").returncode == 0
@@ -486,3 +519,127 @@ def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
     assert result.returncode == 0
     assert "fold1: going on with what was begun" in result.stdout
     assert {c.split()[0] for c in calls(recipe)} == {"ser_train"}
+
+
+def start(recipe, options, **env):
+    """Start the recipe's script as the leader of a process group, as a terminal would."""
+    return subprocess.Popen(
+        ["bash", "-c", f"exec ./run.sh --python ./stand_in --nj 1 {options}"],
+        cwd=recipe,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env},
+    )
+
+
+def wait_for(condition):
+    for _ in range(1500):
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it does not come")
+
+
+def test_two_scripts_at_once(recipe):
+    options = "--conditions noisy --joint_init none --folds 1"
+    assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
+    first = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="3")
+    lock = recipe / "exp/ser_noisy_default/fold1/.lock"
+    pid = wait_for(lambda: lock.exists() and lock.read_text().split()[1])
+    second = run(recipe, options)
+    assert second.returncode == 1
+    assert (
+        f"exp/ser_noisy_default/fold1: process {pid} on {os.uname().nodename} is working on it"
+        in second.stderr
+    )
+    assert f"remove {lock.relative_to(recipe)}" in second.stderr
+    assert first.wait(30) == 0
+    assert sum(c.startswith("ser_train") for c in calls(recipe)) == 1
+    assert not lock.exists()
+    # another fold is another matter
+    first = start(recipe, f"{options} --stage ser --stop_stage ser --folds 2", SECONDS_A_CALL="3")
+    wait_for((recipe / "exp/ser_noisy_default/fold2/.lock").exists)
+    assert run(recipe, options).returncode == 0
+    assert first.wait(30) == 0
+
+
+def test_a_script_that_is_killed_leaves_nothing_behind(recipe):
+    options = "--conditions noisy --joint_init none --folds '1 2'"
+    assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
+    calls(recipe)
+    killed = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="60")
+    lock = recipe / "exp/ser_noisy_default/fold1/.lock"
+    wait_for(lambda: (recipe / "calls.txt").exists())
+    script = int(lock.read_text().split()[1])
+    os.kill(script, signal.SIGKILL)
+    killed.wait(10)
+    assert lock.exists() and "group" in lock.read_text()
+    result = run(recipe, f"{options} --stop_stage ser")
+    assert result.returncode == 0, result.stderr
+    assert subprocess.run(["pgrep", "-f", f"{recipe}.*stand_in|sleep 60"]).returncode == 1
+    assert not list(recipe.glob("**/.lock*")) and not list(recipe.glob("exp/.batch*"))
+
+
+def test_a_lock_of_another_machine_is_respected(recipe):
+    directory = recipe / "dump/mix"
+    directory.mkdir(parents=True)
+    (directory / ".lock").write_text("elsewhere 12 3456\nsince yesterday by: ./tse_ser.sh\n")
+    result = run(recipe, "--stop_stage simulate")
+    assert result.returncode == 1
+    assert (
+        "dump/mix: process 12 on elsewhere is working on it (since yesterday by: ./tse_ser.sh); "
+        "wait for it or stop it. If it has ended (or its machine), remove dump/mix/.lock"
+    ) in result.stderr
+    (directory / ".lock").unlink()
+    assert run(recipe, "--stop_stage simulate").returncode == 0
+
+
+def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
+    directory = recipe / "exp/tse_stats_default"
+    directory.mkdir(parents=True)
+    mine = f"{os.uname().nodename} {os.getpid()}"
+    start_time = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    (directory / ".job").write_text(f"{mine} {start_time}|\n")
+    result = run(recipe, "--stop_stage tse_stats")
+    assert result.returncode == 1
+    assert f"exp/tse_stats_default: process {mine} {start_time} (host, pid, start)" in result.stderr
+    assert "remove exp/tse_stats_default/.job" in result.stderr
+    # of a process that has ended
+    (directory / ".job").write_text(f"{mine} {int(start_time) + 1}|\n")
+    assert run(recipe, "--stop_stage tse_stats").returncode == 0
+    assert not (directory / ".job").exists()
+
+
+def test_more_seeds_train_and_test_once_more(recipe):
+    options = "--conditions noisy --joint_init noisy --folds '1 2' --seed 3"
+    assert run(recipe, options).returncode == 0
+    calls(recipe)
+    assert run(recipe, f"{options} --more_seeds '7 8'").returncode == 0
+    done = calls(recipe)
+    names = [c.split()[0] for c in done]
+    assert {n: names.count(n) for n in names} == {
+        **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1}
+    }
+    joint = next(c for c in done if "tse_ser_default/fold2_seed8" in c and "tse_ser_train" in c)
+    assert "--ser_dir exp/ser_noisy_default/fold2_seed8" in joint and "--seed 8" in joint
+    assert "--split data/mix/splits/fold2 " in joint
+    score = next(c for c in done if c.startswith("score"))
+    assert "--folds 1 2 --seed 3 --seeds 7 8" in score
+    for wrong in ("'7 3'", "'7 7'", "x"):
+        assert run(recipe, f"{options} --more_seeds {wrong}").returncode == 2
+
+
+def test_the_status_of_every_training(recipe):
+    options = "--conditions 'clean noisy' --joint_init noisy --folds '1 2'"
+    assert run(recipe, options, FAIL_ON="ser_noisy_default/fold2").returncode == 1
+    result = bash(f"./status.sh {options}", recipe)
+    assert result.returncode == 0, result.stderr
+    lines = [re.split(r"\s{2,}", line) for line in result.stdout.splitlines()]
+    assert lines[0] == ["", "all", "fold1", "fold2"]
+    assert lines[1] == ["TSE", "done"]
+    assert lines[3] == ["SER noisy", "done", "FAILED"]
+    assert lines[4] == ["joint", "-", "-"]
+    assert "FAILED: exp/ser_noisy_default/fold2/log/ser_train.log (exit status 2)" in result.stdout
+    assert not (recipe / "exp/scores").exists()

@@ -78,6 +78,7 @@ def test_options_before_and_after_the_range(words, tmp_path):
         ([], "expected"),
         (["--gpu"], "--gpu needs 1"),
         (["--max-jobs-run", "0", "x.log", "true"], "--max-jobs-run 0"),
+        (["--gpu", "x", "x.log", "true"], "--gpu x: expected a number"),
         (["--pick", "failed", "x.log", "true"], "--pick is not supported"),
     ],
 )
@@ -107,7 +108,7 @@ def test_failures_are_summarised_with_the_end_of_the_first_log(tmp_path):
     command = "for i in {1..50}; do echo line $i of JOB; done; test JOB -lt 3".split()
     result = wrapper("JOB=1:4", tmp_path / "x.JOB.log", *command)
     assert result.returncode == 1
-    assert f"2 / 4 failed, log is in {tmp_path}/x.*.log" in result.stderr
+    assert f"2 / 4 failed, log is in {tmp_path}/x.*.log (exit status 1: 3-4)" in result.stderr
     assert "line 50 of 3" in result.stderr
     assert "line 2 of 3" not in result.stderr
     assert "of 4" not in result.stderr
@@ -137,10 +138,13 @@ def test_each_job_gets_its_own_gpu(tmp_path):
     assert sorted(used[:2]) == sorted(used[2:]) == ["4", "6"]
 
 
-def test_wrappers_side_by_side_take_gpus_by_their_slot(tmp_path):
-    words = ["--gpu", "2", tmp_path / "x.log", "echo", "$CUDA_VISIBLE_DEVICES"]
-    assert wrapper(*words, CUDA_VISIBLE_DEVICES="0,1,2,3", JOB_SLOT="1").returncode == 0
-    assert log_body(tmp_path / "x.log") == ["2,3"]
+def test_a_wrapper_below_a_wrapper_keeps_to_its_gpus(tmp_path):
+    # as espnet2.bin.launch is run for several trainings side by side
+    inner = [sys.executable, UTILS / "run.pl", "--gpu", "2", tmp_path / "JOB.log"]
+    words = ["--gpu", "2", "JOB=1:2", tmp_path / "outer.JOB.log", *inner]
+    words += ["echo", r"\$CUDA_VISIBLE_DEVICES"]
+    assert wrapper(*words, CUDA_VISIBLE_DEVICES="0,1,2,3").returncode == 0
+    assert sorted(log_body(tmp_path / f"{n}.log")[0] for n in (1, 2)) == ["0,1", "2,3"]
 
 
 def test_too_few_gpus(tmp_path):
@@ -170,6 +174,59 @@ def test_a_signal_ends_the_jobs_and_their_children(number, name, tmp_path):
     assert not any(_runs(pid) for pid in pids)
     assert not (tmp_path / "3.log").exists()
     assert "# Ended (" in (tmp_path / "1.log").read_text()
+
+
+@pytest.mark.parametrize("victim", ["wrapper", "recipe"])
+def test_no_job_outlives_a_wrapper_or_recipe_that_is_killed(victim, tmp_path):
+    recipe = subprocess.Popen(["sleep", "60"])
+    start = Path(f"/proc/{recipe.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    # Some of what the job starts leaves its process group.
+    script = "sleep 60 & echo $! > JOB.pid; setsid sleep 60 & echo $! > JOB.setsid.pid; wait"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            UTILS / "run.pl",
+            "--max-jobs-run",
+            "2",
+            "JOB=1:2",
+            "JOB.log",
+            *script.split(),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RECIPE_PROCESS": f"{recipe.pid} {start}"},
+        start_new_session=True,
+    )
+    pids = [_read_when_there(tmp_path / f"{n}.pid") for n in (1, 2)]
+    pids += [_read_when_there(tmp_path / f"{n}.setsid.pid") for n in (1, 2)]
+    (process if victim == "wrapper" else recipe).kill()
+    recipe.wait() if victim == "recipe" else process.wait()
+    for _ in range(500):
+        if not any(map(_runs, pids)):
+            break
+        time.sleep(0.02)
+    assert not any(map(_runs, pids if victim == "wrapper" else pids[:2]))
+    assert process.wait(20) in (-signal.SIGKILL, 128 + signal.SIGHUP)
+    recipe.kill()
+    recipe.wait()
+    for pid in filter(_runs, pids):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_job_whose_shell_is_killed_leaves_no_child(tmp_path):
+    script = "sleep 60 & echo $! > pid; kill -9 $$".split()
+    result = wrapper("x.log", *script, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "killed by SIGKILL" in result.stderr
+    assert not _runs(int((tmp_path / "pid").read_text()))
+
+
+def test_a_log_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = wrapper("JOB=1:2", "file/x.JOB.log", "true", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "file/x.1.log: the log cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_stdout_pl_shows_the_output_and_does_not_mask_a_failure(tmp_path):

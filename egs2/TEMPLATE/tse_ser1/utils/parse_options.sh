@@ -2,7 +2,7 @@
 # To be sourced: sets shell variables from the options of the calling script.
 #
 # Every variable that is already set is an option: `--stop_stage 3` and `--stop-stage 3` set
-# stop_stage. An unknown option is an error (status 1), and so is a value other than true or
+# stop_stage. One that holds true or false becomes true if no value follows. An unknown option is an error (status 1), and so is a value other than true or
 # false for a variable that holds one of them. `--help` calls the function print_help if there
 # is one, else prints $help_message, else the script's lines `name=value # meaning`. What follows
 # the options stays in "$@".
@@ -27,6 +27,9 @@ while [ $# -gt 0 ]; do
             if [[ ! ${_option} =~ ^[a-z][a-z0-9_]*$ ]] || [ -z "${!_option+set}" ]; then
                 echo "$0: unknown option $1; $0 --help lists the options" >&2
                 exit 1
+            fi
+            if [[ ${!_option} =~ ^(true|false)$ && ${2:---} == --* ]]; then
+                set -- "$1" true "${@:2}"
             fi
             if [ $# -lt 2 ]; then
                 echo "$0: option $1 needs a value" >&2

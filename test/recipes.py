@@ -1,0 +1,55 @@
+"""Copies of the recipes for the tests that run them, with networks of debug size."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DEBUG = [
+    *("--tse_config", "conf/train_tse_debug.yaml", "--ser_config", "conf/train_ser_debug.yaml"),
+    *("--joint_config", "conf/train_tse_ser_debug.yaml", "--folds", "1 2", "--num_threads", "1"),
+]
+
+
+def copy_of_the_recipes(directory):
+    """The recipes in a directory of their own, with this Python; the package is the real one.
+
+    Returns:
+        the mini recipe's directory.
+    """
+    ignore = shutil.ignore_patterns("data", "dump", "exp", "downloads")
+    shutil.copytree(ROOT / "egs2", directory / "egs2", symlinks=True, ignore=ignore)
+    (directory / "tools").mkdir()
+    python = Path(sys.executable).parent
+    (directory / "tools/activate_python.sh").write_text(f'export PATH="{python}:${{PATH}}"\n')
+    (directory / "espnet_tse_ser").symlink_to(ROOT / "espnet_tse_ser")
+    return directory / "egs2/mini_iemocap_mix/tse_ser1"
+
+
+def start_recipe(recipe, *options, environment=None):
+    """Start ``run.sh`` as the leader of a session, as a terminal would; its output goes to a file.
+
+    Returns:
+        the process; its output is appended to ``<recipe>/output.txt``.
+    """
+    with open(recipe / "output.txt", "a", encoding="utf-8") as output:
+        return subprocess.Popen(
+            ["./run.sh", *DEBUG, *options],
+            cwd=recipe,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment or os.environ,
+            start_new_session=True,
+        )
+
+
+def run_recipe(recipe, *options, environment=None):
+    """Run ``run.sh`` to its end, which has to be a good one, and return what it prints."""
+    (recipe / "output.txt").unlink(missing_ok=True)
+    status = start_recipe(recipe, *options, environment=environment).wait()
+    output = (recipe / "output.txt").read_text()
+    assert status == 0, output[-6000:]
+    return output
