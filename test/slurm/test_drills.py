@@ -107,7 +107,7 @@ def drill(idle, mini_recipe, undisturbed, tmp_path):
 
 def test_the_whole_recipe_gives_the_results_of_one_machine(idle, mini_recipe, tmp_path):
     recipe = copy_of_the_recipes(tmp_path)
-    run_recipe(recipe, "--nj", "3", environment=slurm(idle))
+    run_recipe(recipe, environment=slurm(idle))
     assert not idle.jobs()
     assert not list(recipe.glob("**/q"))
     ours, theirs = ((r / "exp/results.json").read_text() for r in (recipe, mini_recipe))

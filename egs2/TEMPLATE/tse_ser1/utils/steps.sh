@@ -126,6 +126,9 @@ begin_step() {
     _todo=false
     if _settings_are "${dir}/.done${suffix}" "${text}"; then
         log "  ${dir}${suffix/./ }: done already"
+        # a script that was killed just then
+        [ ! -f "${dir}/.lock${suffix}" ] || ! is_gone "$(head -n 1 "${dir}/.lock${suffix}")" ||
+            rm -f "${dir}/.lock${suffix}"
         return 0
     fi
     mkdir -p "${dir}"
