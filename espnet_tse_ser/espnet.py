@@ -29,8 +29,16 @@ def _save_carefully(save, value, target, *args, **kwargs):
         return save(value, target, *args, **kwargs)
     target = Path(target)
     checkpoint = target.name == CHECKPOINT
-    with atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary:
-        save(value, temporary, *args, **kwargs)
+    with (
+        atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary,
+        open(temporary, "wb") as stream,
+    ):
+        try:
+            save(value, stream, *args, **kwargs)
+        except RuntimeError as error:  # torch buries why it could not write, e.g. a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
     if checkpoint:
         _write_epochs(target.with_name("epochs.tsv"), value["reporter"]["stats"])
 
