@@ -23,6 +23,17 @@ class UserError(Exception):
     """
 
 
+# EX_TEMPFAIL of <sysexits.h>. A job that ends with it is to be put into the queue again.
+REQUEUE_STATUS = 75
+
+
+class Requeue(SystemExit):
+    """A signal asked the process to end, and the same command will go on from what is saved."""
+
+    def __init__(self):
+        super().__init__(REQUEUE_STATUS)
+
+
 def first_line(error):
     """The first line of an exception's text, or the name of its class where it has none."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -33,7 +44,7 @@ def run(main, argv=None):
 
     A `UserError` becomes one ``error:`` line and status 2; so do a full disk and a path that cannot
     be read or written. Ctrl-C becomes one line and status 130. Anything else is a defect and keeps
-    its traceback.
+    its traceback. `Requeue` ends the process with `REQUEUE_STATUS`.
     """
     try:
         return main(argv) or 0

@@ -1,6 +1,7 @@
 """The one place that knows awkward corners of ESPnet (202511).
 
 * Checkpoints are written in place, and before what belongs to them: see `ExtractionTrainer`.
+* It stops at once at a signal: see `interruption`.
 * The reporter averages per-batch values, which no recall can be: `EmotionTrainer` computes WA and
   UA over the whole development set.
 """
@@ -15,12 +16,12 @@ from espnet2.train.trainer import Trainer
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, write_tsv
+from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT, PREVIOUS = "checkpoint.pth", "checkpoint.previous.pth"
-PENDING = "checkpoint.pending.pth"
+PREVIOUS, PENDING = "checkpoint.previous.pth", "checkpoint.pending.pth"
 
 
 def _save_carefully(save, value, target, *args, **kwargs):
@@ -29,8 +30,16 @@ def _save_carefully(save, value, target, *args, **kwargs):
         return save(value, target, *args, **kwargs)
     target = Path(target)
     checkpoint = target.name == CHECKPOINT
-    with atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary:
-        save(value, temporary, *args, **kwargs)
+    with (
+        atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary,
+        open(temporary, "wb") as stream,
+    ):
+        try:
+            save(value, stream, *args, **kwargs)
+        except RuntimeError as error:  # torch buries why it could not write, e.g. a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
     if checkpoint:
         _write_epochs(target.with_name("epochs.tsv"), value["reporter"]["stats"])
 
@@ -46,6 +55,7 @@ def _commit_checkpoint(directory):
         os.link(directory / CHECKPOINT, directory / f"{PREVIOUS}.new")
         os.replace(directory / f"{PREVIOUS}.new", directory / PREVIOUS)
     os.replace(directory / PENDING, directory / CHECKPOINT)
+    (directory / STEP_CHECKPOINT).unlink(missing_ok=True)
 
 
 def _is_damaged(checkpoint):
@@ -85,7 +95,7 @@ def _write_epochs(path, stats):
 
 
 class ExtractionTrainer(Trainer):
-    """ESPnet's trainer, with checkpoints that survive a crash, and ``epochs.tsv``.
+    """ESPnet's trainer, with checkpoints that survive a crash or a signal, and ``epochs.tsv``.
 
     ESPnet writes the checkpoint of an epoch first, then its weights and the links to the best
     ones: after a crash between them the epoch would count as done without these. Here the
@@ -97,24 +107,47 @@ class ExtractionTrainer(Trainer):
         directory = Path(trainer_options.output_dir)
         if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
             (directory / PENDING).unlink(missing_ok=True)
+            if not trainer_options.resume:
+                (directory / STEP_CHECKPOINT).unlink(missing_ok=True)
         save = torch.save
         torch.save = functools.partial(_save_carefully, save)
+        device = "cuda" if trainer_options.ngpu > 0 else "cpu"
+        cls.interruption = Interruption(directory, distributed_option, device, torch.save)
         try:
-            super().run(
-                trainer_options=trainer_options, distributed_option=distributed_option, **kwargs
-            )
-            if _writes(distributed_option):
-                _commit_checkpoint(directory)
+            with cls.interruption.noted_signals():
+                super().run(
+                    trainer_options=trainer_options, distributed_option=distributed_option, **kwargs
+                )
+                if _writes(distributed_option):
+                    _commit_checkpoint(directory)
         finally:
             torch.save = save
 
     @classmethod
-    def train_one_epoch(cls, *, options, distributed_option, **kwargs):
+    def train_one_epoch(
+        cls, *, iterator, options, distributed_option, reporter, summary_writer, **stateful
+    ):
         if _writes(distributed_option):
             _commit_checkpoint(options.output_dir)
-        return super().train_one_epoch(
-            options=options, distributed_option=distributed_option, **kwargs
+        # ESPnet leaves the gradients of the last batches, if accum_grad does not divide their
+        # number; a training that was resumed would not have them.
+        for optimizer in stateful["optimizers"]:
+            optimizer.zero_grad()
+        all_steps_are_invalid = super().train_one_epoch(
+            iterator=cls.interruption.training(iterator, options.accum_grad, reporter, **stateful),
+            options=options,
+            distributed_option=distributed_option,
+            reporter=reporter,
+            summary_writer=summary_writer,
+            **stateful,
         )
+        # Of the steps of this process: those before an interruption may have been valid.
+        return all_steps_are_invalid and "grad_norm" not in reporter.stats
+
+    @classmethod
+    def validate_one_epoch(cls, *, iterator, **kwargs):
+        super().validate_one_epoch(iterator=cls.interruption.validation(iterator), **kwargs)
+        cls.interruption.progress = True
 
     @staticmethod
     def resume(checkpoint, **kwargs):

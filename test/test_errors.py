@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
 
 
 def raising(error):
@@ -71,6 +71,13 @@ def test_a_users_trouble_is_one_line(error, status, message, capsys):
     assert run(raising(error)) == status
     captured = capsys.readouterr()
     assert captured.err == message + "\n" and captured.out == ""
+
+
+def test_a_job_for_the_queue_ends_with_its_status(capsys):
+    with pytest.raises(SystemExit) as end:
+        run(raising(Requeue()))
+    assert end.value.code == REQUEUE_STATUS == 75
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from espnet2.train.reporter import Reporter
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from espnet_tse_ser import espnet
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.espnet import EmotionTrainer, ExtractionTrainer
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.metrics.emotion import ua
@@ -131,11 +132,10 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     before = {p.name: p.read_bytes() for p in (tmp_path / "exp").iterdir()}
     save = torch.save
 
-    def half(value, target, *args, **kwargs):
-        save(value, target, *args, **kwargs)
-        with open(target, "r+b") as stream:
-            stream.truncate(100)
-        raise OSError(28, "No space left on device", str(target))
+    def half(value, stream, *args, **kwargs):
+        save(value, stream, *args, **kwargs)
+        stream.truncate(100)
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space left"):
@@ -145,6 +145,40 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.undo()
     _train(ExtractionTrainer, tmp_path / "exp", 2)
     assert len(read_tsv(tmp_path / "exp" / "epochs.tsv")) == 2
+
+
+def test_a_really_full_disk(tmp_path, capsys):
+    directory = tmp_path / "exp"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(directory)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        _train(ExtractionTrainer, tmp_path / "whole", 2)
+        _train(ExtractionTrainer, directory, 1)
+        with pytest.raises(OSError, match="No space left on device: .*large.pth"):  # not torch's
+            espnet._save_carefully(torch.save, torch.zeros(100000), directory / "large.pth")
+        checkpoint = (directory / "checkpoint.pth").read_bytes()
+        full = 0
+        for free in (0, 1, 2, 3, 4):  # pages: it is full at another file, or at another place of it
+            with open(directory / "filler", "wb") as filler:
+                disk = os.statvfs(directory)
+                filler.write(bytes((disk.f_bavail - free) * disk.f_bsize))
+            if run(lambda argv: _train(ExtractionTrainer, directory, 2) and None) == 0:
+                break
+            full += 1
+            error = capsys.readouterr().err.splitlines()[-1]
+            where = f"error: no space left on the device while writing {directory}/"
+            assert error.startswith(where) and ".tmp" not in error
+            assert (directory / "checkpoint.pth").read_bytes() == checkpoint
+            (directory / "filler").unlink()
+        assert full > 1
+        _train(ExtractionTrainer, directory, 2)
+        assert _products(directory) == _products(tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 def test_saving_to_a_stream_is_untouched():

@@ -1,5 +1,13 @@
 """Stages 9 and 10 on real files: statistics, a short training, resuming, repeating, errors."""
 
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,7 +16,7 @@ import yaml
 
 from espnet_tse_ser.bin import ser_stats, ser_train
 from espnet_tse_ser.checkpoints import load_weights, read_config
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.ser.build import build_ser_model
 
@@ -66,14 +74,18 @@ def _stats(root, output_dir, config=None):
     ser_stats.main([str(o) for o in options])
 
 
-def _train(root, output_dir, *further, stats="stats/fold1/feats_stats.npz", config=None):
-    torch.set_num_threads(1)
+def _options(root, output_dir, *further, stats="stats/fold1/feats_stats.npz", config=None):
     options = ["--config", config or root / "train_ser.yaml", "--scp", root / "wav.scp"]
     options += ["--data_dir", root, "--split", root / "splits" / "fold1", "--seed", 3]
     options += ["--output_dir", output_dir, *further]
     if stats is not None:
         options += ["--stats", root / stats]
-    ser_train.main([str(o) for o in options])
+    return [str(o) for o in options]
+
+
+def _train(*args, **keywords):
+    torch.set_num_threads(1)
+    ser_train.main(_options(*args, **keywords))
 
 
 def test_statistics_are_those_of_the_training_speakers(data):
@@ -117,13 +129,39 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     # Interrupted after two epochs and begun again: the same weights, bit for bit.
     _train(data, tmp_path / "parts", "--max_epoch", 2)
     _train(data, tmp_path / "parts")
-    whole, parts = (
-        torch.load(tmp_path / name / "latest.pth", weights_only=True) for name in ("whole", "parts")
-    )
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert (tmp_path / "whole" / "epochs.tsv").read_text() == (
-        tmp_path / "parts" / "epochs.tsv"
-    ).read_text()
+    assert _same(tmp_path / "whole", tmp_path / "parts")
+
+
+def _same(*directories):
+    """Whether two trainings ended with the same weights, bit for bit, after the same epochs."""
+    whole, parts = (torch.load(d / "latest.pth", weights_only=True) for d in directories)
+    tables = [(d / "epochs.tsv").read_text() for d in directories]
+    return tables[0] == tables[1] and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_processes_that_are_stopped_and_killed(data, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    _train(data, whole, "--max_epoch", 12)
+    command = [sys.executable, "-m", "espnet_tse_ser.bin.ser_train"]
+    command += _options(data, parts, "--max_epoch", 12)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stderr:
+            if "2epoch results" in line:
+                process.send_signal(signal.SIGUSR1)
+            if "goes on from there" in line:
+                message = line
+    assert process.returncode == REQUEUE_STATUS
+    assert re.search(rf"SIGUSR1: .*saved .*in {parts}/checkpoint\.(step\.)?pth; the same", message)
+    for seconds in (0.1, 0.3):
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=_train, args=(data, parts, "--max_epoch", 12))
+        process.start()
+        time.sleep(seconds)
+        process.kill()
+        process.join()
+    _train(data, parts, "--max_epoch", 12)
+    assert _same(whole, parts)
 
 
 def test_errors_name_what_is_wrong(data, tmp_path):

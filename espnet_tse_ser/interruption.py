@@ -1,0 +1,271 @@
+"""Training that stops at a signal between two steps, and goes on from there as if it never had.
+
+Slurm warns a job before its time is over, or another one takes its place, with SIGUSR1 or SIGTERM
+(`man sbatch`: --signal, KillWait). Both make training save its whole state and end with the status
+`REQUEUE_STATUS`. The same command then ends with the same weights and the same ``epochs.tsv`` as a
+training that was left alone: to the bit, as far as the device computes the same thing twice.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.errors import Requeue, UserError, first_line
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+CHECKPOINT, STEP_CHECKPOINT = "checkpoint.pth", "checkpoint.step.pth"
+
+
+class Interruption:
+    """Looks between two steps whether a signal has come, saves the state, and finds it again.
+
+    A step is a batch. Where ``accum_grad`` of them make one update, training stops only after an
+    update, because gradients are not saved.
+
+    Args:
+        directory: of the experiment. distributed_option: ESPnet's. device: "cpu" or "cuda".
+        save: ``save(value, path)``, atomic.
+    """
+
+    def __init__(self, directory, distributed_option, device, save):
+        self.path = Path(directory) / STEP_CHECKPOINT
+        self.distributed = distributed_option.distributed
+        self.rank = distributed_option.dist_rank if self.distributed else 0
+        self.device, self.save = device, save
+        self.signal = None  # name of the one that has come
+        self.progress = False  # whether this process has done anything that it need not do again
+
+    @contextlib.contextmanager
+    def noted_signals(self):
+        """Let signals be noted, not obeyed, in the body; they come to the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number, _frame):
+            self.signal = signal.Signals(number).name
+
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+        try:
+            yield
+        except Requeue:
+            before = {}  # the process is about to end; one more signal must not change its status
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def training(self, iterator, accum_grad, reporter, model, optimizers, schedulers, scaler):
+        """Return the batches of the epoch that are still to be done, after loading their state.
+
+        Raises (here and between two of the batches):
+            Requeue: the state is saved. UserError: nothing new was done that could be saved, or the
+                state is of another model.
+        """
+        self.reporter = reporter
+        self.stateful = {"model": getattr(model, "module", model), "scaler": scaler}
+        for kind, objects in (("optimizer", optimizers), ("scheduler", schedulers)):
+            self.stateful |= {f"{kind}{number}": value for number, value in enumerate(objects)}
+        self.stateful = {name: value for name, value in self.stateful.items() if value is not None}
+        saved = self._read()
+        if saved is not None:
+            self._load(saved)
+        self.step = 0 if saved is None else saved["step"]
+        if saved is not None and saved["trained"]:
+            batches = iter(())
+        else:
+            batches = _start(iterator)
+            for _ in range(self.step):  # so that samplers and workers are where they were
+                next(batches, None)
+        if saved is not None:
+            _set_random_state(saved["random"][self.rank])
+            what = "the validation" if saved["trained"] else f"step {self.step + 1}"
+            logger.info("%s: going on with %s of epoch %d", self.path, what, saved["epoch"])
+        return _Sized(self._training_batches(batches, accum_grad), iterator)
+
+    def validation(self, iterator):
+        """Return the batches of a validation; a signal between them saves the training before it.
+
+        Raises: as `training`.
+        """
+        self.random = _random_state()
+        return self._validation_batches(_start(iterator))
+
+    def _training_batches(self, batches, accum_grad):
+        self._stop_if_asked()
+        for number, batch in enumerate(batches, 1):
+            yield batch
+            self.step += 1
+            if number % accum_grad == 0:
+                self.progress = True
+                self._stop_if_asked()
+
+    def _validation_batches(self, batches):
+        # Asked before a batch is fetched: another process may have no further one.
+        self._stop_if_asked(trained=True)
+        for batch in batches:
+            yield batch
+            self._stop_if_asked(trained=True)
+
+    def _stop_if_asked(self, trained=False):
+        if not self._anywhere(self.signal is not None):
+            return
+        epoch = self.reporter.get_epoch()
+        name = self.signal or "a signal to another process"
+        if not self.progress:
+            part = f"the validation of epoch {epoch}" if trained else "one step of training"
+            raise UserError(
+                f"{name}: the time allowed is too short: it ended before {part} was done; "
+                "nothing is lost; run the same command again with more time"
+            )
+        if self.step or trained:
+            done = "all its steps" if trained else f"step {self.step}"
+            self._save(epoch, trained)
+            where = f"saved epoch {epoch} after {done} in {self.path}"
+        else:
+            where = f"epoch {epoch - 1} is saved in {self.path.with_name(CHECKPOINT)}"
+        logger.warning("%s: %s; the same command goes on from there", name, where)
+        raise Requeue
+
+    def _save(self, epoch, trained):
+        state = self.random if trained else _random_state()
+        states = [state]
+        if self.distributed:
+            states = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(states, state)
+        failure = None
+        if self.rank == 0:
+            reporter = self.reporter
+            state = {
+                "epoch": epoch,
+                "step": self.step,
+                "trained": trained,
+                "random": states,
+                "reporter": (dict(reporter.stats), reporter.count, reporter.total_count),
+            } | {name: value.state_dict() for name, value in self.stateful.items()}
+            try:
+                self.save(state, self.path)
+            except Exception as error:
+                failure = error
+        # No process ends before the file is there: that could end the one which writes it.
+        if self._anywhere(failure is not None):
+            raise failure or UserError(f"{self.path}: the first process could not write it")
+
+    def _read(self):
+        """The saved state if every process can go on from it in this epoch, or None."""
+        if not self._anywhere(self.path.exists()):
+            return None
+        saved, reason = None, None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=False)
+            reason = self._misfit(saved)
+        except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+            reason = f"is damaged ({first_line(error)})"
+        if not self._anywhere(reason is not None):
+            return saved
+        if self.rank == 0:
+            reason = reason or "cannot be read by another process"
+            epoch = self.reporter.get_epoch()
+            logger.warning("%s: %s; epoch %d starts from its beginning", self.path, reason, epoch)
+            self.path.unlink(missing_ok=True)
+        return None
+
+    def _misfit(self, saved):
+        """Why the state is not one of this epoch and training, or None."""
+        epoch, processes = self.reporter.get_epoch(), len(saved["random"])
+        here = torch.distributed.get_world_size() if self.distributed else 1
+        checkpoint = self.path.with_name(CHECKPOINT)
+        if saved["epoch"] != epoch:
+            return f"is of epoch {saved['epoch']}"
+        if processes != here:
+            return f"is of a training with {processes} process(es), not {here}"
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns > self.path.stat().st_mtime_ns:
+            return f"is older than {checkpoint.name}"
+        return None
+
+    def _load(self, saved):
+        try:
+            for name, value in self.stateful.items():
+                value.load_state_dict(saved[name])
+        except Exception as error:  # of another model's state
+            raise UserError(
+                f"{self.path}: training cannot go on from it ({first_line(error)}): it is of "
+                f"another configuration; remove {self.path.parent} to train from the start"
+            ) from error
+        stats, self.reporter.count, self.reporter.total_count = saved["reporter"]
+        self.reporter.stats.update(stats)
+
+    def _anywhere(self, flag):
+        """Whether ``flag`` is true in any of the processes; they all have to ask."""
+        if not self.distributed:
+            return flag
+        flag = torch.tensor(int(flag), device=self.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+class _Sized:
+    """Batches with the length of the iterator that they come from, if that has one."""
+
+    def __init__(self, batches, iterator):
+        self.batches, self.iterator = batches, iterator
+
+    def __iter__(self):
+        return self.batches
+
+    def __len__(self):
+        return len(self.iterator)
+
+
+def _start(iterator):
+    """``iter(iterator)``, whose workers do not obey the signals that Slurm sends to all processes.
+
+    They would end, and take the training with them before it could save anything.
+    """
+    if isinstance(iterator, torch.utils.data.DataLoader):
+        iterator.worker_init_fn = functools.partial(_init_worker, iterator.worker_init_fn)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # processes inherit this
+    try:
+        return iter(iterator)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _init_worker(init, number):
+    threading.Thread(target=_obey_the_parent, daemon=True).start()
+    if init is not None:
+        init(number)
+
+
+def _obey_the_parent():
+    """End the process at a SIGTERM of its parent, which waits for that when it exits."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _random_state():
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def _set_random_state(state):
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
