@@ -11,6 +11,7 @@ setup(
     description="Target-speech extraction and speech emotion recognition with ESPnet",
     license="Apache-2.0",
     packages=find_packages(include=["espnet_tse_ser", "espnet_tse_ser.*"]),
+    package_data={"espnet_tse_ser.jobs": ["*.sh"]},
     python_requires=">=3.10,<3.12",
     install_requires=[
         "espnet==202511",

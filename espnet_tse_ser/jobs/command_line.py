@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 # Switches that do not take exactly one argument.
 _ARGUMENTS = {"-V": 0, "-pe": 2}
-# What a training exits with that was asked to stop and has saved its state (EX_TEMPFAIL).
-REQUEUE_STATUS = 75
 _ALIASES = {"tc": "max_jobs_run", "l": "resource"}
 
 

@@ -11,8 +11,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+from espnet_tse_ser.errors import REQUEUE_STATUS
 from espnet_tse_ser.jobs.command_line import (
-    REQUEUE_STATUS,
     WrapperError,
     number_option,
     parse_command_line,

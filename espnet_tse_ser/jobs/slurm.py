@@ -15,9 +15,9 @@ import time
 import uuid
 from pathlib import Path
 
+from espnet_tse_ser.errors import REQUEUE_STATUS
 from espnet_tse_ser.jobs import slurm_client as slurm
 from espnet_tse_ser.jobs.command_line import (
-    REQUEUE_STATUS,
     WrapperError,
     number_option,
     parse_command_line,

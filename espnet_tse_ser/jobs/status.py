@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.jobs.lifetime import start_of
 
@@ -19,7 +19,7 @@ STATES = ("done", "running", "queued", "failed", "FAILED", "stopped", "not start
 
 # Exit statuses of what the same command goes on with: saved on request (75), or interrupted by
 # SIGHUP, SIGINT or SIGTERM (a shell's 128 + signal).
-_INTERRUPTED = (75, 129, 130, 143)
+_INTERRUPTED = (REQUEUE_STATUS, 129, 130, 143)
 _FOOTER = re.compile(
     r"# Ended \(code (?P<code>\d+)(?:; signal (?P<signal>\d+))?\) at "  # run.pl, stdout.pl
     r"|# Finished at .* with status (?P<status>\d+)"  # slurm.pl
