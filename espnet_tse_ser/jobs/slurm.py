@@ -7,6 +7,7 @@ none and why others failed; no accounting database is needed.
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -80,6 +81,9 @@ def main(argv, name):
         warn(name, error)
         run.cancel()
         return 1
+    except BaseException:
+        run.cancel()
+        raise
     else:
         if reasons:
             report_failures(name, array, reasons)
@@ -151,6 +155,7 @@ class _Run:
         self.attempts = {}  # attempt -> job id
         self.attempt_of = {}  # index -> its attempt
         self.losses = dict.fromkeys(array.indices, 0)  # index -> how often the cluster lost it
+        self.gone = {}  # index -> since when Slurm says that it ended, though it left no status
         self.told = {}  # why tasks wait, as last said -> true
 
     @property
@@ -230,40 +235,48 @@ class _Run:
         """Wait for all tasks, run lost ones again, and return {index: reason} of the failed."""
         reasons = {}
         waiting = set(self.array.indices)
-        asked = time.monotonic()
-        gone = {}  # index -> since when Slurm has said that it ended
-        pause = SHORTEST_PAUSE
+        asked, pause = time.monotonic(), SHORTEST_PAUSE
         while not self.stopped:
-            left = self._read_statuses()
-            done = {index for index in waiting if left.get(index) == 0}
+            statuses = self._read_statuses()
+            done = {index for index in waiting if statuses.get(index) == 0}
             waiting -= done
             if not waiting:
                 break
-            now = time.monotonic()
-            if now - asked >= ASK_SECONDS:
-                states = self._ask(waiting)
+            if time.monotonic() - asked >= ASK_SECONDS:
+                ended = self._find_ended(waiting)
                 asked = time.monotonic()
-                if states is not None:
-                    left = self._read_statuses()  # at least as new as what Slurm says
-                    again = set()
-                    for index in sorted(waiting):
-                        state = states.get(index)
-                        if state in _OPEN:
-                            gone.pop(index, None)
-                        elif (
-                            index in left or asked - gone.setdefault(index, asked) > VISIBLE_SECONDS
-                        ):
-                            waiting.discard(index)
-                            if self._is_to_run_again(index, left.get(index), state, reasons):
-                                again.add(index)
+                again = {i for i, end in ended.items() if self._is_to_run_again(i, *end, reasons)}
+                try:
                     if again:
-                        for index in again:
-                            gone.pop(index, None)
                         self.submit(again)
-                        waiting |= again
+                except WrapperError as error:  # the others go on
+                    reasons |= dict.fromkeys(again, f"cannot be submitted again ({error})")
+                    again = set()
+                waiting -= ended.keys() - again
             pause = SHORTEST_PAUSE if done else min(1.5 * pause, LONGEST_PAUSE)
             time.sleep(pause)
         return reasons
+
+    def _find_ended(self, waiting):
+        """{index: (exit status or None, state)} of the tasks of which Slurm says that they ended.
+
+        One that left no status is given `VISIBLE_SECONDS` for it to be seen.
+        """
+        states = self._ask(waiting)
+        if states is None:
+            return {}
+        statuses = self._read_statuses()  # not older than what Slurm said
+        now = time.monotonic()
+        ended = {}
+        for index in sorted(waiting):
+            if states.get(index) in _OPEN:
+                self.gone.pop(index, None)
+                continue
+            since = self.gone.setdefault(index, now)
+            if index in statuses or now - since > VISIBLE_SECONDS:
+                del self.gone[index]
+                ended[index] = (statuses.get(index), states.get(index))
+        return ended
 
     def _is_to_run_again(self, index, status, state, reasons):
         """Decide about a task that has ended; one that is not to run again may get a reason."""
@@ -288,9 +301,10 @@ class _Run:
         """{index: exit status} of the tasks whose present attempt has ended."""
         statuses = {}
         for entry in os.listdir(self.statuses):
-            index, attempt, status = map(int, entry.split("."))
-            if self.attempt_of.get(index) == attempt:
-                statuses[index] = status
+            if re.fullmatch(r"\d+\.\d+\.\d+", entry):
+                index, attempt, status = map(int, entry.split("."))
+                if self.attempt_of.get(index) == attempt:
+                    statuses[index] = status
         return statuses
 
     def _ask(self, waiting):
@@ -306,10 +320,15 @@ class _Run:
         with contextlib.suppress(OSError):
             os.utime(self.statuses)
         found = {}
-        for index in waiting:
-            key = (self.attempts[self.attempt_of[index]], index if self.array.name else None)
-            if key in states:
-                found[index], reason = states[key]
+        array = self.array.name
+        tasks = {i: (self.attempts[self.attempt_of[i]], i if array else None) for i in waiting}
+        if any(task not in states for task in tasks.values()):
+            # Slurm itself remembers what has ended for some minutes only
+            states = slurm.accounted_states(jobs) | states
+        found = {}
+        for index, task in tasks.items():
+            if task in states:
+                found[index], reason = states[task]
                 self._tell_why_it_waits(index, found[index], reason)
         return found
 

@@ -109,6 +109,24 @@ def task_states(jobs):
     return states
 
 
+def accounted_states(jobs):
+    """What the accounting database says, like `task_states`; nothing where there is none."""
+    try:
+        text = call(
+            ["sacct", "--noheader", "--allocations", "--parsable2", "--array"]
+            + [f"--jobs={','.join(sorted(jobs))}", "--format=JobID,State"]
+        )
+    except WrapperError:
+        return {}
+    states = {}
+    for line in text.splitlines():
+        task, state = line.split("|")
+        job, _, index = task.partition("_")
+        # "CANCELLED by 1000"
+        states[job, int(index) if index.isdigit() else None] = (state.split()[0], "None")
+    return states
+
+
 def jobs_of(script_prefix, ended=False):
     """Ids of this user's jobs whose script's path starts so: all that wait or run.
 

@@ -200,6 +200,26 @@ def test_a_submission_whose_answer_is_lost_is_not_made_twice(idle, place, shims)
     assert (place / "runs").read_text() == "run\n"
 
 
+def test_accounting_tells_what_slurm_has_forgotten(idle, place, shims):
+    shims["squeue"] = """
+        [ -f {directory}/forgotten ] || exec {real} "$@"
+        echo "slurm_load_jobs error: Invalid job id specified" >&2
+        exit 1
+    """
+    shims["sacct"] = 'echo "$@" >{directory}/asked; echo "${5#--jobs=}|OUT_OF_MEMORY"'
+    process = start(idle, place, "x.log", "sleep", "100", path=shims.directory)
+    running(idle, 1)
+    pattern = f"{idle.directory}/spool.*/slurm_script"
+    pids = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+    (shims.directory / "forgotten").touch()
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)  # before it can leave its status
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "(out of memory)" in errors
+    assert "--format=JobID,State" in (shims.directory / "asked").read_text()
+
+
 def test_polling_asks_seldom_and_for_all_at_once(idle, place, shims):
     shims["squeue"] = 'date +%s.%N >>{directory}/calls; exec {real} "$@"'
     words = ["--max-jobs-run", "1", "JOB=1:100", "JOB.log", "sleep", "100"]
