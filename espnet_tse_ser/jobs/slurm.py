@@ -16,7 +16,6 @@ import time
 import uuid
 from pathlib import Path
 
-from espnet_tse_ser.errors import REQUEUE_STATUS
 from espnet_tse_ser.jobs import slurm_client as slurm
 from espnet_tse_ser.jobs.command_line import (
     WrapperError,
@@ -26,6 +25,7 @@ from espnet_tse_ser.jobs.command_line import (
 from espnet_tse_ser.jobs.lifetime import Guardian, on_stop_signals, recipe_is_gone, warn
 from espnet_tse_ser.jobs.logs import report_failures, shorten, tail
 from espnet_tse_ser.jobs.slurm_conf import SlurmConf
+from espnet_tse_ser.jobs.slurm_fate import OPEN, judge
 
 CONFIG = "conf/slurm.conf"
 # Seconds between two questions to Slurm, and between two looks for status files.
@@ -39,19 +39,6 @@ CANCEL_SECONDS = 90.0
 # How many failures are told at once; the others are told at the end.
 TOLD_AT_ONCE = 5
 
-# What squeue says of tasks that have not ended, and of those that the cluster lost or stopped.
-_OPEN = {
-    *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING"),
-    *("STAGE_OUT", "STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"),
-    "SPECIAL_EXIT",
-}
-_LOST = {"NODE_FAIL": "node failure", "PREEMPTED": "preempted", "BOOT_FAIL": "node did not boot"}
-_STOPPED = {
-    "TIMEOUT": "time limit reached",
-    "DEADLINE": "deadline reached",
-    "OUT_OF_MEMORY": "out of memory",
-    "CANCELLED": "cancelled",
-}
 # Reasons to wait that need no word.
 _USUAL = {"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning"}
 
@@ -93,33 +80,6 @@ def main(argv, name):
     finally:
         guardian.dismiss()
         run.remove_files()
-
-
-def judge(status, state):
-    """What became of a task that has ended.
-
-    Args:
-        status: its exit status, or None if it left none.
-        state: what Slurm says, e.g. ``NODE_FAIL``, or None if Slurm has forgotten it.
-
-    Returns:
-        ("done", ""), ("saved", reason), ("lost", reason) or ("failed", reason). A task that saved
-        its work when Slurm warned it, and one that the cluster lost, may be run again.
-    """
-    if status == 0:
-        return "done", ""
-    if state in _LOST:
-        return "lost", _LOST[state]
-    if status == REQUEUE_STATUS and state != "CANCELLED":
-        return "saved", "stopped by Slurm, its work is saved"
-    if state in _STOPPED:
-        return "failed", _STOPPED[state]
-    if status is not None:
-        killed = f" (killed by {signal.Signals(status - 128).name})" if 128 < status < 160 else ""
-        return "failed", f"exit status {status}{killed}"
-    if state is None:
-        return "lost", "gone without a status, and Slurm has forgotten it"
-    return "failed", f"no exit status, {state} for Slurm (is its log's disk full?)"
 
 
 class _Run:
@@ -269,7 +229,7 @@ class _Run:
         now = time.monotonic()
         ended = {}
         for index in sorted(waiting):
-            if states.get(index) in _OPEN:
+            if states.get(index) in OPEN:
                 self.gone.pop(index, None)
                 continue
             since = self.gone.setdefault(index, now)
@@ -319,7 +279,6 @@ class _Run:
         # A client of a network file system looks at a directory anew when it has changed it.
         with contextlib.suppress(OSError):
             os.utime(self.statuses)
-        found = {}
         array = self.array.name
         tasks = {i: (self.attempts[self.attempt_of[i]], i if array else None) for i in waiting}
         if any(task not in states for task in tasks.values()):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_tse_ser.jobs.slurm import judge
+from espnet_tse_ser.jobs.slurm_fate import judge
 
 TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1"
 SLURM_PL = TEMPLATE / "utils/slurm.pl"

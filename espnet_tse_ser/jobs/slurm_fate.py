@@ -1,0 +1,46 @@
+"""What has become of a task, from its exit status and from what Slurm says of it."""
+
+import signal
+
+from espnet_tse_ser.errors import REQUEUE_STATUS
+
+# What squeue says of tasks that have not ended, and of those that the cluster lost or stopped.
+OPEN = {
+    *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING"),
+    *("STAGE_OUT", "STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"),
+    "SPECIAL_EXIT",
+}
+_LOST = {"NODE_FAIL": "node failure", "PREEMPTED": "preempted", "BOOT_FAIL": "node did not boot"}
+_STOPPED = {
+    "TIMEOUT": "time limit reached",
+    "DEADLINE": "deadline reached",
+    "OUT_OF_MEMORY": "out of memory",
+    "CANCELLED": "cancelled",
+}
+
+
+def judge(status, state):
+    """What became of a task that has ended.
+
+    Args:
+        status: its exit status, or None if it left none.
+        state: what Slurm says, e.g. ``NODE_FAIL``, or None if Slurm has forgotten it.
+
+    Returns:
+        ("done", ""), ("saved", reason), ("lost", reason) or ("failed", reason). A task that saved
+        its work when Slurm warned it, and one that the cluster lost, may be run again.
+    """
+    if status == 0:
+        return "done", ""
+    if state in _LOST:
+        return "lost", _LOST[state]
+    if status == REQUEUE_STATUS and state != "CANCELLED":
+        return "saved", "stopped by Slurm, its work is saved"
+    if state in _STOPPED:
+        return "failed", _STOPPED[state]
+    if status is not None:
+        killed = f" (killed by {signal.Signals(status - 128).name})" if 128 < status < 160 else ""
+        return "failed", f"exit status {status}{killed}"
+    if state is None:
+        return "lost", "gone without a status, and Slurm has forgotten it"
+    return "failed", f"no exit status, {state} for Slurm (is its log's disk full?)"
