@@ -25,6 +25,10 @@ class UserError(Exception):
 
 # EX_TEMPFAIL of <sysexits.h>. A job that ends with it is to be put into the queue again.
 REQUEUE_STATUS = 75
+REQUEUE_HELP = (
+    f"SIGTERM and SIGUSR1 end training with status {REQUEUE_STATUS} once its state is saved; the "
+    "same command goes on from there."
+)
 
 
 class Requeue(SystemExit):

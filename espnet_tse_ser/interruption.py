@@ -77,20 +77,19 @@ class Interruption:
         for kind, objects in (("optimizer", optimizers), ("scheduler", schedulers)):
             self.stateful |= {f"{kind}{number}": value for number, value in enumerate(objects)}
         self.stateful = {name: value for name, value in self.stateful.items() if value is not None}
+        self.step, trained = 0, False
         saved = self._read()
         if saved is not None:
             self._load(saved)
-        self.step = 0 if saved is None else saved["step"]
-        if saved is not None and saved["trained"]:
-            batches = iter(())
-        else:
-            batches = _start(iterator)
+            self.step, trained = saved["step"], saved["trained"]
+            what = f"step {self.step + 1}, once the batches before it are drawn again"
+            what = "its validation" if trained else what
+            logger.info("%s: going on with epoch %d: %s", self.path, saved["epoch"], what)
+        batches = iter(()) if trained else _start(iterator)
+        if saved is not None:
             for _ in range(self.step):  # so that samplers and workers are where they were
                 next(batches, None)
-        if saved is not None:
             _set_random_state(saved["random"][self.rank])
-            what = "the validation" if saved["trained"] else f"step {self.step + 1}"
-            logger.info("%s: going on with %s of epoch %d", self.path, what, saved["epoch"])
         return _Sized(self._training_batches(batches, accum_grad), iterator)
 
     def validation(self, iterator):
@@ -106,8 +105,8 @@ class Interruption:
         for number, batch in enumerate(batches, 1):
             yield batch
             self.step += 1
+            self.progress = True
             if number % accum_grad == 0:
-                self.progress = True
                 self._stop_if_asked()
 
     def _validation_batches(self, batches):

@@ -1,7 +1,6 @@
 """A training that is stopped by signals, or killed, ends as one that was left alone."""
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import math
@@ -17,18 +16,10 @@ import time
 import pytest
 import torch
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
-from espnet2.schedulers.warmup_lr import WarmupLR
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.distributed_utils import DistributedOption
+from tiny_training import products, signal_at, train
 
 from espnet_tse_ser import espnet
-from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
-from espnet_tse_ser.espnet import EmotionTrainer
-
-LABELS = ["ang", "hap", "neu", "sad"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,128 +31,17 @@ def _handlers():
         signal.signal(number, handler)
 
 
-class Model(AbsESPnetModel):
-    """A linear layer after dropout; ``at_forward(number, training)`` is called in each forward."""
-
-    labels = LABELS
-
-    def __init__(self, at_forward):
-        super().__init__()
-        self.dropout, self.linear = torch.nn.Dropout(0.5), torch.nn.Linear(6, 4)
-        self.at_forward, self.forwards = at_forward, 0
-        self.reset_predictions()
-
-    def reset_predictions(self):
-        self.predictions = []
-
-    def forward(self, speech, speech_lengths, emotion, **kwargs):
-        self.forwards += 1
-        self.at_forward(self.forwards, self.training)
-        logits, emotion = self.linear(self.dropout(speech)), emotion[:, 0]
-        loss = torch.nn.functional.cross_entropy(logits, emotion)
-        if not self.training:
-            self.predictions += zip(emotion.tolist(), logits.argmax(1).tolist(), strict=True)
-        return loss, {"loss": loss.detach()}, torch.tensor(len(logits))
-
-    def collect_feats(self, **kwargs):
-        return {}
-
-
-class Utterances(torch.utils.data.Dataset):
-    """Noise that is cropped at random in training."""
-
-    def __init__(self, seed, train):
-        self.speech = torch.randn(15, 9, generator=torch.Generator().manual_seed(seed)).numpy()
-        self.preprocess = EmotionPreprocessor(LABELS, 6, train=True) if train else self._cut
-
-    def __getitem__(self, uid):
-        data = {"speech": self.speech[int(uid)], "emotion": LABELS[int(uid) % 4]}
-        return uid, self.preprocess(uid, data)
-
-    @staticmethod
-    def _cut(uid, data):
-        return EmotionPreprocessor(LABELS)(uid, data | {"speech": data["speech"][:6]})
-
-
-def _iter_factory(seed, train, num_workers):
-    return SequenceIterFactory(
-        dataset=Utterances(seed, train),
-        batches=[[str(i) for i in range(s, min(s + 4, 15))] for s in range(0, 15, 4)],
-        seed=5,
-        shuffle=train,
-        num_workers=num_workers,
-        collate_fn=pad_collate,
-    )
-
-
-@functools.cache
-def _options(*further):
-    args = AbsTask.get_parser().parse_args(
-        ["--output_dir", "", "--max_epoch", "2", "--num_att_plot", "0", "--seed", "3"]
-        + ["--use_matplotlib", "false", "--use_tensorboard", "false", "--resume", "true"]
-        + ["--keep_nbest_models", "1", *further]
-    )
-    args.best_model_criterion = [("valid", "loss", "min")]
-    return EmotionTrainer.build_options(args)
-
-
-def _nothing(number, training):
-    pass
-
-
-def _train(output_dir, *further, at_forward=_nothing, num_workers=0):
-    """Two epochs, each of 4 batches and 4 of validation; returns the number of forwards."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = Model(at_forward)
-    output_dir.mkdir(exist_ok=True)
-    distributed = DistributedOption()
-    distributed.init_options()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    EmotionTrainer.run(
-        model=model,
-        optimizers=[optimizer],
-        schedulers=[WarmupLR(optimizer, warmup_steps=3)],
-        train_iter_factory=_iter_factory(0, True, num_workers),
-        valid_iter_factory=_iter_factory(1, False, num_workers),
-        plot_attention_iter_factory=None,
-        trainer_options=dataclasses.replace(_options(*further), output_dir=output_dir),
-        distributed_option=distributed,
-    )
-    return model.forwards
-
-
-def _products(directory):
-    """Everything that a training leaves behind, but for times."""
-    states = {p.name: torch.load(p, weights_only=False) for p in sorted(directory.glob("*.pth"))}
-    reporters = [s.pop("reporter") for n, s in states.items() if n.startswith("checkpoint")]
-    tables = {p.name: p.read_text() for p in directory.glob("*.tsv")}
-    return repr(states), [r["epoch"] for r in reporters], tables
-
-
-def _signal_at(*numbers, signals=(signal.SIGUSR1,)):
-    """Let these forwards send a signal to the process."""
-
-    def at_forward(number, training):
-        if number in numbers:
-            os.kill(os.getpid(), signals[number % len(signals)])
-
-    return at_forward
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """``whole(*options)``: the products of an undisturbed training with these options."""
-    torch.set_printoptions(profile="full", precision=17)
 
     @functools.cache
-    def products(*options, **keywords):
+    def undisturbed(*options, **keywords):
         directory = tmp_path_factory.mktemp("whole")
-        assert _train(directory, *options, **keywords) == 2 * (4 + 4)
-        return _products(directory)
+        assert train(directory, *options, **keywords) == 2 * (4 + 4)
+        return products(directory)
 
-    yield products
-    torch.set_printoptions(profile="default")
+    return undisturbed
 
 
 @pytest.mark.parametrize("accum_grad", [1, 2, 3])
@@ -171,12 +51,12 @@ def test_a_signal_at_any_moment_loses_nothing(whole, tmp_path, accum_grad):
         directory = tmp_path / str(at)
         with pytest.raises(Requeue) as requeue:
             signals = (signal.SIGTERM, signal.SIGUSR1)
-            _train(directory, *options, at_forward=_signal_at(at, signals=signals))
+            train(directory, *options, at_forward=signal_at(at, signals=signals))
         assert requeue.value.code == REQUEUE_STATUS == 75
         epoch, place = divmod(at - 1, 8)  # what is saved: whole updates, all before a validation
         saved = 8 * epoch + min(math.ceil((place + 1) / accum_grad) * accum_grad, 4)
-        assert _train(directory, *options) == 16 - saved
-        assert _products(directory) == whole(*options), at
+        assert train(directory, *options) == 16 - saved
+        assert products(directory) == whole(*options), at
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -188,9 +68,9 @@ def test_a_signal_at_every_step(whole, tmp_path, num_workers, caplog):
     keywords = {"num_workers": num_workers}
     for _ in range(2 * 4):
         with pytest.raises(Requeue):
-            _train(tmp_path, at_forward=at_forward, **keywords)
-    _train(tmp_path, at_forward=at_forward, **keywords)
-    assert _products(tmp_path) == whole(**keywords)
+            train(tmp_path, at_forward=at_forward, **keywords)
+    train(tmp_path, at_forward=at_forward, **keywords)
+    assert products(tmp_path) == whole(**keywords)
     saved = [message for message in caplog.messages if "SIGUSR1" in message]
     assert saved == [
         f"SIGUSR1: saved epoch {epoch} after step {step} in {tmp_path}/checkpoint.step.pth; the "
@@ -204,7 +84,7 @@ def test_a_signal_at_every_step(whole, tmp_path, num_workers, caplog):
 def test_too_little_time_is_an_error_and_loses_nothing(whole, tmp_path, resumed, monkeypatch):
     if resumed:
         with pytest.raises(Requeue):
-            _train(tmp_path, at_forward=_signal_at(2))
+            train(tmp_path, at_forward=signal_at(2))
     build_iter = SequenceIterFactory.build_iter
     with monkeypatch.context() as patch:
 
@@ -214,17 +94,17 @@ def test_too_little_time_is_an_error_and_loses_nothing(whole, tmp_path, resumed,
 
         patch.setattr(SequenceIterFactory, "build_iter", signal_before)
         with pytest.raises(UserError, match="SIGTERM: the time allowed is too short: .* one step"):
-            _train(tmp_path)
-    assert _train(tmp_path) == (14 if resumed else 16)
-    assert _products(tmp_path) == whole()
+            train(tmp_path)
+    assert train(tmp_path) == (14 if resumed else 16)
+    assert products(tmp_path) == whole()
 
 
 def test_too_little_time_for_the_validation(whole, tmp_path):
     with pytest.raises(Requeue):
-        _train(tmp_path, at_forward=_signal_at(6))
+        train(tmp_path, at_forward=signal_at(6))
     with pytest.raises(UserError, match="it ended before the validation of epoch 1 was done"):
-        _train(tmp_path, at_forward=_signal_at(1))
-    assert _train(tmp_path) == 12 and _products(tmp_path) == whole()
+        train(tmp_path, at_forward=signal_at(1))
+    assert train(tmp_path) == 12 and products(tmp_path) == whole()
 
 
 def test_a_signal_while_an_epoch_is_saved(whole, tmp_path, monkeypatch, caplog):
@@ -236,34 +116,34 @@ def test_a_signal_while_an_epoch_is_saved(whole, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(espnet, "_write_epochs", write)
     with pytest.raises(Requeue):
-        _train(tmp_path)
+        train(tmp_path)
     assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL  # one more would change the status
     assert f"SIGUSR1: epoch 1 is saved in {tmp_path}/checkpoint.pth; the same" in caplog.text
     assert not (tmp_path / "checkpoint.step.pth").exists()
-    assert _train(tmp_path) == 8  # nothing is left to do: it ends as usual
-    assert _products(tmp_path) == whole()
+    assert train(tmp_path) == 8  # nothing is left to do: it ends as usual
+    assert products(tmp_path) == whole()
 
 
 def test_signals_are_the_callers_before_and_after(tmp_path):
     seen = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, frame: seen.append(number))
-    _train(tmp_path)
+    train(tmp_path)
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), signal.SIGTERM)
     assert seen == [signal.SIGUSR1, signal.SIGTERM]
 
 
 def test_training_in_a_thread(whole, tmp_path):
-    thread = threading.Thread(target=_train, args=(tmp_path,))  # where there are no signals
+    thread = threading.Thread(target=train, args=(tmp_path,))  # where there are no signals
     thread.start()
     thread.join()
-    assert _products(tmp_path) == whole()
+    assert products(tmp_path) == whole()
 
 
 def _interrupted(directory, at):
     with pytest.raises(Requeue):
-        _train(directory, at_forward=_signal_at(at))
+        train(directory, at_forward=signal_at(at))
     return directory / "checkpoint.step.pth"
 
 
@@ -285,37 +165,37 @@ def _rewrite(path, **changes):
 def test_a_state_that_cannot_be_used_costs_its_epoch(whole, tmp_path, spoil, reason, caplog):
     path = _interrupted(tmp_path, 8 + 2)
     spoil(path)
-    assert _train(tmp_path) == 8
+    assert train(tmp_path) == 8
     message = rf"checkpoint.step.pth: {reason}.*; epoch 2 starts from its beginning"
     assert re.search(message, caplog.text)
-    assert _products(tmp_path) == whole()
+    assert products(tmp_path) == whole()
 
 
 def test_a_damaged_checkpoint_and_a_state_of_the_epoch_after_it(tmp_path, caplog):
     directories = [tmp_path / name for name in ("whole", "exp")]
     for directory in directories:
-        _train(directory, "--max_epoch", "2")
+        train(directory, "--max_epoch", "2")
     path = directory / "checkpoint.pth"
     with pytest.raises(Requeue):
-        _train(directory, "--max_epoch", "3", at_forward=_signal_at(2))
+        train(directory, "--max_epoch", "3", at_forward=signal_at(2))
     path.write_bytes(path.read_bytes()[:-100])
-    assert _train(directory, "--max_epoch", "3") == 2 * 8
+    assert train(directory, "--max_epoch", "3") == 2 * 8
     assert "checkpoint.pth: is damaged" in caplog.text and "one epoch earlier" in caplog.text
     assert "checkpoint.step.pth: is of epoch 3; epoch 2 starts from its beginning" in caplog.text
-    _train(directories[0], "--max_epoch", "3")
-    assert _products(directories[1]) == _products(directories[0])
+    train(directories[0], "--max_epoch", "3")
+    assert products(directories[1]) == products(directories[0])
 
 
 def test_a_state_of_another_configuration(tmp_path):
     path = _interrupted(tmp_path, 2)
     _rewrite(path, model={"linear.weight": torch.zeros(4, 7)})
     with pytest.raises(UserError, match="checkpoint.step.pth: training cannot go on .* remove"):
-        _train(tmp_path)
+        train(tmp_path)
 
 
 def test_a_training_that_does_not_resume_starts_anew(whole, tmp_path):
     _interrupted(tmp_path, 2)
-    assert _train(tmp_path, "--resume", "false") == 16 and _products(tmp_path) == whole()
+    assert train(tmp_path, "--resume", "false") == 16 and products(tmp_path) == whole()
 
 
 def test_a_full_disk_leaves_the_state_before(whole, tmp_path, monkeypatch, capsys):
@@ -329,12 +209,12 @@ def test_a_full_disk_leaves_the_state_before(whole, tmp_path, monkeypatch, capsy
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
-        assert run(lambda argv: _train(tmp_path, at_forward=_signal_at(1))) == 2
+        assert run(lambda argv: train(tmp_path, at_forward=signal_at(1))) == 2
     assert f"no space left on the device while writing {tmp_path}/checkpoint.step.pth" in (
         capsys.readouterr().err
     )
     assert (tmp_path / "checkpoint.step.pth").read_bytes() == before
-    assert _train(tmp_path) == 14 and _products(tmp_path) == whole()
+    assert train(tmp_path) == 14 and products(tmp_path) == whole()
 
 
 def _process(at_forward, *args, **keywords):
@@ -342,7 +222,7 @@ def _process(at_forward, *args, **keywords):
 
     def work():
         os.setpgid(0, 0)
-        sys.exit(run(lambda _: _train(*args, at_forward=at_forward, **keywords) and None))
+        sys.exit(run(lambda _: train(*args, at_forward=at_forward, **keywords) and None))
 
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
@@ -370,7 +250,7 @@ def test_signals_and_kills_at_random_moments(whole, tmp_path):
     # It may be hit before and after the training, too.
     deaths = {-signal.SIGKILL, -signal.SIGUSR1, -signal.SIGTERM}
     assert set(statuses) <= {0, 2, REQUEUE_STATUS} | deaths, statuses
-    assert _products(tmp_path) == whole()
+    assert products(tmp_path) == whole()
 
 
 def test_a_signal_to_the_workers_too(whole, tmp_path):
@@ -381,7 +261,7 @@ def test_a_signal_to_the_workers_too(whole, tmp_path):
             num_workers=2,
         )
         assert _end(process) == (0 if at == 99 else REQUEUE_STATUS)
-    assert _products(tmp_path) == whole(num_workers=2)
+    assert products(tmp_path) == whole(num_workers=2)
 
 
 def test_a_crash_ends_the_workers(tmp_path):

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 
 
 def get_parser():
@@ -12,7 +12,7 @@ def get_parser():
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Every further option is one of ESPnet's or of SERTask, e.g. --max_epoch 100 or "
-        "--ngpu 1. Training resumes from output_dir; the threads are those of OMP_NUM_THREADS.",
+        "--ngpu 1. The threads are those of OMP_NUM_THREADS. " + REQUEUE_HELP,
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
@@ -27,6 +27,7 @@ def get_parser():
 def main(argv=None):
     """Write the lists of the fold to ``output_dir/data`` and train."""
     args, further = get_parser().parse_known_args(argv)
+    from espnet_tse_ser.distributed import is_first_process
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
 
@@ -41,12 +42,12 @@ def main(argv=None):
         if args.stats is None:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
-    _write_lists(args, options.labels)
+    _write_lists(args, options.labels, is_first_process(options))
     SERTask.main(args=options)
 
 
-def _write_lists(args, labels):
-    """Write wav.scp, utt2emo and utt2num_samples of train and dev.
+def _write_lists(args, labels, write):
+    """Check wav.scp, utt2emo and utt2num_samples of train and dev, and ``write`` them.
 
     They have a directory of their own, because ESPnet would group batches by the utt2category
     that lies beside the mixtures.
@@ -67,7 +68,7 @@ def _write_lists(args, labels):
         chosen = {name: select(tables[name], ids, path) for name, path in paths.items()}
         for uid, label in chosen["utt2emo"].items():
             label_index(uid, label, labels)
-        for name, table in chosen.items():
+        for name, table in chosen.items() if write else ():
             write_table(Path(args.output_dir) / "data" / part / name, table)
 
 

@@ -3,14 +3,15 @@
 import argparse
 import sys
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 
 
 def get_parser():
     """Own options; all further ones go to ESPnet."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Every further option is one of ESPnet's or of TSESERTask, e.g. --max_epoch 20.",
+        epilog="Every further option is one of ESPnet's or of TSESERTask, e.g. --max_epoch 20. "
+        + REQUEUE_HELP,
     )
     parser.add_argument("--config", required=True, help="YAML of the joint training")
     parser.add_argument("--data_dir", required=True, help="mixture directory")

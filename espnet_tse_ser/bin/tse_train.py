@@ -3,14 +3,15 @@
 import argparse
 import sys
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import REQUEUE_HELP, run
 
 
 def get_parser():
     """Own options; all further ones go to ESPnet's extraction task."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Every further option is one of ESPnet's extraction task, e.g. --max_epoch 100.",
+        epilog="Every further option is one of ESPnet's extraction task, e.g. --max_epoch 100. "
+        + REQUEUE_HELP,
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--pool", required=True, help="formatted pretraining pool")

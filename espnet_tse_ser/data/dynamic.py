@@ -1,7 +1,7 @@
 """Dynamic mixing: fresh mixtures every epoch, drawn from pools, the same for the same seed.
 
 Example ``index`` of epoch ``epoch`` depends on ``(seed, epoch, index)`` alone, so neither the
-number of workers nor a resumed training changes it.
+number of workers or processes nor a resumed training changes it.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
 from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.data.splits import hold_out_speakers
+from espnet_tse_ser.distributed import divisible
 from espnet_tse_ser.errors import UserError
 
 PRETRAINING_DEFAULTS = {
@@ -214,16 +215,21 @@ class MixingIterFactory(AbsIterFactory):
         seed: of the whole training. fixed: the same mixtures every epoch (validation).
         preprocess: ESPnet preprocessor ``(id, arrays) -> arrays``, or None.
         num_workers: processes that mix; 0 mixes in the training process.
+        part: ``(rank, number of processes)`` of a training whose processes divide each batch.
     """
 
-    def __init__(self, draw, batches, seed, fixed=False, preprocess=None, num_workers=0):
+    def __init__(
+        self, draw, batches, seed, fixed=False, preprocess=None, num_workers=0, part=(0, 1)
+    ):
         self.draw, self.batches, self.seed = draw, batches, seed
         self.fixed, self.preprocess, self.num_workers = fixed, preprocess, num_workers
+        self.rank, self.processes = part
 
     def build_iter(self, epoch, shuffle=None):
         """Return the batches of ``epoch`` as a DataLoader."""
         epoch = 0 if self.fixed else epoch
         batches = self.batches(np.random.default_rng([self.seed, epoch]))
+        batches = divisible(batches, self.processes)
         dataset = _EpochMixtures(self, epoch, batches)
         return torch.utils.data.DataLoader(
             dataset, batch_size=None, num_workers=self.num_workers, collate_fn=_identity
@@ -242,7 +248,8 @@ class _EpochMixtures(torch.utils.data.Dataset):
         if number >= len(self):
             raise IndexError(number)
         examples = []
-        for index, item in enumerate(self.batches_[number], int(self.starts[number])):
+        batch = list(enumerate(self.batches_[number], int(self.starts[number])))
+        for index, item in batch[self.factory.rank :: self.factory.processes]:
             rng = np.random.default_rng([self.factory.seed, self.epoch, index])
             uid, arrays = self.factory.draw(rng, item)
             if self.factory.preprocess is not None:

@@ -10,6 +10,7 @@ from espnet2.utils.types import float_or_none, str_or_none
 from espnet_tse_ser.corpora import LABELS
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
@@ -21,7 +22,7 @@ def _choices(kind, default):
     return ClassChoices(kind, classes, default=default, optional=default is None)
 
 
-class SERTask(AbsTask):
+class SERTask(DistributedTask, AbsTask):
     """ESPnet's task interface for `ESPnetSERModel`.
 
     ``config.yaml`` alone rebuilds the model: what training reads from other files (feature

@@ -16,6 +16,7 @@ from espnet_tse_ser.data.dynamic import (
 )
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.splits import hold_out_speakers
+from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import ExtractionTrainer
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -24,7 +25,7 @@ from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor
 logger = logging.getLogger(__name__)
 
 
-class TSETask(TargetSpeakerExtractionTask):
+class TSETask(DistributedTask, TargetSpeakerExtractionTask):
     """ESPnet's extraction task; ``--iterator_type task`` mixes dynamically from ``--pool``."""
 
     class_choices_list = [copy.copy(c) for c in TargetSpeakerExtractionTask.class_choices_list]
@@ -82,6 +83,7 @@ class TSETask(TargetSpeakerExtractionTask):
             seed=args.seed + (0 if mode == "train" else 1),
             fixed=mode != "train",
             num_workers=args.num_workers,
+            part=part_of_process(),
         )
 
 

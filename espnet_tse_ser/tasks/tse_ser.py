@@ -22,6 +22,7 @@ from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.preprocessor import label_index
 from espnet_tse_ser.data.protocol import read_protocol
+from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.tasks.options import set_emotion_defaults
@@ -29,7 +30,7 @@ from espnet_tse_ser.tasks.options import set_emotion_defaults
 logger = logging.getLogger(__name__)
 
 
-class TSESERTask(AbsTask):
+class TSESERTask(DistributedTask, AbsTask):
     """ESPnet's task interface for `ESPnetTSESERModel`; ``config.yaml`` alone rebuilds the model.
 
     Targets are taken whole. Training mixtures are drawn anew each epoch, from the targets and the
@@ -123,6 +124,7 @@ class TSESERTask(AbsTask):
             seed=args.seed,
             fixed=not training,
             num_workers=args.num_workers,
+            part=part_of_process(),
         )
 
 

@@ -1,5 +1,6 @@
 """Stages 9 and 10 on real files: statistics, a short training, resuming, repeating, errors."""
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -13,11 +14,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import ser_stats, ser_train
 from espnet_tse_ser.checkpoints import load_weights, read_config
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.ser.build import build_ser_model
 
 LABELS = ["ang", "hap", "neu", "sad"]
@@ -190,3 +193,59 @@ def test_an_id_without_audio(data, tmp_path):
     (split / "dev.lst").write_text("a-00\n")
     with pytest.raises(UserError, match=r"wav.scp: 1 of 2 id\(s\) are missing, first 'x-99'"):
         _train(data, tmp_path / "exp", "--split", split)
+
+
+@pytest.fixture(scope="module")
+def odd(data, tmp_path_factory):
+    """Options for a training without dropout; a dev list that two cannot divide."""
+    directory = tmp_path_factory.mktemp("odd")
+    config = CONFIG | {"specaug": None, "encoder_conf": {}, "batch_size": 6, "max_epoch": 2}
+    (directory / "train_ser.yaml").write_text(yaml.safe_dump(config | {"optim_conf": {"lr": 1e-3}}))
+    for part, last in (("train", 24), ("dev", 7)):
+        lines = (data / "splits" / "fold1" / f"{part}.lst").read_text().splitlines(True)
+        (directory / f"{part}.lst").write_text("".join(lines[:last]))
+    return {"config": directory / "train_ser.yaml"}, ("--split", directory)
+
+
+def test_two_processes_train_as_one(data, odd, tmp_path):
+    config, split = odd
+    _train(data, tmp_path / "one", *split, **config)
+    command = _options(data, tmp_path / "two", *split, **config)
+    statuses, logs = train_in_two(ser_train.main, command, tmp_path / "logs")
+    assert statuses == [0, 0], logs
+    assert_close(tmp_path / "one", tmp_path / "two")
+    rows = read_tsv(tmp_path / "two" / "epochs.tsv")
+    assert 0.25 < float(rows[0]["valid_wa"]) < 1  # of seven: what a part of them gives is another
+    assert float(rows[0]["valid_wa"]) * 7 == pytest.approx(round(float(rows[0]["valid_wa"]) * 7))
+    assert not list(tmp_path.glob("two/**/.tmp*"))
+
+
+def test_two_processes_are_interrupted_as_one(data, tmp_path):
+    further = ("--max_seconds", 0.1, "--max_epoch", 3)  # random crops, masks and dropout
+    whole, parts = (_options(data, tmp_path / name, *further) for name in ("whole", "parts"))
+    assert train_in_two(ser_train.main, whole, tmp_path / "logs")[0] == [0, 0]
+
+    def signal_in(rank):
+        # The second step of this start, of the processes in turn.
+        if rank == len(statuses) % 2:
+            forward, count = ESPnetSERModel.forward, itertools.count(1)
+
+            def at_forward(*args, **keywords):
+                if next(count) == 2:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return forward(*args, **keywords)
+
+            ESPnetSERModel.forward = at_forward
+
+    statuses = []
+    while [0, 0] not in statuses:
+        statuses.append(train_in_two(ser_train.main, parts, tmp_path / "logs", signal_in)[0])
+    assert [REQUEUE_STATUS] * 2 in statuses and all(a == b for a, b in statuses), statuses
+    assert _same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_an_error_in_two_processes(data, tmp_path):
+    command = _options(data, tmp_path / "exp", "--labels", "hap", "neu")
+    statuses, logs = train_in_two(ser_train.main, command, tmp_path / "logs")
+    assert statuses == [2, 2] and not (tmp_path / "exp" / "data").exists()
+    assert all("'b-08': unknown emotion 'ang'; known: hap neu" in log for log in logs)

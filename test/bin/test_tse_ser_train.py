@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 from sklearn.metrics import balanced_accuracy_score
+from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_ser_train
 from espnet_tse_ser.checkpoints import load_state, read_config
@@ -34,7 +35,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(config, tiny_mixtures, tse_dir, ser_dir):
-    def run(output_dir, *further, **changes):
+    def run(output_dir, *further, main=tse_ser_train.main, **changes):
         options = {
             "config": config,
             "data_dir": tiny_mixtures / "mix",
@@ -48,7 +49,7 @@ def train(config, tiny_mixtures, tse_dir, ser_dir):
         }
         options |= changes
         command = [[f"--{n}", str(v)] for n, v in options.items() if v is not None]
-        tse_ser_train.main([*sum(command, []), *further])
+        main([*sum(command, []), *further])
         return output_dir
 
     return run
@@ -107,6 +108,16 @@ def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
     train(tmp_path / "parts")
     assert _equal(_weights(parts), _weights(whole))
     assert (parts / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+
+
+@pytest.mark.parametrize("further", [(), ("--model_conf", "freeze_tse=true")])
+def test_two_processes_train_as_one(train, tmp_path, further):
+    def train_two(command):
+        statuses, logs = train_in_two(tse_ser_train.main, command, tmp_path / "logs")
+        assert statuses == [0, 0], logs
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert_close(train(two, *further, main=train_two), train(one, *further))
 
 
 @pytest.mark.parametrize("part", ["tse", "ser"])

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_train
 from espnet_tse_ser.checkpoints import read_config
@@ -40,10 +41,10 @@ def config(tmp_path_factory, tse_config):
 
 @pytest.fixture(scope="module")
 def train(config, tiny_pool):
-    def run(output_dir, *further, seed=1, pool=tiny_pool, config=config):
+    def run(output_dir, *further, seed=1, pool=tiny_pool, config=config, main=tse_train.main):
         options = {"config": config, "pool": pool, "output_dir": output_dir, "seed": seed}
         command = [str(o) for name, value in options.items() for o in (f"--{name}", value)]
-        tse_train.main([*command, *further])
+        main([*command, *further])
         return output_dir
 
     return run
@@ -92,6 +93,14 @@ def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
     train(tmp_path / "parts")
     assert _equal(_weights(parts), _weights(whole))
     assert (parts / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
+
+
+def test_two_processes_train_as_one(train, whole, tmp_path):
+    def train_two(command):
+        statuses, logs = train_in_two(tse_train.main, command, tmp_path / "logs")
+        assert statuses == [0, 0], logs
+
+    assert_close(train(tmp_path / "two", main=train_two), whole)
 
 
 def test_a_finished_training_is_not_touched(train, whole):

@@ -1,0 +1,232 @@
+"""Several processes of one training: signals, errors, who writes, who does what."""
+
+import errno
+import io
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from espnet2.tasks.abs_task import AbsTask
+from tiny_training import products, signal_at, train
+
+from espnet_tse_ser.distributed import DistributedTask, divisible, is_first_process
+from espnet_tse_ser.errors import REQUEUE_STATUS, UserError, run
+
+
+def _log_to(path, level):
+    """Let the messages of this process go to a file."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 2)
+    sys.stderr = os.fdopen(log, "w", buffering=1)
+    logging.basicConfig(stream=sys.stderr, level=level, force=True)
+
+
+def _train_two(directory, *at_forward):
+    """Train in two processes, each with its own ``at_forward``; statuses, messages and seconds."""
+    meeting = directory.with_name("meeting")
+    meeting.unlink(missing_ok=True)
+    logs = [directory.with_name(f"{rank}.log") for rank in (0, 1)]
+
+    def work(rank):
+        _log_to(logs[rank], "ERROR" if rank else "INFO")
+        keywords = {"at_forward": at_forward[rank], "rank": rank, "meeting": meeting}
+        sys.exit(run(lambda _: train(directory, **keywords) and None))
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+    return [process.exitcode for process in processes], [log.read_text() for log in logs]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The products of an undisturbed training in two processes."""
+    directory = tmp_path_factory.mktemp("two") / "whole"
+    train(directory.with_name("one"))  # what torch imports on first use, it need not import again
+    assert _train_two(directory, signal_at(), signal_at())[0] == [0, 0]
+    return products(directory)
+
+
+@pytest.mark.parametrize("ranks", [[0], [1], [0, 1]])
+def test_a_signal_to_any_process_stops_all_at_the_same_step(whole, tmp_path, ranks):
+    directory = tmp_path / "exp"
+    for at, saved in (  # a forward of one start, and where it stopped
+        (1, "epoch 1 after step 1"),
+        (1, "epoch 1 after step 2"),
+        (1, "epoch 1 after step 3"),
+        (5, "epoch 2 after step 2"),
+        (3, "epoch 2 after all its steps"),
+    ):
+        # The second of the processes gets its signal later, if it lives that long.
+        at_forward = [signal_at(*[at + i for i, r in enumerate(ranks) if r == n]) for n in (0, 1)]
+        statuses, logs = _train_two(directory, *at_forward)
+        assert statuses == [REQUEUE_STATUS] * 2, logs
+        name = "SIGUSR1" if 0 in ranks else "a signal to another process"
+        assert f"{name}: saved {saved} in {directory}" in logs[0]
+        assert "the same command" not in logs[1]
+    assert _train_two(directory, signal_at(), signal_at())[0] == [0, 0]
+    assert products(directory) == whole
+
+
+def test_too_little_time_ends_all_processes(whole, tmp_path):
+    directory = tmp_path / "exp"
+    _train_two(directory, signal_at(6), signal_at())
+    statuses, logs = _train_two(directory, signal_at(), signal_at(1))
+    assert statuses == [2, 2]
+    assert "a signal to another process: the time allowed is too short" in logs[0]
+    assert "SIGUSR1: the time allowed is too short" in logs[1]
+
+
+def _raise(error):
+    def at_forward(number, training):
+        if number == 2:
+            raise error
+
+    return at_forward
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_one_process_ends_the_other(whole, tmp_path, rank):
+    at_forward = [signal_at(), signal_at()]
+    at_forward[rank] = _raise(UserError("a.wav: is silent; drop its id"))
+    start = time.monotonic()
+    statuses, logs = _train_two(tmp_path / "exp", *at_forward)
+    assert statuses[rank] == 2 and statuses[1 - rank] == 1
+    assert logs[rank].splitlines()[-1] == "error: a.wav: is silent; drop its id"
+    assert time.monotonic() - start < 20
+
+
+def test_a_full_disk_ends_all_processes(whole, tmp_path, monkeypatch):
+    save = torch.save
+
+    def full(value, stream, **options):
+        if isinstance(stream, io.BytesIO):  # how tensors are sent to another process
+            return save(value, stream, **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        statuses, logs = _train_two(tmp_path / "exp", signal_at(), signal_at(2))
+    path = tmp_path / "exp" / "checkpoint.step.pth"
+    assert statuses == [2, 2] and f"no space left on the device while writing {path}" in logs[0]
+    assert f"{path}: the first process could not write it" in logs[1]
+
+
+class Children(AbsTask):
+    """What each of the children that ESPnet makes would do on its GPU."""
+
+    @classmethod
+    def main_worker(cls, args):
+        _log_to(f"{args.output_dir}.{args.dist_rank}.log", "ERROR" if args.dist_rank else "INFO")
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # as in a process that is not a fork
+            signal.signal(number, signal.SIG_DFL)
+        cls.start_up(args.dist_rank)
+        keywords = {"rank": args.dist_rank, "meeting": f"{args.output_dir}.meeting"}
+        train(Path(args.output_dir), at_forward=cls.at_forward, **keywords)
+
+
+class Task(DistributedTask, Children):
+    """A training on two GPUs of one machine."""
+
+
+def _train_in_children(directory, start_up=lambda rank: None, at_forward=lambda *_: None):
+    """The process that a user starts, in which nothing but its children computes."""
+    Path(f"{directory}.meeting").unlink(missing_ok=True)
+    Task.start_up, Task.at_forward = staticmethod(start_up), staticmethod(at_forward)
+    command = ["--output_dir", str(directory), "--ngpu", "2"]
+    args = AbsTask.get_parser().parse_args([*command, "--multiprocessing_distributed", "true"])
+    args.required = []
+    fork = multiprocessing.get_context("fork")
+
+    def work():
+        os.setpgid(0, 0)
+        _log_to(f"{directory}.log", "INFO")
+        torch.multiprocessing.get_context = lambda method: fork  # a spawned one imports for seconds
+        sys.exit(run(lambda _: Task.main(args=args)))
+
+    process = fork.Process(target=work)
+    process.start()
+    return process
+
+
+def _logs(directory):
+    return [Path(f"{directory}{part}.log").read_text() for part in ("", ".0", ".1")]
+
+
+@pytest.mark.parametrize(
+    "send", [lambda: os.kill(os.getppid(), signal.SIGUSR1), lambda: os.killpg(0, signal.SIGUSR1)]
+)
+def test_the_parent_of_the_processes_passes_signals_and_statuses_on(whole, tmp_path, send):
+    def at_forward(number, training):
+        if number == 2 and torch.distributed.get_rank() == 0:
+            send()
+            time.sleep(0.5)  # until it is back
+
+    directory = tmp_path / "exp"
+    process = _train_in_children(directory, at_forward=at_forward)
+    process.join(60)
+    logs = _logs(directory)
+    assert process.exitcode == REQUEUE_STATUS, logs
+    assert "SIGUSR1: saved epoch 1 after step 2" in logs[1]
+    assert not any("Traceback" in log for log in logs)
+    process = _train_in_children(directory, at_forward=_raise(UserError("b.wav: is empty")))
+    process.join(60)
+    logs = _logs(directory)
+    assert process.exitcode == 2 and not any("Traceback" in log for log in logs), logs
+    assert logs[1].endswith("error: b.wav: is empty\n")
+    process = _train_in_children(directory)
+    process.join(60)
+    assert process.exitcode == 0 and products(directory) == whole
+
+
+def test_a_signal_before_the_processes_train_is_obeyed(tmp_path):
+    directory = tmp_path / "exp"
+
+    def start_up(rank):
+        if rank == 0:
+            os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(30)
+
+    process = _train_in_children(directory, start_up)
+    process.join(60)
+    logs = _logs(directory)
+    assert process.exitcode == 128 + signal.SIGTERM and "Traceback" not in "".join(logs), logs
+
+
+def test_batches_that_every_process_has_a_part_in():
+    assert divisible([], 2) == []
+    assert divisible([[1], [2], [3, 4, 5], [6, 7], [8]], 2) == [[1, 2], [3, 4, 5], [6, 7, 8]]
+    assert divisible([[1], [2], [3, 4, 5], [6, 7], [8]], 1) == [[1], [2], [3, 4, 5], [6, 7], [8]]
+    with pytest.raises(UserError, match="3 example.s. cannot be divided among 4 processes"):
+        divisible([[1, 2], [3]], 4)
+
+
+def test_who_writes(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+    def first(*command):
+        return is_first_process(AbsTask.get_parser().parse_args(["--output_dir", "x", *command]))
+
+    assert first() and first("--ngpu", "2", "--multiprocessing_distributed", "true")
+    two = ("--dist_world_size", "2", "--dist_rank")
+    assert first(*two, "0") and not first(*two, "1")
+    with pytest.raises(UserError, match="--dist_launcher slurm: .* not to be launched by 'srun'"):
+        first("--dist_launcher", "slurm")
+    for name in ("STEP_NUM_NODES", "STEP_NODELIST", "NTASKS"):
+        monkeypatch.setenv(f"SLURM_{name}", "2")
+    for rank in (0, 1):
+        monkeypatch.setenv("SLURM_PROCID", str(rank))
+        assert first("--dist_launcher", "slurm") == (rank == 0)
+        assert first()  # in a job of Slurm, but alone
