@@ -69,8 +69,7 @@ class Interruption:
         """Return the batches of the epoch that are still to be done, after loading their state.
 
         Raises (here and between two of the batches):
-            Requeue: the state is saved. UserError: nothing new was done that could be saved, or the
-                state is of another model.
+            Requeue: the state is saved. UserError: the state found is of another model.
         """
         self.reporter = reporter
         self.stateful = {"model": getattr(model, "module", model), "scaler": scaler}
@@ -117,16 +116,11 @@ class Interruption:
             self._stop_if_asked(trained=True)
 
     def _stop_if_asked(self, trained=False):
-        if not self._anywhere(self.signal is not None):
+        # Whoever is started again must get on: one step at least, or the rest of a validation.
+        if not self._anywhere(self.signal is not None) or not self.progress:
             return
         epoch = self.reporter.get_epoch()
         name = self.signal or "a signal to another process"
-        if not self.progress:
-            part = f"the validation of epoch {epoch}" if trained else "one step of training"
-            raise UserError(
-                f"{name}: the time allowed is too short: it ended before {part} was done; "
-                "nothing is lost; run the same command again with more time"
-            )
         if self.step or trained:
             done = "all its steps" if trained else f"step {self.step}"
             self._save(epoch, trained)

@@ -79,13 +79,14 @@ def test_a_signal_to_any_process_stops_all_at_the_same_step(whole, tmp_path, ran
     assert products(directory) == whole
 
 
-def test_too_little_time_ends_all_processes(whole, tmp_path):
+def test_a_validation_that_was_resumed_is_finished_by_all(whole, tmp_path):
     directory = tmp_path / "exp"
     _train_two(directory, signal_at(6), signal_at())
     statuses, logs = _train_two(directory, signal_at(), signal_at(1))
-    assert statuses == [2, 2]
-    assert "a signal to another process: the time allowed is too short" in logs[0]
-    assert "SIGUSR1: the time allowed is too short" in logs[1]
+    assert statuses == [REQUEUE_STATUS] * 2
+    assert "a signal to another process: epoch" in logs[0]
+    assert _train_two(directory, signal_at(), signal_at())[0] == [0, 0]
+    assert products(directory) == whole
 
 
 def _raise(error):

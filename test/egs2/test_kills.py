@@ -70,7 +70,7 @@ def test_killed_at_random_moments(mini_recipe, tmp_path):
         time.sleep(choose.uniform(0, LONGEST))
         processes = below(process.pid)
         if process.poll() is not None or not processes:  # too late: the last stages once more
-            assert process.wait() == 0
+            assert process.wait() == 0, (recipe / "output.txt").read_text()[-3000:]
             shutil.rmtree(recipe / "exp/scores")
             continue
         number += 1

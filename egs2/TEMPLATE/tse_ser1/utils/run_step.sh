@@ -19,16 +19,26 @@ fail() {
     exit 1
 }
 
-if [ -f "${file}" ]; then
-    IFS='|' read -r process job <"${file}" || true
-    if [ -n "${job:-}" ] && [ "${job}" != "${slurm_job}" ] && command -v squeue >/dev/null; then
-        [ -z "$(squeue --noheader --jobs="${job}" 2>/dev/null)" ] ||
-            fail "Slurm job ${job} still works on it; wait for it, or scancel ${job}"
-    elif [ -z "${job:-}" ] && ! is_gone "${process}"; then
-        fail "process ${process} (host, pid, start) still works on it; stop it, or remove ${file}" \
-            "if it has ended"
+# worker: who still works on the directory; nothing if nobody does.
+worker() {
+    local process job
+    IFS='|' read -r process job 2>/dev/null <"${file}" || return 0
+    if [ -z "${job}" ]; then
+        is_gone "${process}" || echo "process ${process} (host, pid, start)"
+    elif [ "${job}" != "${slurm_job}" ] && [ -n "$(squeue --noheader --jobs="${job}" 2>/dev/null)" ]; then
+        echo "Slurm job ${job} (scancel ${job})"
     fi
-fi
+}
+
+# What was killed or cancelled just now needs a while to end.
+for ((second = 0; second < 60; second++)); do
+    other=$(worker)
+    [ -n "${other}" ] || break
+    [ "${second}" != 0 ] || echo "run_step.sh: ${dir}: ${other} still works on it; waiting"
+    sleep 1
+done
+[ -z "${other}" ] || fail "${other} still works on it; wait for it or stop it; if it has ended," \
+    "remove ${file}"
 [ -f "${dir}/.begun${suffix}" ] || fail "has no .begun${suffix}: run the recipe's script"
 echo "$(uname -n) $$ $(start_of $$)|${slurm_job}" >"${file}" || exit 1
 

@@ -62,8 +62,21 @@ run_killable() {
     _spawn "$@"
     local status=0
     wait "${_current_pid}" || status=$?
+    # it may have been killed without what it started
+    _end_group "${_current_pid}" || fail "processes of group ${_current_pid} do not end;" \
+        "kill -KILL -- -${_current_pid}"
     _current_pid=
     return "${status}"
+}
+
+# _end_group GROUP: ask what is left of a process group to end, and wait until it has (60 s).
+_end_group() {
+    local end=$((SECONDS + 60))
+    kill -TERM -- "-$1" 2>/dev/null || return 0
+    while kill -0 -- "-$1" 2>/dev/null; do
+        [ "${SECONDS}" -lt "${end}" ] || return 1
+        sleep 0.1
+    done
 }
 
 step() {
@@ -292,13 +305,10 @@ _take_lock() {
 
 # The jobs of a script that was killed are ending: they save their work.
 _wait_for_rest_of() {
-    local group end=$((SECONDS + 60))
+    local group
     sed -n 's/^group //p' "$1" | while read -r group; do
-        while kill -0 -- "-${group}" 2>/dev/null; do
-            [ "${SECONDS}" -lt "${end}" ] || fail "$1: processes of group ${group} of a script that" \
-                "was killed still run; end them (kill -- -${group})"
-            sleep 0.1
-        done
+        _end_group "${group}" || fail "$1: processes of group ${group} of a script that was killed" \
+            "still run; kill -KILL -- -${group}"
     done || exit 1
 }
 
