@@ -52,8 +52,13 @@ stop_steps() {
 
 # leave_steps: what a trap on EXIT has to do.
 leave_steps() {
-    [ ${#_locks[@]} -eq 0 ] || rm -f "${_locks[@]}"
+    _release_locks
     [ -z "${_batch_dir}" ] || rm -rf "${_batch_dir}"
+}
+
+_release_locks() {
+    [ ${#_locks[@]} -eq 0 ] || rm -f "${_locks[@]}"
+    _locks=()
 }
 
 # run_killable COMMAND...: run it in a process group of its own, so that a signal to this script
@@ -104,6 +109,7 @@ step() {
     if [ -n "${nj}" ]; then
         log "  ${dir}: ${command}, ${nj} job(s), log in ${logs}.*.log"
         run_killable _work_array || fail "${dir}: failed (${command})"
+        _release_locks
         log "  ${dir}: written"
         return 0
     fi
@@ -183,7 +189,10 @@ _settings_are() {
 }
 
 # end_step DIR SUFFIX: mark as done.
-end_step() { mv "$1/.begun$2" "$1/.done$2"; }
+end_step() {
+    mv "$1/.begun$2" "$1/.done$2"
+    _release_locks
+}
 
 # The functions below see the variables of `step` that called them.
 
@@ -244,6 +253,7 @@ run_batch() {
     _batch_steps=()
     rm -rf "${_batch_dir}"
     _batch_dir=
+    _release_locks
     [ ${#failed[@]} -eq 0 ] || fail "failed: $(printf '%s; ' "${failed[@]}")"
 }
 
