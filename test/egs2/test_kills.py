@@ -5,7 +5,6 @@ KILLS=30 python -m pytest -s test/egs2/test_kills.py    for more kills than ever
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ from recipes import copy_of_the_recipes, run_recipe, start_recipe
 
 KILLS = int(os.environ.get("KILLS", 5))
 STAGES = 14
-LONGEST = 6.0  # seconds from the start of a stage to the kill
+LONGEST = 4.0  # seconds from the start of a stage to the kill
 
 
 def below(pid):
@@ -69,9 +68,9 @@ def test_killed_at_random_moments(mini_recipe, tmp_path):
             time.sleep(0.02)
         time.sleep(choose.uniform(0, LONGEST))
         processes = below(process.pid)
-        if process.poll() is not None or not processes:  # too late: the last stages once more
+        if process.poll() is not None or not processes:  # too late: the last stage once more
             assert process.wait() == 0, (recipe / "output.txt").read_text()[-3000:]
-            shutil.rmtree(recipe / "exp/scores")
+            (recipe / "exp/RESULTS.md").unlink()
             continue
         number += 1
         everything = choose.random() < 0.5
