@@ -145,9 +145,7 @@ begin_step() {
     _todo=false
     if _settings_are "${dir}/.done${suffix}" "${text}"; then
         log "  ${dir}${suffix/./ }: done already"
-        # a script that was killed just then
-        [ ! -f "${dir}/.lock${suffix}" ] || ! is_gone "$(head -n 1 "${dir}/.lock${suffix}")" ||
-            rm -f "${dir}/.lock${suffix}"
+        _clear_stale "${dir}/.lock${suffix}"
         return 0
     fi
     mkdir -p "${dir}"
@@ -311,6 +309,15 @@ _take_lock() {
     done
     rm -f "${mine}"
     _locks+=("${file}")
+    _clear_stale "${file}"
+}
+
+# _clear_stale FILE: remove what scripts that were killed have left of a lock.
+_clear_stale() {
+    local file
+    for file in "$1" "$1".*; do
+        [ ! -f "${file}" ] || ! is_gone "$(head -n 1 "${file}")" || rm -f "${file}"
+    done
 }
 
 # The jobs of a script that was killed are ending: they save their work.
