@@ -124,7 +124,7 @@ def number_option(options, name, lowest=0):
     text = options.get(name)
     if text is None:
         return None
-    if not text.isdigit() or int(text) < lowest:
+    if not re.fullmatch(r"[0-9]+", text) or int(text) < lowest:
         expected = "a number above 0" if lowest else "a number"
         raise WrapperError(f"--{name.replace('_', '-')} {text}: expected {expected}")
     return int(text)

@@ -14,6 +14,8 @@ import sys
 RECIPE = "RECIPE_PROCESS"
 # The wrappers above a process, outermost first, in its environment.
 MARKS = "JOB_WRAPPERS"
+# The name of a guardian's process.
+GUARDIAN = "job-guardian"
 
 
 def start_of(pid):
@@ -48,6 +50,8 @@ class Guardian:
         try:
             os.close(self._writing)
             os.setsid()  # what is sent to the wrapper's process group must not end it
+            with open("/proc/self/comm", "w") as stream:  # nor the guardian of a wrapper above
+                stream.write(GUARDIAN)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             # A reader of the wrapper's output must not wait for the guardian.
@@ -83,10 +87,12 @@ def kill_marked(mark):
             try:
                 with open(f"/proc/{pid}/environ", "rb") as stream:
                     variables = stream.read().split(b"\0")
+                with open(f"/proc/{pid}/comm") as stream:
+                    guardian = stream.read().strip() == GUARDIAN
             except OSError:  # it has gone, or is another user's
                 continue
             marks = next((v.split(b":") for v in variables if v.startswith(name)), ())
-            if wanted in marks:
+            if wanted in marks and not guardian:  # that one cleans up by itself, and ends
                 found = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)

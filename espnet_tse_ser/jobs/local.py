@@ -26,10 +26,10 @@ from espnet_tse_ser.jobs.lifetime import (
     start_of,
     warn,
 )
-from espnet_tse_ser.jobs.logs import report_failures, tail
+from espnet_tse_ser.jobs.logs import name_of_signal, report_failures, tail
 
-# How long a job may take to end after SIGTERM before it is killed.
-GRACE_SECONDS = 10.0
+# How long a job may take to end after SIGTERM before it is killed, without --grace.
+GRACE_SECONDS = 30
 # Seconds between two looks at the jobs: short ones are not held up, long ones cost nothing.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.5
 
@@ -55,6 +55,9 @@ def main(argv, name, echo=False):
     except WrapperError as error:
         warn(name, error)
         return 1
+    except BaseException:
+        pool.end_groups()
+        raise
     finally:
         guardian.dismiss()
     if pool.stopped_by:
@@ -84,6 +87,7 @@ class _Pool:
             )
         fitting = len(self.gpus) // gpus_per_job if gpus_per_job else _cores()
         self.size = number_option(array.options, "max_jobs_run", lowest=1) or fitting
+        self.grace = number_option(array.options, "grace") or GRACE_SECONDS
         self.mark = f"{os.getpid()}.{start_of(os.getpid())}"
 
     def run(self):
@@ -106,18 +110,18 @@ class _Pool:
                 time.sleep(pause)
         line.clear()
         if self.stopped_by:
-            self._end_groups()
+            self.end_groups()
         return reasons
 
     def stop(self, number, _frame):
         """Signal handler: start no more jobs and end the running ones."""
         self.stopped_by = self.stopped_by or number
 
-    def _end_groups(self):
+    def end_groups(self):
         """End the running jobs and all that they started: SIGTERM, then SIGKILL."""
         groups = [process.pid for _, process, *_ in self.running.values()]
         _kill(groups, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self.grace
         while groups and time.monotonic() < deadline:
             self._collect()
             groups = _kill(groups, 0)
@@ -133,22 +137,31 @@ class _Pool:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             stream = open(log, "wb", buffering=0)
-            stream.write(f"# {script}\n# Started at {time.ctime()}\n#\n".encode())
+            stream.write(
+                f"# {script}\n# Started at {time.ctime()}\n#\n".encode(errors="surrogateescape")
+            )
         except OSError as error:
-            self._end_groups()
+            self.end_groups()
             raise WrapperError(
                 f"{log}: the log cannot be written ({error.strerror}); make room or choose another"
             ) from None
         # A session of its own: one signal reaches all that the job has started, and Ctrl-C
         # reaches the job only through `stop`, after which its log still gets an end.
-        process = subprocess.Popen(
-            ["bash", "-c", script],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self.echo else stream,
-            stderr=subprocess.STDOUT,
-            env=self._environment(slot),
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                ["bash", "-c", script],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.echo else stream,
+                stderr=subprocess.STDOUT,
+                env=self._environment(slot),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.end_groups()
+            raise WrapperError(
+                f"job {index} cannot be started ({error.strerror}); its command has {len(script)} "
+                f"characters, log is in {log}"
+            ) from None
         thread = None
         if self.echo:
             thread = threading.Thread(target=_copy, args=(process.stdout, stream))
@@ -173,7 +186,8 @@ class _Pool:
             if code < 0:  # it was killed, which may have left its children
                 _kill([process.pid], signal.SIGKILL)
             if thread:
-                thread.join()
+                # what it left in the background may hold the pipe for as long as it likes
+                thread.join(0 if self.stopped_by else None)
             seconds = round(time.time() - start)
             ending = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
             with contextlib.suppress(OSError):  # a full disk takes nothing from the job's result
@@ -193,7 +207,7 @@ class _StatusLine:
     def __init__(self, total):
         self.total = total
         self.start = self.shown = time.monotonic()
-        self.active = sys.stderr.isatty()
+        self.active = sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, array, running, waiting):
         now = time.monotonic()
@@ -216,7 +230,7 @@ class _StatusLine:
 def _reason(code):
     """Why a job failed, from its exit code (negative: the signal that ended it)."""
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        return f"killed by {name_of_signal(-code)}"
     if code == REQUEUE_STATUS:
         return "stopped on request after saving; run it again"
     return f"exit status {code}"
@@ -227,8 +241,9 @@ def _copy(source, log):
     while block := os.read(source.fileno(), 65536):
         with contextlib.suppress(OSError):  # the disk is full: the job must not wait for it
             log.write(block)
-        sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError):  # nobody reads any more: nor for that
+            sys.stdout.buffer.write(block)
+            sys.stdout.buffer.flush()
 
 
 def _kill(groups, number):

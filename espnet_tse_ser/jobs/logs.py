@@ -1,6 +1,7 @@
 """The logs of jobs: what they end in, and the report of those that failed."""
 
 import os
+import signal
 import sys
 
 TAIL_LINES = 20
@@ -39,6 +40,14 @@ def report_failures(name, array, reasons, show_log=True):
         lines = tail(log, TAIL_LINES)
         print(f"--- end of {os.path.relpath(log)}", file=sys.stderr)
         print("\n".join(lines) if lines else "(nothing)", file=sys.stderr)
+
+
+def name_of_signal(number):
+    """SIGKILL for 9; real-time signals have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def shorten(indices):

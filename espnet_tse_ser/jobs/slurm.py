@@ -25,7 +25,7 @@ from espnet_tse_ser.jobs.command_line import (
 from espnet_tse_ser.jobs.lifetime import Guardian, on_stop_signals, recipe_is_gone, warn
 from espnet_tse_ser.jobs.logs import report_failures, shorten, tail
 from espnet_tse_ser.jobs.slurm_conf import SlurmConf
-from espnet_tse_ser.jobs.slurm_fate import OPEN, judge
+from espnet_tse_ser.jobs.slurm_fate import OPEN, SAVED, judge
 
 CONFIG = "conf/slurm.conf"
 # Seconds between two questions to Slurm, and between two looks for status files.
@@ -89,6 +89,8 @@ class _Run:
         self.array = array
         self.name = name
         self.stopped_by = None
+        self.signals = 0
+        self.submitting = False  # whether there may be anything to cancel
         conf = SlurmConf(array.options.get("config", CONFIG))
         self.words = conf.submission(array.options)
         self.retries = number_option(array.options, "retries") or 0
@@ -126,6 +128,7 @@ class _Run:
 
     def stop(self, number, _frame):
         """Signal handler: wait no longer; `main` cancels what was submitted."""
+        self.signals += 1
         self.stopped_by = self.stopped_by or number
 
     # --- submission ---------------------------------------------------------------------------
@@ -145,6 +148,7 @@ class _Run:
             limit = f"%{self.limit}" if self.limit else ""
             words.append(f"--array={shorten(sorted(indices))}{limit}")
         tries = 0
+        self.submitting = True
 
         def request():
             nonlocal tries
@@ -176,7 +180,7 @@ class _Run:
             "name": self.array.name or "",
             "first": self.array.first,
             "command": self.array.template(),
-            "log": os.path.abspath(self.array.log),
+            "log": self.array.log,
             "attempt": attempt,
             "statuses": self.statuses,
             "directory": os.getcwd(),
@@ -261,10 +265,10 @@ class _Run:
         """{index: exit status} of the tasks whose present attempt has ended."""
         statuses = {}
         for entry in os.listdir(self.statuses):
-            if re.fullmatch(r"\d+\.\d+\.\d+", entry):
-                index, attempt, status = map(int, entry.split("."))
-                if self.attempt_of.get(index) == attempt:
-                    statuses[index] = status
+            if re.fullmatch(rf"\d+\.\d+\.(\d+|{SAVED})", entry):
+                index, attempt, status = entry.split(".")
+                if self.attempt_of.get(int(index)) == int(attempt):
+                    statuses[int(index)] = status if status == SAVED else int(status)
         return statuses
 
     def _ask(self, waiting):
@@ -301,20 +305,28 @@ class _Run:
 
     def cancel(self):
         """Cancel whatever was submitted, and wait until it has ended."""
-        patience = slurm.Patience(self.patience.tell)
+        if not self.submitting:
+            return
+        signals = self.signals
+        patience = slurm.Patience(self.patience.tell, lambda: self.signals > signals)
         end = time.monotonic() + CANCEL_SECONDS
-        jobs = patience.until_answered(lambda: slurm.jobs_of(f"{self.base}."))
-        while jobs and time.monotonic() < end:
-            with contextlib.suppress(slurm.AwayError):
-                slurm.call(["scancel", *jobs])
-            time.sleep(1.0)
+        try:
             jobs = patience.until_answered(lambda: slurm.jobs_of(f"{self.base}."))
-        if jobs:
-            warn(self.name, f"cancelled, but not yet ended: {' '.join(jobs)}; see squeue")
+            while jobs and time.monotonic() < end:
+                with contextlib.suppress(WrapperError):
+                    slurm.call(["scancel", *jobs])
+                time.sleep(1.0)
+                jobs = patience.until_answered(lambda: slurm.jobs_of(f"{self.base}."))
+        except WrapperError as error:
+            warn(self.name, error)
+            jobs = None
+        if jobs is None or jobs:
+            left = " ".join(jobs or sorted(self.attempts.values())) or "what squeue --me shows"
+            warn(self.name, f"not seen to end: {left}; cancel it by: scancel {left}")
 
     def clean_up(self):
         """What the guardian does if this process is killed."""
-        self.stopped_by = None
+        self.submitting = True  # it was forked before anything was submitted
         self.cancel()
         self.remove_files()
 

@@ -133,7 +133,10 @@ def jobs_of(script_prefix, ended=False):
     With ``ended`` also those that have ended and that Slurm remembers.
     """
     states = ["--states=all"] if ended else []
-    lines = call(["squeue", "--noheader", "--me", "--format=%F|%o", *states]).splitlines()
+    try:
+        lines = call(["squeue", "--noheader", "--me", "--format=%F|%o", *states]).splitlines()
+    except WrapperError as error:
+        raise AwayError(str(error)) from None  # whatever it is, they may be running
     pairs = (line.split("|", 1) for line in lines)
     return sorted({job for job, script in pairs if script.startswith(script_prefix)})
 

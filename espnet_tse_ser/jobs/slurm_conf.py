@@ -33,7 +33,7 @@ class SlurmConf:
         self.flags = {}  # (option, value or *) -> words
         self.defaults = {}
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise WrapperError(
                 f"{path}: cannot be read ({getattr(error, 'strerror', 'not UTF-8')}); copy "

@@ -1,9 +1,9 @@
 """What has become of a task, from its exit status and from what Slurm says of it."""
 
-import signal
+from espnet_tse_ser.jobs.logs import name_of_signal
 
-from espnet_tse_ser.errors import REQUEUE_STATUS
-
+# In place of an exit status: it ended with 75 (errors.REQUEUE_STATUS) after Slurm had signalled it.
+SAVED = "saved"
 # What squeue says of tasks that have not ended, and of those that the cluster lost or stopped.
 OPEN = {
     *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING"),
@@ -23,7 +23,7 @@ def judge(status, state):
     """What became of a task that has ended.
 
     Args:
-        status: its exit status, or None if it left none.
+        status: its exit status, `SAVED`, or None if it left none.
         state: what Slurm says, e.g. ``NODE_FAIL``, or None if Slurm has forgotten it.
 
     Returns:
@@ -32,14 +32,14 @@ def judge(status, state):
     """
     if status == 0:
         return "done", ""
+    if status == SAVED and state != "CANCELLED":
+        return "saved", "stopped by Slurm, its work is saved"
     if state in _LOST:
         return "lost", _LOST[state]
-    if status == REQUEUE_STATUS and state != "CANCELLED":
-        return "saved", "stopped by Slurm, its work is saved"
     if state in _STOPPED:
         return "failed", _STOPPED[state]
     if status is not None:
-        killed = f" (killed by {signal.Signals(status - 128).name})" if 128 < status < 160 else ""
+        killed = f" (killed by {name_of_signal(status - 128)})" if 128 < status < 193 else ""
         return "failed", f"exit status {status}{killed}"
     if state is None:
         return "lost", "gone without a status, and Slurm has forgotten it"

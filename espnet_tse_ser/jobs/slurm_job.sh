@@ -6,12 +6,16 @@
 #   directory        where it runs
 # shellcheck shell=bash disable=SC1091,SC2154,SC2329
 
-index=${SLURM_ARRAY_TASK_ID:-${first}}
-if [ -n "${name}" ]; then
+index=${first}
+if [ -z "${name}" ]; then
+    unset "${!SLURM_ARRAY_@}" # of a job array that this was submitted from
+else
+    index=${SLURM_ARRAY_TASK_ID}
     command=${command//"${name}"/${index}}
     log=${log//"${name}"/${index}}
 fi
 started=$(date +%s)
+warned=false
 
 # An empty file needs no room on a full disk, and is there at once or not at all.
 finish() {
@@ -20,9 +24,26 @@ finish() {
     echo "# Accounting: begin_time=${started} end_time=$(date +%s)" \
         "time=$(($(date +%s) - started)) threads=${SLURM_CPUS_PER_TASK:-1}"
     echo "# Finished at $(date) with status ${status}"
+    # 75: what was asked to stop has saved its work (espnet_tse_ser.errors.REQUEUE_STATUS)
+    [ "${status}" != 75 ] || ! ${warned} || status=saved
     : >"${statuses}/${index}.${attempt}.${status}"
 }
 trap finish EXIT
+
+# Slurm's signals go on to the command. Before there is one they end the job, but for the warning:
+# left to itself, bash would end it with the status of the last command, which may be 0.
+child=
+forward() {
+    signalled=true
+    warned=true
+    if [ -n "${child}" ]; then
+        kill "-$1" -- "-${child}" 2>/dev/null
+    elif [ "$1" = TERM ]; then
+        exit 143
+    fi
+}
+trap 'forward USR1' USR1
+trap 'forward TERM' TERM INT HUP
 
 cd "${directory}" || exit 1
 export SLURM_WAIT=300 # when a process of srun has failed, the others do not wait for ever
@@ -51,8 +72,6 @@ set -m
 ) </dev/null &
 child=$!
 set +m
-trap 'signalled=true; kill -USR1 -- "-${child}" 2>/dev/null' USR1
-trap 'signalled=true; kill -TERM -- "-${child}" 2>/dev/null' TERM INT HUP
 while true; do
     signalled=false
     wait "${child}"

@@ -507,9 +507,7 @@ def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
         if begun.exists() and (recipe / "calls.txt").exists():
             break
         time.sleep(0.02)
-    # run.sh waits for tse_ser.sh; a terminal would send the signal to both
-    child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
-    os.kill(int(child.stdout), signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "interrupted; the same command goes on from here" in errors

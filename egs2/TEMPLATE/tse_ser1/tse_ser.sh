@@ -124,7 +124,6 @@ usage_error() {
 
 # What runs at a time: on this machine what cores or GPUs allow, on a cluster all.
 set_jobs() {
-    local gpus
     cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
     on_cluster=true
     [[ ! ${cuda_cmd%% *} =~ ^(.*/)?(run|stdout)\.pl$ ]] || on_cluster=false
@@ -135,13 +134,10 @@ set_jobs() {
     fi
     nj=${nj:-${cores}}
     tse_threads=${num_threads:-${cores}}
-    if [ -z "${max_jobs}" ] && [ "${ngpu}" -gt 0 ]; then
-        gpus=$(nvidia-smi -L 2>/dev/null | wc -l) || true
-        max_jobs=$((gpus / ngpu))
-    elif [ -z "${max_jobs}" ]; then
+    if [ -z "${max_jobs}" ] && [ "${ngpu}" = 0 ]; then # run.pl itself counts the GPUs
         max_jobs=$((cores / ${num_threads:-1}))
+        [ "${max_jobs}" -gt 0 ] || max_jobs=1
     fi
-    [ "${max_jobs}" -gt 0 ] || max_jobs=1
 }
 
 # Every training and inference as a line "row, column, directory, mark, command".
@@ -417,7 +413,7 @@ last=$(stage_number "${stop_stage}")
 [ "${last}" != none ] || usage_error "--stop_stage ${stop_stage} is no number or name of a stage"
 [ "${first}" -le "${last}" ] || usage_error "--stage ${stage} comes after --stop_stage ${stop_stage}"
 for option in python dumpdir expdir folds labels conditions tse_config ser_config joint_config; do
-    [ -n "${!option}" ] || usage_error "--${option} is empty"
+    [ -n "${!option// /}" ] || usage_error "--${option} is empty"
 done
 for option in tse_config ser_config joint_config; do
     [ -f "${!option}" ] || usage_error "--${option} ${!option}: no such file"
@@ -426,10 +422,11 @@ for option in nj max_jobs num_threads num_nodes batch_size num_interferers; do
     [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
 done
 [[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"
-[[ ${folds} =~ ^[0-9]+(\ [0-9]+)*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
-[[ ${seed} =~ ^[0-9]+$ ]] || usage_error "--seed ${seed}: expected a number"
-[[ ${more_seeds} =~ ^([0-9]+(\ [0-9]+)*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
-for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}"; do
+number='(0|[1-9][0-9]*)' # 01 would be another name for 1
+[[ ${folds} =~ ^${number}(\ ${number})*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
+[[ ${seed} =~ ^${number}$ ]] || usage_error "--seed ${seed}: expected a number"
+[[ ${more_seeds} =~ ^(${number}(\ ${number})*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
+for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "conditions:${conditions}"; do
     twice=$(tr ' ' '\n' <<<"${list#*:}" | sort | uniq -d | head -n 1)
     [ -z "${twice}" ] || usage_error "--${list%%:*} '${list#*:}': ${twice} is there twice"
 done
@@ -437,6 +434,11 @@ for condition in ${conditions}; do
     [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
 done
 [[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
+
+for option in dumpdir expdir tse_tag ser_tag joint_tag; do # they become parts of the jobs' commands
+    [[ ${!option} =~ ^[-A-Za-z0-9_./+=,:@]+$ ]] && [[ ${!option} != *JOB* ]] || usage_error "--${option}" \
+        "'${!option}': only letters, digits and -_./+=,:@ can be in it, and not JOB, which stands for a job's number"
+done
 
 joint=$(stage_number joint)
 if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_init}" != none ] &&
@@ -449,6 +451,7 @@ if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_i
 fi
 
 set_jobs
+${on_cluster} || [ "${num_nodes}" = 1 ] || usage_error "--num_nodes ${num_nodes} needs a cluster (cmd_backend in cmd.sh)"
 if [ "${status}" = true ]; then
     print_status
     exit

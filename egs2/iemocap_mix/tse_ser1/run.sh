@@ -2,7 +2,7 @@
 # The recipe of the paper: IEMOCAP, with LibriSpeech for interferers and pretraining.
 set -e -u -o pipefail
 
-./tse_ser.sh \
+exec ./tse_ser.sh \
     --tse_config conf/train_tse.yaml \
     --ser_config conf/train_ser.yaml \
     --joint_config conf/train_tse_ser.yaml \

@@ -3,7 +3,7 @@
 # Two of the five folds, to be short; --folds "1 2 3 4 5" runs all.
 set -e -u -o pipefail
 
-./tse_ser.sh \
+exec ./tse_ser.sh \
     --tse_config conf/train_tse.yaml \
     --ser_config conf/train_ser.yaml \
     --joint_config conf/train_tse_ser.yaml \

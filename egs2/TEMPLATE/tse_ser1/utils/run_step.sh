@@ -21,26 +21,39 @@ fail() {
 
 # worker: who still works on the directory; nothing if nobody does.
 worker() {
-    local process job
-    IFS='|' read -r process job 2>/dev/null <"${file}" || return 0
+    local process='' job='' said
+    IFS='|' read -r process job 2>/dev/null <"${file}"
     if [ -z "${job}" ]; then
-        is_gone "${process}" || echo "process ${process} (host, pid, start)"
-    elif [ "${job}" != "${slurm_job}" ] && [ -n "$(squeue --noheader --jobs="${job}" 2>/dev/null)" ]; then
-        echo "Slurm job ${job} (scancel ${job})"
+        [ -z "${process}" ] || is_gone "${process}" || echo "process ${process} (host, pid, start)"
+    elif [ "${job}" != "${slurm_job}" ]; then
+        said=$(squeue --noheader --jobs="${job}" 2>&1)
+        [ -z "${said}" ] || [[ ${said} == *"Invalid job id"* ]] ||
+            echo "Slurm job ${job} (scancel ${job}; squeue says: ${said})"
     fi
 }
 
-# What was killed or cancelled just now needs a while to end.
-for ((second = 0; second < 60; second++)); do
+# Take the directory. What was killed or cancelled just now needs a while to end.
+mine=${file}.$$
+{ echo "$(uname -n) $$ $(start_of $$)|${slurm_job}" >"${mine}"; } 2>/dev/null ||
+    { rm -f "${mine}"; fail "${mine} cannot be written: make room and run the same command"; }
+second=0
+until said=$(ln "${mine}" "${file}" 2>&1); do
+    held=$(head -n 1 "${file}" 2>/dev/null)
     other=$(worker)
-    [ -n "${other}" ] || break
-    [ "${second}" != 0 ] || echo "run_step.sh: ${dir}: ${other} still works on it; waiting"
-    sleep 1
+    if [ -n "${other}" ] || [ ! -e "${file}" ]; then
+        ((++second <= 60)) || { rm -f "${mine}"; fail "${other:-${said}} still works on it; wait for it" \
+            "or stop it; if it has ended, remove ${file}"; }
+        [ "${second}" != 1 ] || echo "run_step.sh: ${dir}: ${other:-${said}}; waiting"
+        sleep 1
+    else # of several who see that it is stale one moves it; what is not stale is put back
+        if mv "${file}" "${mine}.stale" 2>/dev/null && [ "$(head -n 1 "${mine}.stale")" != "${held}" ]; then
+            ln "${mine}.stale" "${file}" 2>/dev/null
+        fi
+        rm -f "${mine}.stale"
+    fi
 done
-[ -z "${other}" ] || fail "${other} still works on it; wait for it or stop it; if it has ended," \
-    "remove ${file}"
-[ -f "${dir}/.begun${suffix}" ] || fail "has no .begun${suffix}: run the recipe's script"
-echo "$(uname -n) $$ $(start_of $$)|${slurm_job}" >"${file}" || exit 1
+rm -f "${mine}"
+[ -f "${dir}/.begun${suffix}" ] || { rm -f "${file}"; fail "has no .begun${suffix}: run the recipe's script"; }
 
 # Signals reach the command too; this shell stays to say how it ended.
 trap : INT TERM HUP USR1

@@ -44,7 +44,10 @@ fail() {
 # stop_steps: end everything that runs; to be called by a trap on INT, TERM and HUP.
 stop_steps() {
     trap '' INT TERM HUP
-    [ -z "${_current_pid}" ] || kill -TERM -- "-${_current_pid}" 2>/dev/null || true
+    local group=${_current_pid:-$(jobs -p | tail -n 1)}
+    # The wrapper outlives the subshell that leads its group, as its jobs save their work.
+    [ -z "${group}" ] || _end_group "${group}" ||
+        echo "${0##*/}: processes of group ${group} do not end: kill -KILL -- -${group}" >&2
     wait
     echo "${0##*/}: interrupted; the same command goes on from here" >&2
     exit 130
@@ -74,9 +77,10 @@ run_killable() {
     return "${status}"
 }
 
-# _end_group GROUP: ask what is left of a process group to end, and wait until it has (60 s).
+# _end_group GROUP: ask what is left of a process group to end, and wait until it has; what is
+# cancelled on a cluster takes its time.
 _end_group() {
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + 120))
     kill -TERM -- "-$1" 2>/dev/null || return 0
     while kill -0 -- "-$1" 2>/dev/null; do
         [ "${SECONDS}" -lt "${end}" ] || return 1
@@ -258,12 +262,16 @@ run_batch() {
 # shellcheck disable=SC2086,SC2154
 _work_batch() {
     local cmd=${train_cmd} count=${#_batch_steps[@]} options=()
+    [ -z "${max_jobs}" ] || options=(--max-jobs-run "${max_jobs}")
     if [ -n "${_batch_train}" ] && _is_distributed; then
         # launch itself calls ${cuda_cmd}, on this machine, once for each training
-        cmd="run.pl --max-jobs-run ${max_jobs:-${count}}"
-        ${on_cluster} || options=(--gpu "${ngpu}")
+        cmd="run.pl --grace 120"
+        if ${on_cluster}; then
+            options=(--max-jobs-run "${max_jobs:-${count}}")
+        else
+            options+=(--gpu "${ngpu}")
+        fi
     else
-        [ -z "${max_jobs}" ] || options=(--max-jobs-run "${max_jobs}")
         if [ -n "${_batch_train}" ]; then
             cmd=${cuda_cmd}
             options+=(--gpu "${ngpu}" --num_threads "${_batch_train}")
@@ -284,12 +292,13 @@ _make_batch_dir() {
 
 # _take_lock FILE: or stop, naming who has it. One whose process on this machine is gone is taken.
 _take_lock() {
-    local file=$1 mine=$1.$$ holder
-    printf '%s\nsince %(%F %T)T by: %s\n' "${_me}" -1 "$0" >"${mine}"
-    until ln "${mine}" "${file}" 2>/dev/null; do
+    local file=$1 mine=$1.$$ holder said tries=0
+    { printf '%s\nsince %(%F %T)T by: %s\n' "${_me}" -1 "$0" >"${mine}"; } 2>/dev/null ||
+        { rm -f "${mine}"; fail "${file%/*}: nothing can be written there; make room, or choose another place"; }
+    until said=$(ln "${mine}" "${file}" 2>&1); do
         holder=$(head -n 1 "${file}" 2>/dev/null) || true
-        if [ ! -e "${file}" ]; then
-            [ -w "${file%/*}" ] || fail "${file%/*}: nothing can be written there"
+        if [ ! -e "${file}" ]; then # it has just gone, or there is another trouble
+            ((++tries < 20)) || { rm -f "${mine}"; fail "${file}: cannot be made (${said})"; }
             sleep 0.1
         elif [ "${holder}" = "${_me}" ] || ! is_gone "${holder}"; then
             # shellcheck disable=SC2086
@@ -298,7 +307,7 @@ _take_lock() {
             fail "${file%/.lock*}: process ${2:-?} on ${1:-?} is working on it ($(tail -n 1 "${file}" 2>/dev/null));" \
                 "wait for it or stop it. If it has ended (or its machine), remove ${file}"
         else
-            _wait_for_rest_of "${file}"
+            _wait_for_rest_of "${file}" "${holder#* }"
             # of several who see that it is stale one moves it; what is not stale is put back
             if mv "${file}" "${mine}.stale" 2>/dev/null &&
                 [ "$(head -n 1 "${mine}.stale")" != "${holder}" ]; then
@@ -320,12 +329,18 @@ _clear_stale() {
     done
 }
 
-# The jobs of a script that was killed are ending: they save their work.
+# _wait_for_rest_of FILE "PID START": the jobs of a script that was killed are ending; they save their
+# work. A group's number may be another's by now: what the script has started bears its mark.
 _wait_for_rest_of() {
-    local group
+    local group pid
     sed -n 's/^group //p' "$1" | while read -r group; do
-        _end_group "${group}" || fail "$1: processes of group ${group} of a script that was killed" \
-            "still run; kill -KILL -- -${group}"
+        for pid in $(pgrep -g "${group}"); do
+            if grep -q -s -z -x "RECIPE_PROCESS=$2" "/proc/${pid}/environ"; then
+                _end_group "${group}" || fail "$1: processes of group ${group} of a script that was" \
+                    "killed still run: kill -KILL -- -${group}"
+                break
+            fi
+        done
     done || exit 1
 }
 
