@@ -197,6 +197,13 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--folds '1 2 1'", "1 is there twice"),
         ("--expdir ''", "--expdir is empty"),
         ("--tse_config conf/none.yaml", "--tse_config conf/none.yaml: no such file"),
+        ("--folds '1 01'", "--folds '1 01'"),
+        ("--more_seeds 00", "--more_seeds '00'"),
+        ("--conditions ' '", "--conditions is empty"),
+        ("--conditions 'noisy noisy'", "noisy is there twice"),
+        ("--expdir exp_JOB", "--expdir 'exp_JOB': only letters"),
+        ("--dumpdir 'R&D'", "--dumpdir 'R&D': only letters"),
+        ("--num_nodes 2", "--num_nodes 2 needs a cluster"),
         ("--conditions noisy", "denoised is not among --conditions noisy, and fold 1 of it is not"),
         ("--conditions 'clean dirty'", "'dirty'"),
         ("--joint_init best", "'best'"),
@@ -643,3 +650,54 @@ def test_the_status_of_every_training(recipe):
     assert lines[4] == ["joint", "-", "-"]
     assert "FAILED: exp/ser_noisy_default/fold2/log/ser_train.log (exit status 2)" in result.stdout
     assert not (recipe / "exp/scores").exists()
+
+
+def test_after_ctrl_c_the_jobs_have_ended(recipe):
+    # They get their time to save; nobody else may begin before.
+    assert run(recipe, "--stop_stage protocol").returncode == 0
+    (recipe / "stand_in").write_text(
+        "#!/usr/bin/env bash\n"
+        "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
+        "echo started >>calls.txt; sleep 30 & wait $!\n"
+    )
+    calls(recipe)
+    process = start(recipe, "--stage simulate --stop_stage simulate")
+    wait_for((recipe / "calls.txt").exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert (recipe / "saved").read_text() == "saved\n"
+
+
+@pytest.mark.parametrize("options", ["size=4k", "nr_inodes=4"])
+def test_marks_on_a_full_disk_do_not_block_what_follows(options, recipe):
+    assert run(recipe, "--stop_stage protocol").returncode == 0
+    place = recipe / "dump/mix"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", place]
+    if os.getuid() != 0 or subprocess.run(mount).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        fill = "head -c 4096 /dev/zero >fill; touch fill1 fill2 fill3; true"
+        bash(fill, place)
+        result = run(recipe, "--stage simulate --stop_stage simulate")
+        assert result.returncode == 1
+        assert "dump/mix" in result.stderr and "make room" in result.stderr
+        bash("rm -f fill*; mount -o remount,size=1m,nr_inodes=100 .", place)
+        result = run(recipe, "--stage simulate --stop_stage simulate")
+        assert result.returncode == 0, result.stderr
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_of_two_jobs_one_works_on_a_directory(recipe):
+    step = recipe / "utils/run_step.sh"
+    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
+    directory = recipe / "exp/x"
+    for _ in range(5):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        (directory / ".begun").touch()
+        command = "utils/run_step.sh exp/x '' false bash -c 'echo ran >>exp/x/ran; sleep 3'"
+        bash(f"{command} & {command} & wait", recipe)
+        assert (directory / "ran").read_text() == "ran\n"
+        assert sorted(p.name for p in directory.iterdir()) == [".done", "ran"]

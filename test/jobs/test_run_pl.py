@@ -221,6 +221,34 @@ def test_a_job_whose_shell_is_killed_leaves_no_child(tmp_path):
     assert not _runs(int((tmp_path / "pid").read_text()))
 
 
+def test_a_signal_without_a_name(tmp_path):
+    result = wrapper("x.log", "kill", "-40", "$$", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "killed by signal 40" in result.stderr
+
+
+def test_a_command_that_is_too_long(tmp_path):
+    result = wrapper("x.log", "echo", *map(str, range(30000)), cwd=tmp_path)
+    assert result.returncode == 1
+    assert "job 1 cannot be started (Argument list too long)" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_command_that_is_not_utf_8(tmp_path):
+    result = wrapper("x.log", "echo", os.fsdecode(b"caf\xe9"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_stdout_pl_into_a_closed_pipe(tmp_path):
+    command = f"timeout 20 {sys.executable} {UTILS}/stdout.pl x.log seq 200000 | head -n 1"
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout == "1\n"
+    assert result.returncode != 124 and "Traceback" not in result.stderr
+    assert log_body(tmp_path / "x.log")[-1] == "200000"
+
+
 def test_a_log_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     result = wrapper("JOB=1:2", "file/x.JOB.log", "true", cwd=tmp_path)

@@ -154,6 +154,37 @@ def test_a_job_that_saves_when_it_is_warned_goes_on(idle, place):
     assert body(place / "x.log") == ["starts", "goes on"]
 
 
+def test_75_without_a_warning_is_a_failure(idle, place):
+    code, errors = run(idle, place, "x.log", "exit", "75")
+    assert code == 1
+    assert "(exit status 75)" in errors
+
+
+def test_a_task_that_is_cancelled_while_it_starts(idle, place):
+    (place / "path.sh").write_text("touch started; sleep 3\n")
+    process = start(idle, place, "x.log", "true")
+    idle.wait_until((place / "started").exists)
+    idle.call("scancel", idle.jobs("%i")[0])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "(cancelled)" in errors
+
+
+def test_the_name_of_the_index_in_the_path_of_the_directory(idle, place):
+    inner = place / "aJOBb"
+    shutil.copytree(place / "conf", inner / "conf")
+    assert run(idle, inner, "JOB=1:2", "log/JOB.log", "echo", "JOB")[0] == 0
+    assert [body(inner / f"log/{n}.log") for n in (1, 2)] == [["1"], ["2"]]
+
+
+def test_a_job_submitted_from_a_task_of_an_array(idle, place):
+    idle.environment["SLURM_ARRAY_TASK_ID"] = "7"
+    try:
+        assert run(idle, place, "x.log", "echo", "hello")[0] == 0
+    finally:
+        del idle.environment["SLURM_ARRAY_TASK_ID"]
+
+
 def test_slurms_warning_ends_nothing_that_does_not_listen(idle, place):
     process = start(idle, place, "x.log", "sleep", "4;", "echo", "done")
     running(idle, 1)
