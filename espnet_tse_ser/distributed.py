@@ -6,11 +6,12 @@ and for what depends on a whole batch: random masks, and a loss with ``class_wei
 
 If one process ends in an error, the others end in one as soon as they next wait for it (gloo), or
 after a timeout (NCCL); on one machine their parent ends them within 30 s, and on several
-``srun --kill-on-bad-exit`` does.
+srun does (SLURM_WAIT, which slurm.pl sets).
 """
 
 import contextlib
 import dataclasses
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.train.distributed_utils import get_rank, get_world_size
 from torch.multiprocessing import ProcessExitedException
 
-from espnet_tse_ser.errors import REQUEUE_STATUS, UserError, run
+from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
 from espnet_tse_ser.interruption import SIGNALS
 
 
@@ -120,10 +121,30 @@ class DistributedTask:
     @classmethod
     def main_worker(cls, args):
         worker = super().main_worker
-        if multiprocessing.parent_process() is None:
-            worker(args)
-        else:
-            sys.exit(run(worker, args))
+        status, is_child = 0, multiprocessing.parent_process() is not None
+        try:
+            if is_child:
+                status = run(worker, args)
+            else:
+                worker(args)
+        except Requeue as requeue:
+            status = requeue.code
+        if torch.distributed.is_initialized():
+            _leave(status)
+        if is_child or status:
+            sys.exit(status)
+
+
+def _leave(status):
+    """End this process at once.
+
+    In an orderly end torch's threads may find that those of another process have ended before, and
+    abort a training that has just been saved or finished.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager
