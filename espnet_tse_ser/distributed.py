@@ -104,6 +104,10 @@ class DistributedTask:
     @classmethod
     def main(cls, args):
         """Train, in processes of its own if there are several GPUs; these get our signals."""
+        if (args.dist_init_method or "").startswith("file://") and "SLURM_JOB_ID" in os.environ:
+            # A job that is submitted again must not meet in the file that the last one has left.
+            restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+            args.dist_init_method += f".{os.environ['SLURM_JOB_ID']}.{restarts}"
         if not args.multiprocessing_distributed or args.ngpu <= 1:
             super().main(args=args)
             return
