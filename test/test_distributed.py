@@ -14,6 +14,7 @@ import pytest
 import torch
 from espnet2.tasks.abs_task import AbsTask
 from tiny_training import products, signal_at, train
+from two_processes import run_two
 
 from espnet_tse_ser.distributed import DistributedTask, divisible, is_first_process
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError, run
@@ -38,15 +39,8 @@ def _train_two(directory, *at_forward):
         keywords = {"at_forward": at_forward[rank], "rank": rank, "meeting": meeting}
         sys.exit(run(lambda _: train(directory, **keywords) and None))
 
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=work, args=(rank,)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        if process.exitcode is None:
-            process.kill()
-    return [process.exitcode for process in processes], [log.read_text() for log in logs]
+    statuses = run_two(work)
+    return statuses, [log.read_text() for log in logs]
 
 
 @pytest.fixture(scope="module")

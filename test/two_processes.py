@@ -37,6 +37,12 @@ def train_in_two(main, command, directory, prepare=lambda rank: None):
         prepare(rank)
         sys.exit(run(main, [*command, *options]))
 
+    statuses = run_two(work)
+    return statuses, [(directory / f"{rank}.log").read_text() for rank in (0, 1)]
+
+
+def run_two(work):
+    """Call ``work(rank)`` in two processes; their exit statuses, None for one that does not end."""
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=work, args=(rank,)) for rank in (0, 1)]
     for process in processes:
@@ -45,8 +51,7 @@ def train_in_two(main, command, directory, prepare=lambda rank: None):
         process.join(60)
         if process.exitcode is None:
             process.kill()
-    logs = [(directory / f"{rank}.log").read_text() for rank in (0, 1)]
-    return [process.exitcode for process in processes], logs
+    return [process.exitcode for process in processes]
 
 
 def assert_close(first, second, tolerance=1e-4):

@@ -118,7 +118,7 @@ class _Run:
         self.attempt_of = {}  # index -> its attempt
         self.losses = dict.fromkeys(array.indices, 0)  # index -> how often the cluster lost it
         self.gone = {}  # index -> since when Slurm says that it ended, though it left no status
-        self.told = {}  # why tasks wait, as last said -> true
+        self.told = set()  # reasons to wait that were told
 
     @property
     def stopped(self):
@@ -297,7 +297,7 @@ class _Run:
 
     def _tell_why_it_waits(self, index, state, reason):
         if state == "PENDING" and reason not in _USUAL and reason not in self.told:
-            self.told[reason] = True
+            self.told.add(reason)
             task = f"task {index}" if self.array.name else "the job"
             warn(self.name, f"{task} waits, for ever perhaps: Slurm says {reason}; see squeue")
 

@@ -17,3 +17,13 @@ is_gone() {
     read -r host pid start <<<"$1"
     [ "${host}" = "$(uname -n)" ] && [ "$(start_of "${pid:-0}")" != "${start}" ]
 }
+
+# drop_stale FILE HOLDER: remove a lock that was seen to be HOLDER's, its first line. Of several who
+# see that it is stale one moves it; what is not stale any more is put back.
+drop_stale() {
+    local stale=$1.$$.stale
+    if mv "$1" "${stale}" 2>/dev/null && [ "$(head -n 1 "${stale}")" != "$2" ]; then
+        ln "${stale}" "$1" 2>/dev/null || true
+    fi
+    rm -f "${stale}"
+}

@@ -45,11 +45,8 @@ until said=$(ln "${mine}" "${file}" 2>&1); do
             "or stop it; if it has ended, remove ${file}"; }
         [ "${second}" != 1 ] || echo "run_step.sh: ${dir}: ${other:-${said}}; waiting"
         sleep 1
-    else # of several who see that it is stale one moves it; what is not stale is put back
-        if mv "${file}" "${mine}.stale" 2>/dev/null && [ "$(head -n 1 "${mine}.stale")" != "${held}" ]; then
-            ln "${mine}.stale" "${file}" 2>/dev/null
-        fi
-        rm -f "${mine}.stale"
+    else
+        drop_stale "${file}" "${held}"
     fi
 done
 rm -f "${mine}"

@@ -308,12 +308,7 @@ _take_lock() {
                 "wait for it or stop it. If it has ended (or its machine), remove ${file}"
         else
             _wait_for_rest_of "${file}" "${holder#* }"
-            # of several who see that it is stale one moves it; what is not stale is put back
-            if mv "${file}" "${mine}.stale" 2>/dev/null &&
-                [ "$(head -n 1 "${mine}.stale")" != "${holder}" ]; then
-                ln "${mine}.stale" "${file}" 2>/dev/null || true
-            fi
-            rm -f "${mine}.stale"
+            drop_stale "${file}" "${holder}"
         fi
     done
     rm -f "${mine}"
