@@ -86,22 +86,24 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
                 f"{name}: interferer speakers are '{','.join(mixture.interferer_speakers)}', but "
                 f"the interferers have '{','.join(speakers)}'; run stage 2 again"
             )
-        enrollment = targets.entries.get(mixture.enrollment)
-        if enrollment is None:
-            yield f"{name}: unknown enrollment '{mixture.enrollment}'; run stage 2 again"
-            continue
-        if mixture.enrollment == mixture.target:
-            yield f"{name}: the enrollment is the target utterance; choose another"
-        if enrollment.speaker != mixture.speaker:
-            yield (
-                f"{name}: enrollment '{mixture.enrollment}' is of speaker '{enrollment.speaker}', "
-                f"not of the target '{mixture.speaker}'"
-            )
-        if enrollment.emotion != neutral:
-            yield (
-                f"{name}: enrollment '{mixture.enrollment}' is '{enrollment.emotion}', "
-                f"not '{neutral}'"
-            )
+        for enrollment in mixture.enrollment:
+            yield from _check_enrollment(name, mixture, enrollment, targets, neutral)
+
+
+def _check_enrollment(name, mixture, utt, targets, neutral):
+    enrollment = targets.entries.get(utt)
+    if enrollment is None:
+        yield f"{name}: unknown enrollment '{utt}'; run stage 2 again"
+        return
+    if utt == mixture.target:
+        yield f"{name}: the enrollment is the target utterance; choose another"
+    if enrollment.speaker != mixture.speaker:
+        yield (
+            f"{name}: enrollment '{utt}' is of speaker '{enrollment.speaker}', not of the target "
+            f"'{mixture.speaker}'"
+        )
+    if enrollment.emotion != neutral:
+        yield f"{name}: enrollment '{utt}' is '{enrollment.emotion}', not '{neutral}'"
 
 
 def check_split(fold, split, mixtures):

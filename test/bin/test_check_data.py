@@ -83,28 +83,28 @@ def dev_from_test(data):
 
 
 def enrollment_is_target(data):
-    edit_mixture(data, "t1m-2", enrollment="t1m-2")
+    edit_mixture(data, "t1m-2", enrollment=("t1m-2",))
     return ["mixture 't1m-2': the enrollment is the target utterance"]
 
 
 def emotional_enrollment(data):
-    edit_mixture(data, "t1m-2", enrollment="t1m-0")
+    edit_mixture(data, "t1m-2", enrollment=("t1m-0",))
     return ["mixture 't1m-2': enrollment 't1m-0' is 'ang', not 'neu'"]
 
 
 def enrollment_of_another(data):
-    edit_mixture(data, "t1m-0", enrollment="t2m-2")
+    edit_mixture(data, "t1m-0", enrollment=("t2m-2",))
     return ["mixture 't1m-0': enrollment 't2m-2' is of speaker 't2m', not of the target 't1m'"]
 
 
 def missing_enrollment(data):
-    edit_mixture(data, "t1m-0", enrollment="")
+    edit_mixture(data, "t1m-0", enrollment=("",))
     return ["mixture 't1m-0': unknown enrollment ''"]
 
 
 def dropped_enrollment(data):
     """An utterance is taken out of the corpus after the protocol was drawn."""
-    gone = mixture(data, "t1m-0").enrollment
+    (gone,) = mixture(data, "t1m-0").enrollment
     for name in ("wav.scp", "utt2spk", "utt2emo", "utt2fold", "utt2lufs", "utt2num_samples"):
         table = read_table(data.emo / name)
         del table[gone]

@@ -63,10 +63,10 @@ def test_labels(pools):
         ({"fold": "2"}, "are 't1f', 'ang', '2'"),
         ({"interferers": ("x",)}, "unknown interferer 'x'"),
         ({"interferer_speakers": ("x",)}, "interferer speakers are 'x', but the interferers have"),
-        ({"enrollment": "x"}, "unknown enrollment 'x'"),
-        ({"enrollment": "t1f-0"}, "the enrollment is the target utterance"),
-        ({"enrollment": "t1f-4"}, "enrollment 't1f-4' is 'sad', not 'neu'"),
-        ({"enrollment": "t1m-2"}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
+        ({"enrollment": ("x",)}, "unknown enrollment 'x'"),
+        ({"enrollment": ("t1f-0",)}, "the enrollment is the target utterance"),
+        ({"enrollment": ("t1f-4",)}, "enrollment 't1f-4' is 'sad', not 'neu'"),
+        ({"enrollment": ("t1m-2",)}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
     ],
 )
 def test_mixtures(pools, mixtures, change, message):
