@@ -14,6 +14,11 @@ def get_parser():
     parser.add_argument("--scp", required=True, help="audio to recognise (of a condition)")
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
+    parser.add_argument(
+        "--also_wa",
+        action="store_true",
+        help="add hypothesis_wa, of the epoch with the best dev WA (for best_test_epoch)",
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     return parser
 
@@ -21,6 +26,7 @@ def get_parser():
 def main(argv=None):
     """Write one line an utterance: reference, hypothesis, posteriors, extraction scores."""
     args = get_parser().parse_args(argv)
+    from espnet_tse_ser.checkpoints import find_weights
     from espnet_tse_ser.data.id_list import read_ids
     from espnet_tse_ser.data.mixture_dir import MixtureDir
     from espnet_tse_ser.files import write_tsv
@@ -31,7 +37,13 @@ def main(argv=None):
     log_to_stderr()
     model = TSESER.from_pretrained(args.model_dir)
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
-    write_tsv(args.output, recognize_set(model, data, args.batch_size), hypothesis_columns(model))
+    rows, columns = recognize_set(model, data, args.batch_size), hypothesis_columns(model)
+    if args.also_wa:
+        other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
+        columns.append("hypothesis_wa")
+        for row, twin in zip(rows, recognize_set(other, data, args.batch_size), strict=True):
+            row["hypothesis_wa"] = twin["hypothesis"]
+    write_tsv(args.output, rows, columns)
 
 
 if __name__ == "__main__":

@@ -106,13 +106,18 @@ def _check_enrollment(name, mixture, utt, targets, neutral):
         yield f"{name}: enrollment '{utt}' is '{enrollment.emotion}', not '{neutral}'"
 
 
-def check_split(fold, split, mixtures):
+def check_split(fold, split, mixtures, protocol="loso"):
     """Yield violations of one fold.
 
     Args:
         fold: name. split: dict with the ids of train, dev and test. mixtures: all of them.
+        protocol: with ``best_test_epoch`` dev has to be the test fold.
     """
     by_id = {m.mixture: m for m in mixtures}
+    if protocol == "best_test_epoch":
+        if sorted(split["dev"]) != sorted(split["test"]):
+            yield f"fold {fold}: dev is not the test fold, as best_test_epoch has it; run stage 2"
+        split = split | {"dev": []}
     counts = Counter(utt for side in SIDES for utt in split[side])
     for utt, count in sorted(counts.items()):
         if count > 1:
@@ -122,23 +127,23 @@ def check_split(fold, split, mixtures):
     for utt in sorted(set(by_id) - set(counts)):
         yield f"fold {fold}: mixture '{utt}' is in none of train, dev and test"
     for side in SIDES:
-        if not split[side]:
+        if not split[side] and (side, protocol) != ("dev", "best_test_epoch"):
             yield f"fold {fold}: {side} is empty"
         for utt in split[side]:
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
-    test_speakers = {m.speaker for m in known["test"]}
-    test_interferers = {s for m in known["test"] for s in m.interferer_speakers}
+    tested = {m.speaker for m in known["test"]}
+    tested |= {s for m in known["test"] for s in m.interferer_speakers}
     for side in ("train", "dev"):
         for mixture in known[side]:
-            if mixture.speaker in test_speakers:
+            if mixture.speaker in tested:
                 yield (
                     f"fold {fold}: target speaker '{mixture.speaker}' of {side} mixture "
                     f"'{mixture.mixture}' is also tested"
                 )
             for speaker in mixture.interferer_speakers:
-                if speaker in test_interferers:
+                if speaker in tested:
                     yield (
                         f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"

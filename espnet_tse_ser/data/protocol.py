@@ -148,7 +148,8 @@ def make_protocol(
     """Draw one mixture for every emotional utterance.
 
     Args:
-        targets, interferers: `Pool`; the targets have emotions and folds.
+        targets, interferers: `Pool`; the targets have emotions and folds. The same pool twice
+            takes the interferers from the emotional corpus: other speakers of the target's fold.
         levels: `Levels`. seed: of all draws; each mixture depends on it and its own id order.
         num_interferers: of each mixture, different speakers.
         gender_state: of the mixtures: "random", "same" or "different".
@@ -169,7 +170,7 @@ def make_protocol(
             f"--num_interferers {num_interferers} --seed {seed}: at least 1 and at least 0 wanted"
         )
     shared = sorted(set(targets.gender) & set(interferers.gender))
-    if shared:
+    if shared and interferers is not targets:
         raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
