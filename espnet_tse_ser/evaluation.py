@@ -77,9 +77,10 @@ def extract_set(model, data, batch_size):
         for utt, estimate in zip(batch, estimates, strict=True):
             signals = data.signals[utt]
             signals["denoised"] = as_stored(estimate, data.fs)
-            rows[utt] = {"id": utt} | signal_scores(
+            scores = signal_scores(
                 signals["ref"], signals["denoised"], signals["mix"], data.interferers(utt), data.fs
             )
+            rows[utt] = _as_read({"id": utt} | scores)
     return rows
 
 
@@ -106,5 +107,10 @@ def recognize_systems(data, models, run, batch_size):
         rows = recognize_set(
             loaded[system.train], data.of(inputs[system.test]), batch_size, system.name
         )
-        hypotheses[system.name] = directory, {row["id"]: row for row in rows}
+        hypotheses[system.name] = directory, {row["id"]: _as_read(row) for row in rows}
     return hypotheses
+
+
+def _as_read(row):
+    """A row as if it had been written to a table and read."""
+    return {name: str(value) for name, value in row.items()}

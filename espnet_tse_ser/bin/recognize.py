@@ -15,9 +15,10 @@ def get_parser():
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
     parser.add_argument(
-        "--also_wa",
+        "--by_ua_and_wa",
         action="store_true",
-        help="add hypothesis_wa, of the epoch with the best dev WA (for best_test_epoch)",
+        help="hypothesis is of the epoch with the best dev UA whatever the configuration chooses "
+        "by, and hypothesis_wa of that with the best dev WA (for best_test_epoch)",
     )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     return parser
@@ -35,10 +36,11 @@ def main(argv=None):
     from espnet_tse_ser.recognition import hypothesis_columns, recognize_set
 
     log_to_stderr()
-    model = TSESER.from_pretrained(args.model_dir)
+    by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
+    model = TSESER.from_pretrained(args.model_dir, by_ua)
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
     rows, columns = recognize_set(model, data, args.batch_size), hypothesis_columns(model)
-    if args.also_wa:
+    if args.by_ua_and_wa:
         other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
         columns.append("hypothesis_wa")
         for row, twin in zip(rows, recognize_set(other, data, args.batch_size), strict=True):

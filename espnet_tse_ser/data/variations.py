@@ -90,8 +90,6 @@ def read_variation(path):
     conf = read_yaml(path)
     fields = {field.name: field for field in dataclasses.fields(Variation)}
     known = ", ".join(fields)
-    if not isinstance(conf, dict):
-        raise UserError(f"{path}: expected keys with values; known keys: {known}")
     for key in conf:
         if key not in fields:
             raise UserError(f"{path}: unknown key '{key}'; known: {known}")

@@ -367,8 +367,7 @@ EOF
 
 stage_infer() {
     local run fold system train test dir model also=()
-    # WA then has an epoch of its own.
-    [ "${protocol}" != best_test_epoch ] || also=(--also_wa)
+    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
     while read -r system train test; do
         while read -r run fold _; do
             dir=${scores}/${system}/${run}
