@@ -198,8 +198,8 @@ class EmotionMixtures:
         for speaker, others in self.interferer_speakers.items():
             if not 1 <= num_interferers <= len(others):
                 raise UserError(
-                    f"{num_interferers} interferer(s) a mixture of '{speaker}' cannot be drawn from "
-                    f"{len(others)} interferer speaker(s); add interferer speakers"
+                    f"{num_interferers} interferer(s) a mixture of '{speaker}' cannot be drawn "
+                    f"from {len(others)} interferer speaker(s); add interferer speakers"
                 )
         self.enrollments = enrollment_choices(targets, neutral)
 

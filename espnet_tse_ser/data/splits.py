@@ -6,7 +6,6 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError
 
-
 PROTOCOLS = ("loso", "loso_speaker", "best_test_epoch")
 
 
