@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, PRETRAINING_DEFAULTS, complete_options
+from espnet_tse_ser.data.variations import read_variation
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -27,9 +28,18 @@ def parse(task, path):
 def test_every_configuration_is_of_a_known_kind():
     known = {name for kind in ("tse", "ser", "tse_ser") for name in configs(kind)}
     found = {str(p.relative_to(ROOT)) for p in ROOT.glob("egs2/*/tse_ser1/conf/**/*.yaml")}
+    found = {n for n in found if "/tests/" not in n}
     links = {n for n in found if (ROOT / n).is_symlink()}
     assert found - links == known
     assert all((ROOT / link).resolve().is_file() for link in links)
+
+
+def test_test_variations():
+    paths = sorted(ROOT.glob("egs2/*/tse_ser1/conf/tests/*.yaml"))
+    assert len(paths) > 20
+    for path in paths:
+        variation = read_variation(path)
+        assert variation.about.endswith(".") and variation.sweep
 
 
 @pytest.mark.parametrize("path", configs("tse"))
