@@ -13,7 +13,9 @@ def get_parser():
     """The options of stage 3."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
@@ -32,12 +34,9 @@ def main(argv=None):
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    directories = {
-        "targets": args.targets,
-        "interferers": args.interferers,
-        "pretrain": args.pretrain,
-    }
-    pools = {label: Pool.read(path, args.fs) for label, path in directories.items()}
+    targets, interferers = Pool.read_pair(args.targets, args.interferers, args.fs)
+    pools = {"targets": targets, "interferers": interferers}
+    pools["pretrain"] = Pool.read(args.pretrain, args.fs)
     protocol_dir = Path(args.protocol_dir)
     mixtures = read_protocol(protocol_dir / "protocol.tsv")
     folds = sorted({m.fold for m in mixtures})
@@ -49,7 +48,11 @@ def main(argv=None):
             checks.check_speakers(pools),
             checks.check_mixtures(mixtures, pools["targets"], pools["interferers"], args.neutral),
             *(checks.check_split(fold, split, mixtures) for fold, split in splits.items()),
-            *(checks.check_audio(pool, label) for label, pool in pools.items()),
+            *(
+                checks.check_audio(pool, label)
+                for label, pool in pools.items()
+                if label == "targets" or pool is not targets
+            ),
         )
     )
     sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())

@@ -48,9 +48,15 @@ def check_folds(mixtures, folds):
 
 
 def check_speakers(pools):
-    """Yield a violation for every speaker in more than one of ``pools`` (label -> `Pool`)."""
-    places = defaultdict(list)
+    """Yield a violation for every speaker in more than one of ``pools`` (label -> `Pool`).
+
+    One pool under two labels (targets that interfere with each other) counts once.
+    """
+    places, seen = defaultdict(list), []
     for label, pool in pools.items():
+        if any(pool is other for other in seen):
+            continue
+        seen.append(pool)
         for speaker in pool.gender:
             places[speaker].append(label)
     for speaker, found in sorted(places.items()):
@@ -86,6 +92,12 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
                 f"{name}: interferer speakers are '{','.join(mixture.interferer_speakers)}', but "
                 f"the interferers have '{','.join(speakers)}'; run stage 2 again"
             )
+        for utt, interferer in zip(mixture.interferers, found, strict=True):
+            if interferer is not None and interferer.speaker == target.speaker:
+                yield (
+                    f"{name}: interferer '{utt}' is of the target's own speaker "
+                    f"'{target.speaker}'; run stage 2 again"
+                )
         enrollment = targets.entries.get(mixture.enrollment)
         if enrollment is None:
             yield f"{name}: unknown enrollment '{mixture.enrollment}'; run stage 2 again"
@@ -126,17 +138,16 @@ def check_split(fold, split, mixtures):
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
-    test_speakers = {m.speaker for m in known["test"]}
-    test_interferers = {s for m in known["test"] for s in m.interferer_speakers}
+    tested = {s for m in known["test"] for s in (m.speaker, *m.interferer_speakers)}
     for side in ("train", "dev"):
         for mixture in known[side]:
-            if mixture.speaker in test_speakers:
+            if mixture.speaker in tested:
                 yield (
                     f"fold {fold}: target speaker '{mixture.speaker}' of {side} mixture "
                     f"'{mixture.mixture}' is also tested"
                 )
             for speaker in mixture.interferer_speakers:
-                if speaker in test_interferers:
+                if speaker in tested:
                     yield (
                         f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"

@@ -177,10 +177,13 @@ class EmotionMixtures:
         self.num_interferers, self.max_samples = num_interferers, max_samples
         self.utts = list(targets.entries)
         self.interferer_speakers = sorted(interferers.by_speaker)
-        if not 1 <= num_interferers <= len(self.interferer_speakers):
+        # Targets that interfere with each other never do with themselves.
+        own = any(speaker in interferers.by_speaker for speaker in targets.by_speaker)
+        available = len(self.interferer_speakers) - own
+        if not 1 <= num_interferers <= available:
             raise UserError(
                 f"{num_interferers} interferer(s) a mixture cannot be drawn from "
-                f"{len(self.interferer_speakers)} interferer speaker(s); add interferer speakers"
+                f"{available} interferer speaker(s); add interferer speakers"
             )
         self.enrollments = enrollment_choices(targets, neutral)
 
@@ -190,7 +193,8 @@ class EmotionMixtures:
         if self.max_samples and len(source) > self.max_samples:
             start = int(rng.integers(0, len(source) - self.max_samples + 1))
             source = source[start : start + self.max_samples]
-        chosen = rng.choice(self.interferer_speakers, size=self.num_interferers, replace=False)
+        speakers = [s for s in self.interferer_speakers if s != self.targets[utt].speaker]
+        chosen = rng.choice(speakers, size=self.num_interferers, replace=False)
         placed, lufs = [], [self.targets[utt].lufs]
         for speaker in chosen:
             other = str(rng.choice(self.interferers.by_speaker[speaker]))

@@ -89,8 +89,20 @@ class Pool:
             )
         return cls(entries, fs)
 
+    @classmethod
+    def read_pair(cls, targets, interferers, fs=16000):
+        """Read two directories; one directory given twice becomes one pool given twice."""
+        first = cls.read(targets, fs)
+        same = Path(targets).resolve() == Path(interferers).resolve()
+        return first, first if same else cls.read(interferers, fs)
+
     def __len__(self):
         return len(self.entries)
+
+    @property
+    def seconds(self):
+        """Speech in all utterances, in seconds."""
+        return sum(e.num_samples for e in self.entries.values()) / self.fs
 
     def __getitem__(self, utt):
         if utt not in self.entries:

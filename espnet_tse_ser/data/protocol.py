@@ -112,13 +112,31 @@ def interferer_folds(interferers, folds, seed):
     return assignment
 
 
+def target_folds(targets):
+    """The fold of every speaker of the targets, as dict speaker -> fold.
+
+    Raises:
+        UserError: a speaker has utterances in two folds.
+    """
+    fold_of = {}
+    for entry in targets.entries.values():
+        if fold_of.setdefault(entry.speaker, entry.fold) != entry.fold:
+            raise UserError(
+                f"target '{entry.utt}': speaker '{entry.speaker}' is in fold '{entry.fold}' here "
+                f"and in fold '{fold_of[entry.speaker]}' before; correct utt2fold"
+            )
+    return fold_of
+
+
 def make_protocol(
     targets, interferers, levels, seed, num_interferers=1, gender_state="random", neutral="neu"
 ):
     """Draw one mixture for every emotional utterance.
 
     Args:
-        targets, interferers: `Pool`; the targets have emotions and folds.
+        targets, interferers: `Pool`; the targets have emotions and folds. The same pool twice
+            has the targets interfere with each other: each interferer is another speaker of the
+            target's fold, so that nobody crosses the line between training and test.
         levels: `Levels`. seed: of all draws; each mixture depends on it and its own id order.
         num_interferers: of each mixture, different speakers.
         gender_state: of the mixtures: "random", "same" or "different".
@@ -128,7 +146,7 @@ def make_protocol(
         list of `Mixture` in the order of their ids.
 
     Raises:
-        UserError: speakers in both pools, no interferer to choose from, no enrollment.
+        UserError: speakers in both of two pools, no interferer to choose from, no enrollment.
     """
     if gender_state not in GENDER_STATES:
         raise UserError(
@@ -138,14 +156,15 @@ def make_protocol(
         raise UserError(
             f"--num_interferers {num_interferers} --seed {seed}: at least 1 and at least 0 wanted"
         )
+    among_targets = interferers is targets
     shared = sorted(set(targets.gender) & set(interferers.gender))
-    if shared:
+    if shared and not among_targets:
         raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
         raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")
     folds = sorted({e.fold for e in targets.entries.values()})
-    fold_of = interferer_folds(interferers, folds, seed)
+    fold_of = target_folds(targets) if among_targets else interferer_folds(interferers, folds, seed)
     enrollments = enrollment_choices(targets, neutral)
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
@@ -190,7 +209,7 @@ def make_protocol(
 
 
 def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
-    """Draw ``count`` interferer utterances of different speakers of the target's fold."""
+    """Draw ``count`` interferer utterances of different other speakers of the target's fold."""
     wanted = {
         "random": ["m", "f"],
         "same": [entry.gender],
@@ -198,13 +217,20 @@ def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
     }[gender_state]
     chosen = []
     for _ in range(count):
-        taken = {interferers[o].speaker for o in chosen}
+        taken = {entry.speaker, *(interferers[o].speaker for o in chosen)}
         free = sorted(s for s in fold_of if fold_of[s] == entry.fold and s not in taken)
         genders = [g for g in wanted if any(interferers.gender[s] == g for s in free)]
         if not genders:
+            remedy = "add interferer speakers or lower --num_interferers"
+            if entry.speaker in fold_of:
+                remedy = (
+                    f"interferers are other target speakers of the fold, which has only "
+                    f"{' '.join(sorted(s for s in fold_of if fold_of[s] == entry.fold))}: make "
+                    "larger folds, change --gender_state or take another --interferers"
+                )
             raise UserError(
                 f"target '{entry.utt}': no interferer speaker of gender '{' or '.join(wanted)}' is "
-                f"left in fold '{entry.fold}'; add interferer speakers or lower --num_interferers"
+                f"left in fold '{entry.fold}'; {remedy}"
             )
         gender = str(rng.choice(genders))
         speakers = [s for s in free if interferers.gender[s] == gender]

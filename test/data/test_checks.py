@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tiny_corpora import write_corpora
+from tiny_corpora import FOLDS, write_corpora
 
 from espnet_tse_ser.data.checks import (
     check_audio,
@@ -97,6 +97,62 @@ def test_split(mixtures, split):
         assert message in found
     empty = list(check_split("1", split | {"dev": []}, mixtures))
     assert "fold 1: dev is empty" in empty
+
+
+def test_targets_that_interfere_with_each_other(pools):
+    """The one case in which speakers are targets and interferers; nothing looser passes."""
+    targets, interferers = pools
+    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    assert list(check_speakers({"targets": targets, "interferers": targets})) == []
+    assert list(check_mixtures(mixtures, targets, targets)) == []
+    for fold in FOLDS:
+        split = split_fold(targets.entries.values(), fold, "speaker", 0.4, 0)
+        assert list(check_split(fold, split, mixtures)) == []
+    pretrain = Pool(targets.entries.values())
+    found = list(check_speakers({"a": targets, "b": targets, "pretrain": pretrain}))
+    assert len(found) == 6
+    assert found[0] == "speaker 't1f' is in a and in pretrain; keep one of them"
+    some = interferers.subset(lambda e: e.utt != "im0-0")
+    assert len(list(check_speakers({"targets": interferers, "interferers": some}))) == 12
+
+
+def test_an_interferer_that_is_the_target(pools):
+    targets, _ = pools
+    first, *others = make_protocol(targets, targets, Levels(), seed=0)
+    spoiled = replace(first, interferers=("t1f-1",), interferer_speakers=("t1f",))
+    (message,) = check_mixtures([spoiled, *others], targets, targets)
+    assert message == (
+        "mixture 't1f-0': interferer 't1f-1' is of the target's own speaker 't1f'; "
+        "run stage 2 again"
+    )
+
+
+def test_a_speaker_tested_in_one_role_and_trained_on_in_the_other(pools):
+    targets, _ = pools
+    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    split = split_fold(targets.entries.values(), "1", "speaker", 0.4, 0)
+    trained = split["train"][0]
+    spoiled = [
+        replace(m, interferers=("t1m-0",), interferer_speakers=("t1m",))
+        if m.mixture == trained
+        else m
+        for m in mixtures
+    ]
+    (message,) = check_split("1", split, spoiled)
+    assert message == (
+        f"fold 1: interferer speaker 't1m' of train mixture '{trained}' is also tested"
+    )
+    speaker = trained.split("-")[0]
+    spoiled = [
+        replace(m, interferers=(trained,), interferer_speakers=(speaker,))
+        if m.mixture == "t1m-0"
+        else m
+        for m in mixtures
+    ]
+    found = list(check_split("1", split, spoiled))
+    assert f"fold 1: target speaker '{speaker}' of train mixture '{trained}' is also tested" in (
+        found
+    )
 
 
 def test_read_split(tmp_path, split):

@@ -171,6 +171,24 @@ def test_emotional_mixtures_are_cropped_on_demand(corpora):
     assert len(starts) == 5
 
 
+def test_targets_interfere_with_each_other(corpora):
+    """Never with themselves: one other speaker is left of two."""
+    targets = Pool.read(corpora.emo).subset(lambda e: e.speaker in ("t1m", "t1f"))
+    mixtures = EmotionMixtures(targets, targets, Levels("snr", snr=(0, 0)))
+    for seed in range(8):
+        utt = f"t1{'mf'[seed % 2]}-0"
+        _, example = mixtures.example(np.random.default_rng(seed), utt)
+        interferer = example["speech_mix"].astype(np.float64) - example["speech_ref1"]
+        # A piece that every interferer covers, wherever it is placed
+        similar = {
+            u: np.abs(np.correlate(targets.audio(u), interferer[8000:9600], "valid")).max()
+            for u in targets.entries
+        }
+        assert targets[max(similar, key=similar.get)].speaker != targets[utt].speaker
+    with pytest.raises(UserError, match=r"2 interferer\(s\) a mixture cannot be drawn from 1"):
+        EmotionMixtures(targets, targets, Levels(), num_interferers=2)
+
+
 def test_errors_of_emotional_mixtures(emotional):
     targets, interferers = emotional.targets, emotional.interferers
     with pytest.raises(UserError, match="speaker 't1m' has no other 'neu' utterance to enroll"):
