@@ -38,6 +38,30 @@ def hold_out_speakers(gender, share, seed):
     return chosen
 
 
+def share_of_speakers(gender, share, seed):
+    """Choose the same share of each gender's speakers, at least one of each.
+
+    A smaller share of the same seed is part of a larger one.
+
+    Args:
+        gender: dict speaker -> "m" or "f"; share: in (0, 1]; 1 takes all.
+
+    Returns:
+        set of speakers.
+
+    Raises:
+        UserError: ``share`` is no such number.
+    """
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise UserError(f"speaker_share must lie above 0 and not above 1, got {share!r}")
+    rng = np.random.default_rng([seed, 4])
+    chosen = set()
+    for name in sorted(set(gender.values())):
+        speakers = rng.permutation(sorted(s for s in gender if gender[s] == name))
+        chosen |= {str(s) for s in speakers[: max(1, round(share * len(speakers)))]}
+    return chosen
+
+
 def split_fold(entries, fold, dev_split, dev_share, seed):
     """Split utterances into the train, dev and test ids of one fold.
 
