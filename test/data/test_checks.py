@@ -63,6 +63,9 @@ def test_labels(pools):
         ({"fold": "2"}, "are 't1f', 'ang', '2'"),
         ({"interferers": ("x",)}, "unknown interferer 'x'"),
         ({"interferer_speakers": ("x",)}, "interferer speakers are 'x', but the interferers have"),
+        ({"interferer_genders": ("x",)}, "interferer genders are 'x', but the interferers have '"),
+        ({"interferer_emotions": ("sad",)}, "interferer emotions are 'sad', but the interferers"),
+        ({"gender_state": "both"}, "gender_state is 'both', but the genders are '"),
         ({"enrollment": "x"}, "unknown enrollment 'x'"),
         ({"enrollment": "t1f-0"}, "the enrollment is the target utterance"),
         ({"enrollment": "t1f-4"}, "enrollment 't1f-4' is 'sad', not 'neu'"),
@@ -119,7 +122,14 @@ def test_targets_that_interfere_with_each_other(pools):
 def test_an_interferer_that_is_the_target(pools):
     targets, _ = pools
     first, *others = make_protocol(targets, targets, Levels(), seed=0)
-    spoiled = replace(first, interferers=("t1f-1",), interferer_speakers=("t1f",))
+    spoiled = replace(
+        first,
+        interferers=("t1f-1",),
+        interferer_speakers=("t1f",),
+        interferer_genders=("f",),
+        interferer_emotions=("hap",),
+        gender_state="same",
+    )
     (message,) = check_mixtures([spoiled, *others], targets, targets)
     assert message == (
         "mixture 't1f-0': interferer 't1f-1' is of the target's own speaker 't1f'; "
