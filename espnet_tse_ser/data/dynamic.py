@@ -177,26 +177,42 @@ class EmotionMixtures:
         levels: `Levels`; neutral: label of neutral speech; num_interferers: of each mixture.
         max_samples: longer targets are cropped at random (None: never).
 
+        gender_state: of the mixtures: "random", "same" or "different".
+
     Raises:
         UserError: a target speaker has no neutral utterance besides the target, or there are
-            fewer interferer speakers than ``num_interferers``.
+            fewer interferer speakers (of the gender wanted) than ``num_interferers``.
     """
 
     def __init__(
-        self, targets, interferers, levels, neutral="neu", num_interferers=1, max_samples=None
+        self,
+        targets,
+        interferers,
+        levels,
+        neutral="neu",
+        num_interferers=1,
+        max_samples=None,
+        gender_state="random",
     ):
         self.targets, self.interferers, self.levels = targets, interferers, levels
         self.num_interferers, self.max_samples = num_interferers, max_samples
         self.utts = list(targets.entries)
-        self.interferer_speakers = sorted(interferers.by_speaker)
-        # Targets that interfere with each other never do with themselves.
-        own = any(speaker in interferers.by_speaker for speaker in targets.by_speaker)
-        available = len(self.interferer_speakers) - own
-        if not 1 <= num_interferers <= available:
-            raise UserError(
-                f"{num_interferers} interferer(s) a mixture cannot be drawn from "
-                f"{available} interferer speaker(s); add interferer speakers"
-            )
+        self.interferer_speakers = {
+            speaker: [
+                s
+                for s in sorted(interferers.by_speaker)
+                if s != speaker
+                and (gender_state, interferers.gender[s] == gender)
+                not in (("same", False), ("different", True))
+            ]
+            for speaker, gender in targets.gender.items()
+        }
+        for speaker, others in self.interferer_speakers.items():
+            if not 1 <= num_interferers <= len(others):
+                raise UserError(
+                    f"{num_interferers} interferer(s) a mixture of '{speaker}' cannot be drawn "
+                    f"from {len(others)} interferer speaker(s); add interferer speakers"
+                )
         self.enrollments = enrollment_choices(targets, neutral)
 
     def example(self, rng, utt):
@@ -205,7 +221,7 @@ class EmotionMixtures:
         if self.max_samples and len(source) > self.max_samples:
             start = int(rng.integers(0, len(source) - self.max_samples + 1))
             source = source[start : start + self.max_samples]
-        speakers = [s for s in self.interferer_speakers if s != self.targets[utt].speaker]
+        speakers = self.interferer_speakers[self.targets[utt].speaker]
         chosen = rng.choice(speakers, size=self.num_interferers, replace=False)
         placed, lufs = [], [self.targets[utt].lufs]
         for speaker in chosen:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +89,6 @@ class Pool:
             )
         return cls(entries, fs)
 
-    @classmethod
-    def read_pair(cls, targets, interferers, fs=16000):
-        """Read two directories; one directory given twice becomes one pool given twice."""
-        first = cls.read(targets, fs)
-        same = Path(targets).resolve() == Path(interferers).resolve()
-        return first, first if same else cls.read(interferers, fs)
-
     def __len__(self):
         return len(self.entries)
 
@@ -108,6 +101,11 @@ class Pool:
         if utt not in self.entries:
             raise UserError(f"utterance '{utt}' is not in the pool; run stages 1 and 2 again")
         return self.entries[utt]
+
+    def with_folds(self, fold_of):
+        """The pool with other folds, given as speaker -> fold; it has its own cache."""
+        entries = [replace(e, fold=fold_of[e.speaker]) for e in self.entries.values()]
+        return Pool(entries, self.fs)
 
     def subset(self, keep):
         """The pool of the entries for which ``keep(entry)`` is true; it has its own cache."""

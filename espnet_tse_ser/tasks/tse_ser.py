@@ -134,10 +134,12 @@ def _dynamic_mixtures(args, options, ids):
     mixtures = [m for m in read_protocol(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted]
     targets = {m.target for m in mixtures}
     speakers = {s for m in mixtures for s in m.interferer_speakers}
+    states = {m.gender_state for m in mixtures}
     return EmotionMixtures(
         Pool.read(args.targets, args.fs).subset(lambda e: e.utt in targets),
         Pool.read(args.interferers, args.fs).subset(lambda e: e.speaker in speakers),
         Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"])),
         num_interferers=len(mixtures[0].interferers),
         max_samples=options["max_samples"],
+        gender_state=states.pop() if len(states) == 1 else "random",
     )

@@ -47,9 +47,10 @@ def test_one_mixture_an_utterance(pools, mixtures):
 def test_enrollment_is_another_neutral_utterance_of_the_speaker(pools, mixtures):
     targets, _ = pools
     for m in mixtures:
-        enrollment = targets[m.enrollment]
+        (utt,) = m.enrollment
+        enrollment = targets[utt]
         assert enrollment.speaker == m.speaker and enrollment.emotion == "neu"
-        assert m.enrollment != m.target
+        assert utt != m.target and m.enrollment_samples == m.tail == 0
     assert len({m.enrollment for m in mixtures}) == 12
 
 
@@ -116,7 +117,8 @@ def test_round_trip(pools, mixtures, tmp_path):
 def test_columns():
     assert " ".join(COLUMNS) == (
         "mixture target speaker gender emotion interferers interferer_speakers interferer_genders "
-        "interferer_emotions gains_db offsets snr_db gender_state enrollment fold seed"
+        "interferer_emotions gains_db offsets snr_db overlap gender_state enrollment fold seed "
+        "tail enrollment_samples"
     )
 
 
@@ -203,8 +205,8 @@ def test_too_few_targets_to_interfere_with_each_other(pools):
     targets, _ = pools
     message = (
         "target 't1f-0': no interferer speaker of gender 'f' is left in fold '1'; interferers are "
-        "other target speakers of the fold, which has only t1f t1m: make larger folds, change "
-        "--gender_state or take another --interferers"
+        "other target speakers of that fold, which has only t1f t1m: make larger folds, take "
+        "another gender_state or other interferers"
     )
     with pytest.raises(UserError, match=message):
         make_protocol(targets, targets, Levels(), 0, gender_state="same")

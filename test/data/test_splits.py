@@ -5,7 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers, split_fold
+from espnet_tse_ser.data.splits import (
+    PROTOCOLS,
+    fold_of_speakers,
+    hold_out_speakers,
+    share_of_speakers,
+    split_fold,
+)
 from espnet_tse_ser.errors import UserError
 
 ENTRIES = [
@@ -78,6 +84,16 @@ def test_sides(dev_split, fold):
         assert len(dev) == len(set(dev)) == 16  # one of four of each speaker and emotion
     assert split == split_fold(reversed(ENTRIES), fold, dev_split, 0.25, seed=0)
     assert split["dev"] != split_fold(ENTRIES, fold, dev_split, 0.25, seed=5)["dev"]
+
+
+def test_a_speaker_has_one_fold():
+    assert fold_of_speakers(ENTRIES, "loso") == {e.speaker: e.fold for e in ENTRIES}
+    crossing = [*ENTRIES, SimpleNamespace(utt="m0-x", speaker="m0", fold="2")]
+    for protocol in PROTOCOLS:
+        with pytest.raises(UserError, match="'m0-x': speaker 'm0' is in fold '2' here and in fold"):
+            fold_of_speakers(crossing, protocol)
+        with pytest.raises(UserError, match="target 'm0-x' has no fold; see utt2fold"):
+            fold_of_speakers([SimpleNamespace(utt="m0-x", speaker="m0", fold=None)], protocol)
 
 
 def test_errors():

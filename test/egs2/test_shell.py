@@ -20,7 +20,7 @@ TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
 STAGES = (
     "data protocol check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
-    "score results pack upload"
+    "score results tests pack upload"
 ).split()
 
 STAND_IN = r"""#!/usr/bin/env bash
@@ -30,6 +30,7 @@ echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
 if [[ $2 == *.results ]]; then echo the table > exp/RESULTS.md; fi
+for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
 DATA_SH = r"""#!/usr/bin/env bash
@@ -187,7 +188,7 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
     "options, message",
     [
         ("--stage nothing", "--stage nothing"),
-        ("--stage 17", "--stage 17"),
+        ("--stage 18", "--stage 18"),
         ("--stage joint --stop_stage 3", "comes after"),
         ("--nj none", "--nj none"),
         ("--max_jobs 0", "--max_jobs 0"),
@@ -302,10 +303,10 @@ def test_new_recipe_says_what_to_fill_in(egs2):
 def test_all_stages_then_nothing_is_done_again(recipe):
     result = run(recipe, '--folds "1 2" --seed 5')
     assert result.returncode == 0, result.stderr
-    assert re.search(r"Stage 16 upload done in \d+ s: nothing", result.stdout)
+    assert re.search(r"Stage 17 upload done in \d+ s: nothing", result.stdout)
     headers = re.findall(r"Stage (\d+) (\w+): ", result.stdout)
     assert [name for _, name in headers] == STAGES
-    assert [int(number) for number, _ in headers] == list(range(1, 17))
+    assert [int(number) for number, _ in headers] == list(range(1, 18))
     assert "the table" in result.stdout
     assert not list(recipe.glob("exp/.batch*")) and not list(recipe.glob("**/.lock*"))
     done = calls(recipe)
@@ -326,6 +327,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "recognize": 12,
         "score": 1,
         "results": 1,
+        "evaluate": len(list((TEMPLATE / "conf/tests").glob("*.yaml"))),
         "pack": 2,
     }
     assert (
