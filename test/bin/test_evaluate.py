@@ -98,9 +98,9 @@ def test_a_variation(run, main_scores, tmp_path):
     tables = run({"snr": -8.0}, "--batch_size", "5")
     protocol = {m.mixture: m for m in read_protocol(tmp_path / "test" / "protocol.tsv")}
     assert all(m.snr_db == pytest.approx(-8, abs=0.01) for m in protocol.values())
-    for row, before in zip(tables["ft"], main_scores["ft"], strict=True):
-        assert row["id"] == before["id"]
-        assert float(row["si_sdr_mix"]) == pytest.approx(-8, abs=4)
+    before = {r["id"]: float(r["si_sdr_mix"]) for r in main_scores["ft"]}
+    now = {r["id"]: float(r["si_sdr_mix"]) for r in tables["ft"]}
+    assert now.keys() == before.keys() and sum(now.values()) < sum(before.values()) - 40 * 4
     clean = tables["clean_clean"]
     assert [r["hypothesis"] for r in clean] == [r["hypothesis"] for r in main_scores["clean_clean"]]
 

@@ -45,6 +45,7 @@ tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 conditions="clean noisy denoised"         # what SER models are trained on
+train_joint=true          # false: no joint training, and no ft
 joint_init=denoised       # the SER model that joint training starts from; none: from scratch
 tests=                    # test variations, of conf/tests (empty: all that are there; none)
 ## Publishing
@@ -164,7 +165,8 @@ print_status() {
             done < <(runs)
         done
         while read -r run _; do
-            printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
+            [ "${train_joint}" = false ] ||
+                printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
         done < <(runs)
         while read -r system _; do
             while read -r run _; do
@@ -326,6 +328,10 @@ stage_ser() {
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
     local run fold run_seed dir ser_dir stats from needs
+    if [ "${train_joint}" = false ]; then
+        log "  not asked for (--train_joint false)"
+        return 0
+    fi
     # From scratch: the features of what is most like the extracted speech.
     stats=${ser_stats}/${conditions##* }
     [[ " ${conditions} " != *" denoised "* ]] || stats=${ser_stats}/denoised
@@ -352,9 +358,10 @@ stage_joint() {
 
 # Each system: its name, the condition it is trained on (joint: both parts), the one it is tested on.
 systems() {
-    local name train test
+    local name train test trained=${conditions}
+    [ "${train_joint}" = false ] || trained+=" joint"
     while read -r name train test; do
-        [[ " ${conditions} joint " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
+        [[ " ${trained} " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
     done <<'EOF'
 clean_clean clean clean
 clean_noisy clean noisy
@@ -417,14 +424,11 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir models=() needs=()
-    for condition in ${conditions} joint; do
+    local condition name run dir trained=${conditions} models=() needs=()
+    [ "${train_joint}" = false ] || trained+=" joint"
+    for condition in ${trained}; do
         dir=${expdir}/ser_${condition}_${ser_tag}
         [ "${condition}" != joint ] || dir=${joint_exp}
-        if [ "${condition}" = joint ] && [ ! -d "${dir}" ]; then
-            log "  without ft: ${dir} is not there (stage 11)"
-            continue
-        fi
         models+=("${condition}=${dir}")
         while read -r run _; do
             needs+=(--input "${dir}/${run}/.done")
@@ -444,6 +448,7 @@ stage_tests() {
 
 stage_pack() {
     local fold
+    [ "${train_joint}" = true ] || return 0
     for fold in ${folds}; do
         step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" "${joint_exp}" \
             pack --model_dir "${joint_exp}/fold${fold}" --output "${joint_exp}/fold${fold}.zip"
@@ -452,7 +457,7 @@ stage_pack() {
 
 stage_upload() {
     local fold
-    if [ -z "${hf_repo}" ]; then
+    if [ -z "${hf_repo}" ] || [ "${train_joint}" = false ]; then
         log "  not asked for: give --hf_repo user/name to upload ${joint_exp}/fold*.zip"
         return 0
     fi
@@ -506,8 +511,10 @@ for option in dumpdir expdir tse_tag ser_tag joint_tag; do # they become parts o
         "'${!option}': only letters, digits and -_./+=,:@ can be in it, and not JOB, which stands for a job's number"
 done
 
+[[ ${train_joint} =~ ^(true|false)$ ]] || usage_error "--train_joint ${train_joint}: it is true or false"
 joint=$(stage_number joint)
-if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_init}" != none ] &&
+if [ "${train_joint}" = true ] && [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] &&
+    [ "${joint_init}" != none ] &&
     [[ " ${conditions} " != *" ${joint_init} "* ]]; then
     for fold in ${folds}; do
         [ -f "${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}/.done" ] || usage_error "--joint_init" \
