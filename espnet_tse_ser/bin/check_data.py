@@ -13,7 +13,9 @@ def get_parser():
     """The options of stage 3."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")

@@ -11,7 +11,9 @@ def get_parser():
     """The options of stage 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
     parser.add_argument("--num_interferers", type=int, default=1, help="talkers beside the target")
     parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")

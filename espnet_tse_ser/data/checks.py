@@ -80,14 +80,26 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
         for utt, interferer in zip(mixture.interferers, found, strict=True):
             if interferer is None:
                 yield f"{name}: unknown interferer '{utt}'; run stage 2 again"
-        speakers = tuple(i.speaker for i in found if i is not None)
-        if None not in found and speakers != mixture.interferer_speakers:
-            yield (
-                f"{name}: interferer speakers are '{','.join(mixture.interferer_speakers)}', but "
-                f"the interferers have '{','.join(speakers)}'; run stage 2 again"
-            )
+        if None not in found:
+            for violation in _check_interferers(mixture, target, found):
+                yield f"{name}: {violation}; run stage 2 again"
         for enrollment in mixture.enrollment:
             yield from _check_enrollment(name, mixture, enrollment, targets, neutral)
+
+
+def _check_interferers(mixture, target, found):
+    """What the protocol says about the interferers of a mixture, against their entries."""
+    for trait in ("speaker", "gender", "emotion"):
+        stated = ",".join(getattr(mixture, f"interferer_{trait}s"))
+        actual = ",".join(getattr(entry, trait) or "none" for entry in found)
+        if actual != stated:
+            yield f"interferer {trait}s are '{stated}', but the interferers have '{actual}'"
+    state = "same" if {entry.gender for entry in found} == {target.gender} else "different"
+    if mixture.gender_state != state:
+        yield f"gender_state is '{mixture.gender_state}', but the genders are '{state}'"
+    for entry in found:
+        if entry.speaker == target.speaker:
+            yield f"interferer '{entry.utt}' is of the target's own speaker '{entry.speaker}'"
 
 
 def _check_enrollment(name, mixture, utt, targets, neutral):

@@ -92,6 +92,11 @@ class Pool:
     def __len__(self):
         return len(self.entries)
 
+    @property
+    def seconds(self):
+        """Speech in all utterances, in seconds."""
+        return sum(e.num_samples for e in self.entries.values()) / self.fs
+
     def __getitem__(self, utt):
         if utt not in self.entries:
             raise UserError(f"utterance '{utt}' is not in the pool; run stages 1 and 2 again")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, overlap, snr
+from espnet_tse_ser.data.splits import fold_of_speakers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 
@@ -114,7 +115,7 @@ def speaker_folds(targets, interferers, seed):
         dict speaker -> fold.
     """
     if interferers is targets:
-        return {entry.speaker: entry.fold for entry in targets.entries.values()}
+        return fold_of_speakers(targets.entries.values(), "loso")
     folds = sorted({entry.fold for entry in targets.entries.values()})
     return interferer_folds(interferers, folds, seed)
 
@@ -149,7 +150,8 @@ def make_protocol(
 
     Args:
         targets, interferers: `Pool`; the targets have emotions and folds. The same pool twice
-            takes the interferers from the emotional corpus: other speakers of the target's fold.
+            takes the interferers from the emotional corpus: other speakers of the target's fold,
+            so that nobody crosses the line between training and test.
         levels: `Levels`. seed: of all draws; each mixture depends on it and its own id order.
         num_interferers: of each mixture, different speakers.
         gender_state: of the mixtures: "random", "same" or "different".
@@ -255,9 +257,16 @@ def draw_interferers(rng, interferers, fold_of, entry, gender_state, count, take
         free = sorted(s for s in fold_of if fold_of[s] == entry.fold and s not in taken)
         genders = [g for g in wanted if any(interferers.gender[s] == g for s in free)]
         if not genders:
+            remedy = "add interferer speakers or take fewer interferers"
+            if entry.speaker in fold_of:
+                members = " ".join(sorted(s for s in fold_of if fold_of[s] == entry.fold))
+                remedy = (
+                    "interferers are other target speakers of that fold, which has only "
+                    f"{members}: make larger folds, take another gender_state or other interferers"
+                )
             raise UserError(
                 f"target '{entry.utt}': no interferer speaker of gender '{' or '.join(wanted)}' is "
-                f"left in fold '{entry.fold}'; add interferer speakers or take fewer interferers"
+                f"left in fold '{entry.fold}'; {remedy}"
             )
         gender = str(rng.choice(genders))
         speaker = str(rng.choice([s for s in free if interferers.gender[s] == gender]))

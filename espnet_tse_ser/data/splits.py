@@ -20,11 +20,19 @@ def fold_of_speakers(entries, protocol):
         dict speaker -> fold.
 
     Raises:
-        UserError: an unknown protocol.
+        UserError: an unknown protocol, or a speaker with no fold or with two.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got '{protocol}'")
-    fold_of = {e.speaker: e.fold for e in entries}
+    fold_of = {}
+    for e in entries:
+        if e.fold is None:
+            raise UserError(f"target '{e.utt}' has no fold; see utt2fold")
+        if fold_of.setdefault(e.speaker, e.fold) != e.fold:
+            raise UserError(
+                f"target '{e.utt}': speaker '{e.speaker}' is in fold '{e.fold}' here and in fold "
+                f"'{fold_of[e.speaker]}' before; correct utt2fold"
+            )
     if protocol != "loso_speaker":
         return fold_of
     order = sorted(fold_of, key=lambda s: (number_key(fold_of[s]), s))
@@ -64,6 +72,30 @@ def hold_out_speakers(gender, share, seed):
                 "to train on; add speakers"
             )
         chosen |= {str(s) for s in rng.choice(speakers, size=count, replace=False)}
+    return chosen
+
+
+def share_of_speakers(gender, share, seed):
+    """Choose the same share of each gender's speakers, at least one of each.
+
+    A smaller share of the same seed is part of a larger one.
+
+    Args:
+        gender: dict speaker -> "m" or "f"; share: in (0, 1]; 1 takes all.
+
+    Returns:
+        set of speakers.
+
+    Raises:
+        UserError: ``share`` is no such number.
+    """
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise UserError(f"speaker_share must lie above 0 and not above 1, got {share!r}")
+    rng = np.random.default_rng([seed, 4])
+    chosen = set()
+    for name in sorted(set(gender.values())):
+        speakers = rng.permutation(sorted(s for s in gender if gender[s] == name))
+        chosen |= {str(s) for s in speakers[: max(1, round(share * len(speakers)))]}
     return chosen
 
 

@@ -57,6 +57,14 @@ def test_tse(path):
     assert names["encoder.conv1d.weight"].shape[0] == options.encoder_conf["channel"]
 
 
+@pytest.mark.parametrize("percent", [10, 50])
+def test_shares_of_pretraining_data_differ_in_nothing_else(percent):
+    conf = ROOT / "egs2/ravdess_mix/tse_ser1/conf"
+    expected = yaml.safe_load((conf / "train_tse.yaml").read_text())
+    expected["mixing_conf"]["speaker_share"] = percent / 100
+    assert yaml.safe_load((conf / f"tuning/train_tse_{percent}pct.yaml").read_text()) == expected
+
+
 @pytest.mark.parametrize("path", configs("ser"))
 def test_ser(path):
     from espnet_tse_ser.tasks.ser import SERTask

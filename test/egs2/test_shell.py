@@ -267,6 +267,27 @@ def test_missing_db_value_is_named(tmp_path):
     assert "'LIBRISPEECH'" in result.stderr
 
 
+def test_esd_is_made_only_on_demand(tmp_path):
+    """data/esd of the IEMOCAP recipe, with a stand-in that notes what is prepared."""
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "$3 $*" >&2\n')
+    python.chmod(0o755)
+    directory = tmp_path / "egs2/iemocap_mix/tse_ser1"
+    shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/activate_python.sh").write_text(f"export PATH={tmp_path}:${{PATH}}\n")
+    corpora = "unset ESD; export IEMOCAP=x LIBRISPEECH=y"
+    without = bash(f"{corpora}; local/data.sh", directory)
+    assert without.returncode == 0 and "--output_dir data/esd" not in without.stderr
+    result = bash(f"{corpora}; local/data.sh --esd true", directory)
+    assert result.returncode == 1 and "Fill the value of 'ESD' of db.sh" in result.stderr
+    result = bash(f"{corpora}; ESD=z local/data.sh --esd true", directory)
+    assert result.returncode == 0
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("esd ") and "--root z" in last
+    assert last.endswith("--complete true --output_dir data/esd")
+
+
 def test_missing_installation_is_named(recipe):
     (recipe / "../../../tools/activate_python.sh").unlink()
     result = run(recipe)
