@@ -75,6 +75,7 @@ class SSLFrontend(AbsFrontend):
         self.layer = num_layers if layer == "last" else layer
         if layer == "weighted":
             self.layer_weights = torch.nn.Parameter(torch.zeros(num_layers + 1))
+            self.layer_weights._no_weight_decay = True
         elif type(self.layer) is not int or not 0 <= self.layer <= num_layers:
             raise UserError(
                 f"SSL front-end '{arch}': layer '{layer}' does not exist; "
