@@ -101,30 +101,35 @@ def test_back_ends_differ_in_their_encoder_alone(recipe, back_end):
     assert config == {k: v for k, v in other.items() if k not in ("encoder", "encoder_conf")}
 
 
-@pytest.mark.parametrize("path", [p for p in configs("ser") if read(p)["frontend"] == "ssl"])
-def test_a_step_of_ssl_configurations(path):
-    """All but the size of the transformer, and so of what is behind it, is as configured."""
+@pytest.mark.parametrize("path", configs("ser"))
+def test_steps_of_ser(path):
+    """All but the size of an SSL model, and so of what is behind it, is as configured."""
     from espnet_tse_ser.tasks.ser import SERTask
 
     torch.manual_seed(0)
     options = parse(SERTask, path)
-    options.frontend_conf = options.frontend_conf | {"arch": "custom", "weights": None}
-    options.frontend_conf["arch_conf"] = TINY_SSL
+    if options.frontend == "ssl":
+        tiny = {"arch": "custom", "arch_conf": TINY_SSL, "weights": None}
+        options.frontend_conf = options.frontend_conf | tiny
+    finetune = options.frontend_conf.get("finetune", False)
     model = SERTask.build_model(options).train()
     (optimizer,) = SERTask.build_optimizers(options, model)
-    scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
+    if options.scheduler is not None:
+        scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
     batch = {"speech": 0.1 * torch.randn(2, 8000), "speech_lengths": torch.tensor([8000, 6000])}
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for _ in range(2):  # the first one may be done with a rate of 0
         optimizer.zero_grad()
         model(**batch, emotion=torch.tensor([[0], [1]]))[0].backward()
         optimizer.step()
-        scheduler.step()
+        if options.scheduler is not None:
+            scheduler.step()
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed >= {k for k in before if k.startswith(("encoder.norm", "classifier."))}
-    finetuned = any(k.startswith("frontend.ssl.encoder.") for k in changed)
-    assert finetuned == options.frontend_conf["finetune"]
-    assert "specaug.mask_vector" in changed
+    for name in before:
+        part = name.split(".")[0]
+        if part in ("specaug", "encoder", "classifier"):
+            assert name in changed or name.endswith("key.bias"), name  # moves all scores alike
+    assert finetune == any(k.startswith("frontend.ssl.encoder.") for k in changed)
 
 
 TINY_SSL = {
