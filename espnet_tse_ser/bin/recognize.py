@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -14,6 +15,9 @@ def get_parser():
     parser.add_argument("--scp", required=True, help="audio to recognise (of a condition)")
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
+    parser.add_argument(
+        "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     return parser
 
@@ -21,8 +25,10 @@ def get_parser():
 def main(argv=None):
     """Write one line an utterance: reference, hypothesis, posteriors, extraction scores."""
     args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data.audio import write_audio
     from espnet_tse_ser.data.dynamic import length_batches
     from espnet_tse_ser.data.id_list import read_ids
+    from espnet_tse_ser.data.kaldi_dir import write_table
     from espnet_tse_ser.data.mixture_dir import MixtureDir
     from espnet_tse_ser.data.preprocessor import label_index
     from espnet_tse_ser.files import write_tsv
@@ -33,10 +39,12 @@ def main(argv=None):
 
     log_to_stderr()
     model = TSESER.from_pretrained(args.model_dir)
+    if args.output_audio and not model.extracts:
+        raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
     for utt in data.ids:
         label_index(utt, data.emotion(utt), model.labels)
-    rows = []
+    rows, extracted = [], {}
     for batch in progress(length_batches(data.lengths, args.batch_size), "recognize"):
         mixtures = [data.audio("mix", utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
@@ -47,9 +55,14 @@ def main(argv=None):
             if model.extracts:
                 target = data.audio("ref", utt)
                 row |= signal_scores(target, result.speech, mixture, data.interferers(utt), data.fs)
+            if args.output_audio:
+                extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
+                write_audio(extracted[utt], result.speech, result.rate)
             rows.append(row)
     columns = ["id", "reference", "hypothesis", *(f"p_{label}" for label in model.labels)]
     columns += list(SIGNAL_COLUMNS) if model.extracts else []
+    if extracted:
+        write_table(Path(args.output_audio) / "wav.scp", extracted)
     write_tsv(args.output, sorted(rows, key=lambda row: row["id"]), columns)
 
 
