@@ -117,9 +117,9 @@ def _prediction(predictions):
     return (
         "## Does it predict recognition?\n\nAmong the utterances that the clean-trained recogniser "
         "has right on clean speech: the probability that one whose emotion it still recognises "
-        "(kept) is better preserved than one whose emotion it does not (lost). 0.5 is chance; an "
-        "interval without it is marked `*`. The counts are those of the measures that every "
-        "utterance has.\n\n" + _table(columns, rows)
+        "(kept) is better preserved than one of the same emotion that it does not (lost). 0.5 is "
+        "chance; an interval without it is marked `*`. The counts are those of the measures that "
+        "every utterance has.\n\n" + _table(columns, rows)
     )
 
 

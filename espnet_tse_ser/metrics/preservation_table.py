@@ -131,11 +131,13 @@ def predict(rows):
     Of the utterances that the clean-trained recogniser has right on clean speech, some are right
     in a condition too (kept), others not (lost). The area under the ROC curve of a measure is the
     probability that a kept one is better preserved than a lost one, ties counting half (Hanley and
-    McNeil, Radiology 143, 1982): 0.5 is chance, 1 a perfect prediction.
+    McNeil, Radiology 143, 1982): 0.5 is chance, 1 a perfect prediction. Only pairs of the same
+    emotion count: otherwise a recogniser that prefers an emotion would make a prediction of
+    whatever measure differs between emotions.
 
     Returns:
         list of dicts: condition, measure (of `MEASURES`), auc, ci ``[low, high]``, kept, lost (how
-        many of them have the measure); without what has no kept or no lost ones.
+        many of them have the measure); without measures that have no such pair.
     """
     predictions = []
     for condition, chosen in by_condition(rows).items():
@@ -144,10 +146,11 @@ def predict(rows):
             defined = [row for row in right if not np.isnan(row[name])]
             sign = 1 if measure.higher_is_better else -1
             kept = np.array([row["hypothesis"] == row["emotion"] for row in defined], bool)
-            if not 0 < kept.sum() < len(kept):
-                continue
             values = [sign * row[name] for row in defined]
-            area, bounds = speaker_auc(values, kept, [row["speaker"] for row in defined])
+            speakers, emotions = ([row[c] for row in defined] for c in ("speaker", "emotion"))
+            area, bounds = speaker_auc(values, kept, speakers, emotions)
+            if np.isnan(area):
+                continue
             predictions.append(
                 {
                     "condition": condition,
@@ -161,24 +164,26 @@ def predict(rows):
     return predictions
 
 
-def speaker_auc(values, positives, speakers):
+def speaker_auc(values, positives, speakers, strata=None):
     """Area under the ROC curve with a 95 % interval over resampled speakers.
 
     Args:
-        values: ``(N,)``, larger where positives are expected. positives: ``(N,)`` bool, some of
-            each. speakers: of each, a sequence of N.
+        values: ``(N,)``, larger where positives are expected. positives: ``(N,)`` bool.
+        speakers: of each, a sequence of N. strata: a sequence of N; only pairs of a positive and
+            a negative of the same stratum count. None: all pairs.
 
     Returns:
-        the area, and ``(low, high)``; NaN where a resample of speakers has no area.
+        the area (NaN if there is no pair), and ``(low, high)`` (NaN if a resample has no pair).
     """
     values, positives = np.asarray(values, np.float64), np.asarray(positives, bool)
     difference = values[positives][:, None] - values[~positives]
-    won = 0.5 * (np.sign(difference) + 1)
+    strata = np.zeros(len(values)) if strata is None else np.asarray(strata, str)
+    counted = strata[positives][:, None] == strata[~positives]
     names, index = np.unique(np.asarray(speakers, str), return_inverse=True)
     member = np.eye(len(names))[index]
     # (S, S): pairs of a positive of the one and a negative of the other speaker
-    pairs = np.outer(member[positives].sum(0), member[~positives].sum(0))
-    wins = member[positives].T @ won @ member[~positives]
+    pairs = member[positives].T @ counted @ member[~positives]
+    wins = member[positives].T @ (counted * 0.5 * (np.sign(difference) + 1)) @ member[~positives]
 
     def area(weights):
         won, of = (np.einsum("rs,st,rt->r", weights, table, weights) for table in (wins, pairs))

@@ -132,7 +132,13 @@ def test_prediction_is_about_what_is_right_on_clean_speech(rows):
     assert len(found) == 2 * len(MEASURES)
     right = [r for r in rows[0::2] if r["clean_hypothesis"] == r["emotion"]]
     kept = [r["hypothesis"] == r["emotion"] for r in right]
-    expected = roc_auc_score(kept, [-r["f0_rmse"] for r in right])
+    wins = [
+        r["f0_rmse"] < other["f0_rmse"]
+        for r, is_kept in zip(right, kept, strict=True)
+        for other, other_kept in zip(right, kept, strict=True)
+        if is_kept and not other_kept and r["emotion"] == other["emotion"]
+    ]
+    expected = np.mean(wins)
     entry = found["noisy", "f0_rmse"]
     assert entry["auc"] == pytest.approx(expected, abs=1e-6) and entry["auc"] > 0.7
     assert (entry["kept"], entry["lost"]) == (sum(kept), len(kept) - sum(kept))
@@ -143,6 +149,8 @@ def test_prediction_is_about_what_is_right_on_clean_speech(rows):
 
 def test_nothing_to_predict(rows):
     assert table.predict([row | {"hypothesis": row["emotion"]} for row in rows]) == []
+    # a recogniser that knows one emotion: what differs between emotions is no prediction
+    assert table.predict([row | {"hypothesis": "ang"} for row in rows]) == []
 
 
 def test_auc_with_ties_equals_scikit_learn():
@@ -151,6 +159,15 @@ def test_auc_with_ties_equals_scikit_learn():
     area, (low, high) = table.speaker_auc(values, positives, rng.integers(0, 8, 80))
     assert area == pytest.approx(roc_auc_score(positives, values))
     assert 0 <= low < area < high <= 1
+
+
+def test_auc_within_strata():
+    """One stratum's pairs are all won, the other's lost; those between them do not count."""
+    values, positives = [1, 0, 0, 1, 0], np.array([1, 0, 1, 0, 0], bool)
+    area, _ = table.speaker_auc(values, positives, list("aabbb"), list("xxyyy"))
+    assert area == pytest.approx((1 + 0 + 0.5) / 3)
+    area, bounds = table.speaker_auc([1, 0], [True, False], ["a", "b"], ["x", "y"])
+    assert np.isnan([area, *bounds]).all()
 
 
 def test_auc_of_resampled_speakers_is_that_of_their_utterances():
