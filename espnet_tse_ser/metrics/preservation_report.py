@@ -125,7 +125,7 @@ def _prediction(predictions):
 
 def _area(entry):
     marked = entry and entry["ci"] and not entry["ci"][0] <= 0.5 <= entry["ci"][1]
-    return _number(entry, "auc") + (" *" if marked else "")
+    return _number(entry, "auc", 3) + (" *" if marked else "")
 
 
 def _emotions(condition, summary):

@@ -214,7 +214,7 @@ def test_report(rows):
     assert f"| log-mel spectral distance, dB | {shown} |" in text
     marked = found["prediction"][0]
     assert marked["ci"][0] > 0.5
-    assert f"| {marked['auc']:.2f} [{marked['ci'][0]:.2f}, {marked['ci'][1]:.2f}] * |" in text
+    assert f"| {marked['auc']:.3f} [{marked['ci'][0]:.3f}, {marked['ci'][1]:.3f}] * |" in text
 
 
 def test_report_without_posteriors(rows):
