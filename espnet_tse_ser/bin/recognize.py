@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -12,6 +12,7 @@ def get_parser():
     parser.add_argument("--model_dir", required=True, help="SER or joint experiment")
     parser.add_argument("--data_dir", required=True, help="mixture directory")
     parser.add_argument("--scp", required=True, help="audio to recognise (of a condition)")
+    parser.add_argument("--feats", help="features of the audio (stage 9), for a SER experiment")
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
@@ -36,9 +37,13 @@ def main(argv=None):
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
     for utt in data.ids:
         label_index(utt, data.emotion(utt), model.labels)
+    cache = _open_cache(args.feats, model, data) if args.feats else None
     rows = []
     for batch in progress(length_batches(data.lengths, args.batch_size), "recognize"):
-        mixtures = [data.audio("mix", utt) for utt in batch]
+        if cache is not None:
+            mixtures = [cache.load(utt) for utt in batch]
+        else:
+            mixtures = [data.audio("mix", utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
         results = model.recognize(mixtures, enrollments)
         for utt, mixture, result in zip(batch, mixtures, results, strict=True):
@@ -51,6 +56,17 @@ def main(argv=None):
     columns = ["id", "reference", "hypothesis", *(f"p_{label}" for label in model.labels)]
     columns += list(SIGNAL_COLUMNS) if model.extracts else []
     write_tsv(args.output, sorted(rows, key=lambda row: row["id"]), columns)
+
+
+def _open_cache(directory, model, data):
+    from espnet_tse_ser.ser.feature_cache import FeatureCache
+
+    if model.extracts:
+        raise UserError("--feats is for a SER experiment: a joint model extracts from audio")
+    cache = FeatureCache(directory)
+    cache.check_frontend(model.model.frontend)
+    cache.check(data.tables["mix"])
+    return cache
 
 
 if __name__ == "__main__":
