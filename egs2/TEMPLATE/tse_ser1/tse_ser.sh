@@ -305,6 +305,8 @@ keep_features() {
             --input "$(done_of "${condition}")" "${dir}" \
             ser_features --config "${ser_config}" --scp "$(scp_of "${condition}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
+        # How many they are, their size, and the time they took.
+        sed -n 's/^.* INFO: \(.* utterances, .*\)$/    \1/p' "${dir}/log/ser_features.combine.log" || true
     done
 }
 
