@@ -200,3 +200,27 @@ def _difference(pairs):
     """Differences of the measures ``(R, 4)`` of pairs of totals ``(R, 2, 2 K K + 2)``."""
     values = measures_of(pairs)
     return values[..., 0, :] - values[..., 1, :]
+
+
+def recovered_share(totals, lower, upper):
+    """Which share of the gap in UA between two systems a third one recovers.
+
+    ``(UA(system) - UA(lower)) / (UA(upper) - UA(lower))``; leaving a speaker out changes all three.
+
+    Args:
+        totals, lower, upper: ``(S, 2 K K + 2)`` of the same speakers, see `speaker_totals`.
+
+    Returns:
+        the share and its 95 % interval ``[low, high]`` (None for fewer than two speakers), or
+        ``(None, None)`` where there is no positive gap.
+    """
+    triples = np.stack([totals, lower, upper], axis=1)
+
+    def share(triples):
+        own, low, high = np.moveaxis(measures_of(triples)[..., MEASURES.index("ua")], -1, 0)
+        return np.divide(own - low, high - low, out=np.full_like(own, np.nan), where=high > low)
+
+    value = share(triples.sum(0)[None])[0]
+    if np.isnan(value):
+        return None, None
+    return rounded(value), interval(cluster_interval(triples, share))
