@@ -49,6 +49,15 @@ def find_weights(model_dir, criterion):
     return path
 
 
+def chosen_criterion(config):
+    """The criterion by which the model of a training is chosen, e.g. ``valid.ua``.
+
+    It is the first of ESPnet's ``best_model_criterion`` in the configuration of the experiment.
+    """
+    phase, name, _ = config.get("best_model_criterion", [("valid", "ua", "max")])[0]
+    return f"{phase}.{name}"
+
+
 def load_state(path):
     """Load a state dict with ``weights_only=True``.
 

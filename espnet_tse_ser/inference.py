@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.checkpoints import find_weights, get_rate, load_weights, read_config
+from espnet_tse_ser.checkpoints import (
+    chosen_criterion,
+    find_weights,
+    get_rate,
+    load_weights,
+    read_config,
+)
 from espnet_tse_ser.data.audio import check_not_silent, to_mono
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
@@ -50,7 +56,7 @@ class TSESER:
 
     @classmethod
     def from_pretrained(cls, model_dir, weights=None):
-        """Load an experiment of stage 10 or 11, or an unpacked archive of stage 15.
+        """Load an experiment of stage 10 or 11, or an unpacked archive of stage 16.
 
         Raises:
             UserError: a file is missing or broken, the directory holds another kind of model, or
@@ -62,7 +68,8 @@ class TSESER:
             model = _build(config)
         except UserError as error:
             raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
-        load_weights(model, Path(weights) if weights else find_weights(model_dir, "valid.ua"))
+        weights = weights or find_weights(model_dir, chosen_criterion(config))
+        load_weights(model, Path(weights))
         return cls(model, rate)
 
     def __call__(self, mixture, enrollment=None, rate=None):

@@ -3,11 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from espnet_tse_ser.checkpoints import find_weights, read_config
+from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, read_config
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path
-
-WEIGHTS = "valid.ua.best.pth"
 
 
 def pack(model_dir, archive):
@@ -19,10 +17,9 @@ def pack(model_dir, archive):
         UserError: the experiment is not finished.
     """
     model_dir = Path(model_dir)
-    read_config(model_dir)
-    weights = find_weights(model_dir, "valid.ua")
+    weights = find_weights(model_dir, chosen_criterion(read_config(model_dir)))
     with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:
-        for name, source in (("config.yaml", model_dir / "config.yaml"), (WEIGHTS, weights)):
+        for name, source in (("config.yaml", model_dir / "config.yaml"), (weights.name, weights)):
             # A fixed time stamp: the same model gives the same bytes.
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
@@ -41,7 +38,7 @@ def upload(archive, repository):
         raise UserError("uploading needs huggingface_hub: pip install huggingface_hub") from None
     archive = Path(archive)
     if not archive.is_file():
-        raise UserError(f"{archive}: no such archive; run stage 15 (pack)")
+        raise UserError(f"{archive}: no such archive; run stage 16 (pack)")
     api = HfApi()
     try:
         api.create_repo(repository, exist_ok=True)

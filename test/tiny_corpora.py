@@ -92,6 +92,32 @@ def write_corpora(root):
     )
 
 
+def write_esd(root, speakers, numbers=(1, 2), parts=False, block=350):
+    """Empty wave files in ESD's layout, and its text files.
+
+    Args:
+        speakers: names of directories. numbers: of the sentences, from 1, each in five emotions.
+        parts: with ``train evaluation test`` folders in that of an emotion, sentences in turn.
+        block: numbers of an emotion; 350 in the corpus.
+    """
+    for speaker in speakers:
+        lines = []
+        for index, emotion in enumerate(("Neutral", "Angry", "Happy", "Sad", "Surprise")):
+            directory = root / speaker / emotion
+            folders = [directory]
+            if parts:
+                folders = [directory / part for part in ("train", "evaluation", "test")]
+            for folder in folders:
+                folder.mkdir(parents=True)
+            for number in numbers:
+                name = f"{speaker}_{block * index + number:06d}"
+                (folders[number % len(folders)] / f"{name}.wav").touch()
+                lines.append(f"{name}\tSome words.\t{emotion}\n")
+        # as in the corpus, not every speaker's is UTF-8
+        (root / speaker / f"{speaker}.txt").write_text("".join(lines), encoding="utf-16")
+    return root
+
+
 def pool_options(corpora):
     """The options of the command lines for targets and interferers."""
     return ["--targets", str(corpora.emo), "--interferers", str(corpora.interferer)]

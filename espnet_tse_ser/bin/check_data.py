@@ -13,12 +13,15 @@ def get_parser():
     """The options of stage 3."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
     parser.add_argument("--folds", default="", help="folds that are to be there")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument("--protocol", default="loso", help="as in stage 2")
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
     return parser
 
@@ -29,26 +32,30 @@ def main(argv=None):
     from espnet_tse_ser.data import checks
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.protocol import read_protocol
+    from espnet_tse_ser.data.splits import fold_of_speakers
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    directories = {
-        "targets": args.targets,
-        "interferers": args.interferers,
-        "pretrain": args.pretrain,
-    }
-    pools = {label: Pool.read(path, args.fs) for label, path in directories.items()}
+    targets = Pool.read(args.targets, args.fs)
+    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
+    pools, interferers = {"targets": targets}, targets
+    if Path(args.interferers).resolve() != Path(args.targets).resolve():
+        interferers = pools["interferers"] = Pool.read(args.interferers, args.fs)
+    pools["pretrain"] = Pool.read(args.pretrain, args.fs)
     protocol_dir = Path(args.protocol_dir)
     mixtures = read_protocol(protocol_dir / "protocol.tsv")
     folds = sorted({m.fold for m in mixtures})
     splits = {f: checks.read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
     checks.report(
         chain(
-            checks.check_labels(pools["targets"], args.labels.split()),
+            checks.check_labels(targets, args.labels.split()),
             checks.check_folds(mixtures, args.folds.split()),
             checks.check_speakers(pools),
-            checks.check_mixtures(mixtures, pools["targets"], pools["interferers"], args.neutral),
-            *(checks.check_split(fold, split, mixtures) for fold, split in splits.items()),
+            checks.check_mixtures(mixtures, targets, interferers, args.neutral),
+            *(
+                checks.check_split(fold, split, mixtures, args.protocol)
+                for fold, split in splits.items()
+            ),
             *(checks.check_audio(pool, label) for label, pool in pools.items()),
         )
     )

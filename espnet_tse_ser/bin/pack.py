@@ -1,4 +1,4 @@
-"""Stage 15: pack a trained model into one archive."""
+"""Stage 16: pack a trained model into one archive."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from espnet_tse_ser.errors import run
 
 
 def get_parser():
-    """The options of stage 15."""
+    """The options of stage 16."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model_dir", required=True, help="joint or SER experiment")
     parser.add_argument("--output", required=True, help="zip archive to write")

@@ -67,9 +67,27 @@ def get_parser():
     _add_expected_total(ravdess, 1440, "files of all 8 emotions")
     ravdess.set_defaults(prepare=_ravdess)
 
+    esd = corpora.add_parser(
+        "esd", parents=[common], help="ESD, emotional interferers", formatter_class=_Formatter
+    )
+    esd.add_argument(
+        "--language", choices=("english", "mandarin", "all"), default="english", help="speakers"
+    )
+    esd.add_argument(
+        "--labels",
+        type=_words,
+        default=("ang", "hap", "neu", "sad", "sur"),
+        help="classes, space separated, of: ang hap neu sad sur",
+    )
+    esd.add_argument(
+        "--complete", type=_bool, default=True, help="assert 350 utterances of each emotion"
+    )
+    esd.add_argument("--spk2gender", help="file of lines '0011 m'; these genders win")
+    esd.set_defaults(prepare=_esd)
+
     mini = corpora.add_parser(
         "mini",
-        help="make the mini corpora (IEMOCAP and LibriSpeech) with espeak-ng",
+        help="make the mini corpora (IEMOCAP, LibriSpeech and ESD) with espeak-ng",
         formatter_class=_Formatter,
     )
     mini.add_argument("--output_dir", default="downloads/mini", help="directory to write")
@@ -133,6 +151,20 @@ def _ravdess(args):
         threshold_db=args.threshold_db,
         margin=args.margin,
         expected_total=args.expected_total or None,
+    )
+    write_data_dir(utterances, args.output_dir)
+
+
+def _esd(args):
+    from espnet_tse_ser.corpora import write_data_dir
+    from espnet_tse_ser.corpora.esd import prepare_esd
+
+    utterances = prepare_esd(
+        args.root,
+        language=args.language,
+        labels=args.labels,
+        complete=args.complete,
+        spk2gender=args.spk2gender,
     )
     write_data_dir(utterances, args.output_dir)
 

@@ -11,7 +11,9 @@ def get_parser():
     """The options of stage 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
     parser.add_argument("--num_interferers", type=int, default=1, help="talkers beside the target")
     parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
@@ -19,6 +21,9 @@ def get_parser():
     parser.add_argument("--loudness_range", default="-33 -25", help="'low high' in LUFS")
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument(
+        "--protocol", default="loso", help="loso, loso_speaker or best_test_epoch (see splits.py)"
+    )
     parser.add_argument("--dev_split", default="speaker", help="speaker or utterance")
     parser.add_argument("--dev_share", type=float, default=0.1, help="dev's share of training")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
@@ -41,7 +46,7 @@ def main(argv=None):
     from espnet_tse_ser.data.mixing import Levels
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.protocol import make_protocol, write_protocol
-    from espnet_tse_ser.data.splits import split_fold
+    from espnet_tse_ser.data.splits import fold_of_speakers, split_fold
     from espnet_tse_ser.files import write_text
     from espnet_tse_ser.progress import log_to_stderr
 
@@ -51,10 +56,13 @@ def main(argv=None):
         number_range(args.loudness_range, "--loudness_range"),
         number_range(args.snr_range, "--snr_range"),
     )
-    targets = Pool.read(args.targets, args.fs)
+    corpus = Pool.read(args.targets, args.fs)
+    groups = {e.speaker: e.fold for e in corpus.entries.values()}
+    targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))
+    same = Path(args.interferers).resolve() == Path(args.targets).resolve()
     mixtures = make_protocol(
         targets,
-        Pool.read(args.interferers, args.fs),
+        targets if same else Pool.read(args.interferers, args.fs),
         levels,
         args.seed,
         args.num_interferers,
@@ -64,7 +72,8 @@ def main(argv=None):
     output_dir = Path(args.output_dir)
     for fold in sorted({m.fold for m in mixtures}):
         split = split_fold(
-            targets.entries.values(), fold, args.dev_split, args.dev_share, args.seed
+            *(targets.entries.values(), fold, args.dev_split, args.dev_share, args.seed),
+            *(args.protocol, groups),
         )
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"

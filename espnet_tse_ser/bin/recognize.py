@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -14,6 +15,15 @@ def get_parser():
     parser.add_argument("--scp", required=True, help="audio to recognise (of a condition)")
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
+    parser.add_argument(
+        "--by_ua_and_wa",
+        action="store_true",
+        help="hypothesis is of the epoch with the best dev UA whatever the configuration chooses "
+        "by, and hypothesis_wa of that with the best dev WA (for best_test_epoch)",
+    )
+    parser.add_argument(
+        "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     return parser
 
@@ -21,36 +31,38 @@ def get_parser():
 def main(argv=None):
     """Write one line an utterance: reference, hypothesis, posteriors, extraction scores."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.dynamic import length_batches
+    from espnet_tse_ser.checkpoints import find_weights
+    from espnet_tse_ser.data.audio import write_audio
     from espnet_tse_ser.data.id_list import read_ids
+    from espnet_tse_ser.data.kaldi_dir import write_table
     from espnet_tse_ser.data.mixture_dir import MixtureDir
-    from espnet_tse_ser.data.preprocessor import label_index
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.inference import TSESER
-    from espnet_tse_ser.metrics.signal import signal_scores
-    from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
-    from espnet_tse_ser.progress import log_to_stderr, progress
+    from espnet_tse_ser.progress import log_to_stderr
+    from espnet_tse_ser.recognition import hypothesis_columns, recognize_set
 
     log_to_stderr()
-    model = TSESER.from_pretrained(args.model_dir)
+    by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
+    model = TSESER.from_pretrained(args.model_dir, by_ua)
+    if args.output_audio and not model.extracts:
+        raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
-    for utt in data.ids:
-        label_index(utt, data.emotion(utt), model.labels)
-    rows = []
-    for batch in progress(length_batches(data.lengths, args.batch_size), "recognize"):
-        mixtures = [data.audio("mix", utt) for utt in batch]
-        enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
-        results = model.recognize(mixtures, enrollments)
-        for utt, mixture, result in zip(batch, mixtures, results, strict=True):
-            row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
-            row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}
-            if model.extracts:
-                target = data.audio("ref", utt)
-                row |= signal_scores(target, result.speech, mixture, data.interferers(utt), data.fs)
-            rows.append(row)
-    columns = ["id", "reference", "hypothesis", *(f"p_{label}" for label in model.labels)]
-    columns += list(SIGNAL_COLUMNS) if model.extracts else []
-    write_tsv(args.output, sorted(rows, key=lambda row: row["id"]), columns)
+    extracted = {}
+
+    def keep(utt, result):
+        if args.output_audio:
+            extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
+            write_audio(extracted[utt], result.speech, result.rate)
+
+    rows, columns = recognize_set(model, data, args.batch_size, keep), hypothesis_columns(model)
+    if extracted:
+        write_table(Path(args.output_audio) / "wav.scp", extracted)
+    if args.by_ua_and_wa:
+        other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
+        columns.append("hypothesis_wa")
+        for row, twin in zip(rows, recognize_set(other, data, args.batch_size), strict=True):
+            row["hypothesis_wa"] = twin["hypothesis"]
+    write_tsv(args.output, rows, columns)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main(argv=None):
     args, further = get_parser().parse_known_args(argv)
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
-    from espnet_tse_ser.checkpoints import find_weights
+    from espnet_tse_ser.checkpoints import chosen_criterion, find_weights
     from espnet_tse_ser.ser.build import CLASSES
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
@@ -57,7 +57,7 @@ def main(argv=None):
         ],
     )
     if args.ser_dir is not None:
-        options.ser_weights = str(find_weights(args.ser_dir, "valid.ua"))
+        options.ser_weights = str(find_weights(args.ser_dir, chosen_criterion(ser)))
     elif ser["normalize"] is not None and args.stats is None:
         raise UserError(f"{args.ser_config}: normalize needs --stats; run stage 9")
     options.stats_file = args.stats

@@ -36,11 +36,16 @@ def main(argv=None):
     parts = pretraining_mixtures(pool, options.get("mixing_conf", {}), args.seed)
     stats = {
         "utterances": len(pool),
-        "seconds": round(sum(e.num_samples for e in pool.entries.values()) / pool.fs, 3),
+        "seconds": round(pool.seconds, 3),
         "speakers": len(pool.by_speaker),
     }
     for name, mixtures in zip(("train", "valid"), parts, strict=True):
         stats[name] = _describe(mixtures, args.seed)
+        logging.info(
+            "%s: %d of the pool's %d speakers, %.2f h",
+            *(name, len(mixtures.pool.by_speaker), len(pool.by_speaker)),
+            mixtures.pool.seconds / 3600,
+        )
         if mixtures.left_out:
             logging.warning(
                 "%s: %d speaker(s) have too little speech for a segment and an enrollment and are "
@@ -64,6 +69,8 @@ def _describe(mixtures, seed):
         _, arrays = mixtures.example(np.random.default_rng([seed, 3, index]))
         values.append(si_sdr(arrays["speech_ref1"], arrays["speech_mix"]))
     return {
+        "seconds": round(mixtures.pool.seconds, 3),
+        "speakers": len(mixtures.pool.by_speaker),
         "target_speakers": len(mixtures.usable),
         "left_out": mixtures.left_out,
         "si_sdr_mix_mean": round(float(np.mean(values)), 4),

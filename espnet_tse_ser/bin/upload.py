@@ -1,4 +1,4 @@
-"""Stage 16: upload a packed model to the Hugging Face hub."""
+"""Stage 17: upload a packed model to the Hugging Face hub."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from espnet_tse_ser.errors import run
 
 
 def get_parser():
-    """The options of stage 16."""
+    """The options of stage 17."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", required=True, help="zip archive of stage 15")
+    parser.add_argument("--archive", required=True, help="zip archive of stage 16")
     parser.add_argument("--hf_repo", required=True, help="repository, e.g. user/tse_ser")
     return parser
 

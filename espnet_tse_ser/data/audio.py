@@ -127,13 +127,27 @@ def write_audio(path, samples, fs):
     Raises:
         UserError: a sample lies outside [-1, 1] (it would be clipped) or is NaN.
     """
-    import soundfile
-
     peak = float(np.abs(samples).max(initial=0.0))
     if not peak <= 1.0:
         raise UserError(f"{path}: peak {peak:.3f} is not within 1, it would clip; lower the gain")
     # Encoded in memory: libsndfile does not always notice that the disk is full.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, fs, format=Path(path).suffix[1:], subtype="PCM_16")
+    encoded = _encode(samples, fs, Path(path).suffix[1:])
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())
+
+
+def as_stored(samples, fs):
+    """What `read_mono` would return had `write_audio` written ``samples`` to a FLAC file."""
+    import soundfile
+
+    encoded = _encode(samples, fs, "flac")
+    encoded.seek(0)
+    return soundfile.read(encoded, dtype="float32")[0]
+
+
+def _encode(samples, fs, kind):
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, fs, format=kind, subtype="PCM_16")
+    return encoded

@@ -80,37 +80,56 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
         for utt, interferer in zip(mixture.interferers, found, strict=True):
             if interferer is None:
                 yield f"{name}: unknown interferer '{utt}'; run stage 2 again"
-        speakers = tuple(i.speaker for i in found if i is not None)
-        if None not in found and speakers != mixture.interferer_speakers:
-            yield (
-                f"{name}: interferer speakers are '{','.join(mixture.interferer_speakers)}', but "
-                f"the interferers have '{','.join(speakers)}'; run stage 2 again"
-            )
-        enrollment = targets.entries.get(mixture.enrollment)
-        if enrollment is None:
-            yield f"{name}: unknown enrollment '{mixture.enrollment}'; run stage 2 again"
-            continue
-        if mixture.enrollment == mixture.target:
-            yield f"{name}: the enrollment is the target utterance; choose another"
-        if enrollment.speaker != mixture.speaker:
-            yield (
-                f"{name}: enrollment '{mixture.enrollment}' is of speaker '{enrollment.speaker}', "
-                f"not of the target '{mixture.speaker}'"
-            )
-        if enrollment.emotion != neutral:
-            yield (
-                f"{name}: enrollment '{mixture.enrollment}' is '{enrollment.emotion}', "
-                f"not '{neutral}'"
-            )
+        if None not in found:
+            for violation in _check_interferers(mixture, target, found):
+                yield f"{name}: {violation}; run stage 2 again"
+        for enrollment in mixture.enrollment:
+            yield from _check_enrollment(name, mixture, enrollment, targets, neutral)
 
 
-def check_split(fold, split, mixtures):
+def _check_interferers(mixture, target, found):
+    """What the protocol says about the interferers of a mixture, against their entries."""
+    for trait in ("speaker", "gender", "emotion"):
+        stated = ",".join(getattr(mixture, f"interferer_{trait}s"))
+        actual = ",".join(getattr(entry, trait) or "none" for entry in found)
+        if actual != stated:
+            yield f"interferer {trait}s are '{stated}', but the interferers have '{actual}'"
+    state = "same" if {entry.gender for entry in found} == {target.gender} else "different"
+    if mixture.gender_state != state:
+        yield f"gender_state is '{mixture.gender_state}', but the genders are '{state}'"
+    for entry in found:
+        if entry.speaker == target.speaker:
+            yield f"interferer '{entry.utt}' is of the target's own speaker '{entry.speaker}'"
+
+
+def _check_enrollment(name, mixture, utt, targets, neutral):
+    enrollment = targets.entries.get(utt)
+    if enrollment is None:
+        yield f"{name}: unknown enrollment '{utt}'; run stage 2 again"
+        return
+    if utt == mixture.target:
+        yield f"{name}: the enrollment is the target utterance; choose another"
+    if enrollment.speaker != mixture.speaker:
+        yield (
+            f"{name}: enrollment '{utt}' is of speaker '{enrollment.speaker}', not of the target "
+            f"'{mixture.speaker}'"
+        )
+    if enrollment.emotion != neutral:
+        yield f"{name}: enrollment '{utt}' is '{enrollment.emotion}', not '{neutral}'"
+
+
+def check_split(fold, split, mixtures, protocol="loso"):
     """Yield violations of one fold.
 
     Args:
         fold: name. split: dict with the ids of train, dev and test. mixtures: all of them.
+        protocol: with ``best_test_epoch`` dev has to be the test fold.
     """
     by_id = {m.mixture: m for m in mixtures}
+    if protocol == "best_test_epoch":
+        if sorted(split["dev"]) != sorted(split["test"]):
+            yield f"fold {fold}: dev is not the test fold, as best_test_epoch has it; run stage 2"
+        split = split | {"dev": []}
     counts = Counter(utt for side in SIDES for utt in split[side])
     for utt, count in sorted(counts.items()):
         if count > 1:
@@ -120,23 +139,23 @@ def check_split(fold, split, mixtures):
     for utt in sorted(set(by_id) - set(counts)):
         yield f"fold {fold}: mixture '{utt}' is in none of train, dev and test"
     for side in SIDES:
-        if not split[side]:
+        if not split[side] and (side, protocol) != ("dev", "best_test_epoch"):
             yield f"fold {fold}: {side} is empty"
         for utt in split[side]:
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
-    test_speakers = {m.speaker for m in known["test"]}
-    test_interferers = {s for m in known["test"] for s in m.interferer_speakers}
+    tested = {m.speaker for m in known["test"]}
+    tested |= {s for m in known["test"] for s in m.interferer_speakers}
     for side in ("train", "dev"):
         for mixture in known[side]:
-            if mixture.speaker in test_speakers:
+            if mixture.speaker in tested:
                 yield (
                     f"fold {fold}: target speaker '{mixture.speaker}' of {side} mixture "
                     f"'{mixture.mixture}' is also tested"
                 )
             for speaker in mixture.interferer_speakers:
-                if speaker in test_interferers:
+                if speaker in tested:
                     yield (
                         f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"

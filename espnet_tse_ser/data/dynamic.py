@@ -11,7 +11,7 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
 from espnet_tse_ser.data.protocol import enrollment_choices
-from espnet_tse_ser.data.splits import hold_out_speakers
+from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers
 from espnet_tse_ser.distributed import divisible
 from espnet_tse_ser.errors import UserError
 
@@ -24,6 +24,7 @@ PRETRAINING_DEFAULTS = {
     "steps_per_epoch": 100,  # batches that make an "epoch" of dynamic mixing
     "valid_examples": 200,  # fixed mixtures of held-out speakers
     "valid_share": 0.05,  # share of the pool's speakers that is held out
+    "speaker_share": 1.0,  # share of the others that is trained on: how much data is needed
 }
 
 EMOTION_DEFAULTS = {
@@ -146,14 +147,25 @@ def pretraining_mixtures(pool, conf, seed):
     """
     options = complete_options(conf, PRETRAINING_DEFAULTS)
     levels = Levels(options["levels"], options["loudness"], options["snr"])
-    held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
-    speakers = sorted(set(pool.gender) - held_out)
+    sides = pretraining_speakers(pool, options, seed)
     return tuple(
         PretrainingMixtures(
-            pool.subset(keep), levels, options["segment"], options["enroll_segment"], speakers
+            pool.subset(lambda e, side=side: e.speaker in side),
+            *(levels, options["segment"], options["enroll_segment"], sorted(sides[0])),
         )
-        for keep in (lambda e: e.speaker not in held_out, lambda e: e.speaker in held_out)
+        for side in sides
     )
+
+
+def pretraining_speakers(pool, options, seed):
+    """The training and the held-out speakers of a pretraining pool, as two sets.
+
+    The same speakers are held out whatever ``speaker_share`` is, so that the validation losses of
+    different shares can be compared.
+    """
+    held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
+    rest = {s: g for s, g in pool.gender.items() if s not in held_out}
+    return share_of_speakers(rest, options["speaker_share"], seed), held_out
 
 
 class EmotionMixtures:
@@ -165,23 +177,42 @@ class EmotionMixtures:
         levels: `Levels`; neutral: label of neutral speech; num_interferers: of each mixture.
         max_samples: longer targets are cropped at random (None: never).
 
+        gender_state: of the mixtures: "random", "same" or "different".
+
     Raises:
         UserError: a target speaker has no neutral utterance besides the target, or there are
-            fewer interferer speakers than ``num_interferers``.
+            fewer interferer speakers (of the gender wanted) than ``num_interferers``.
     """
 
     def __init__(
-        self, targets, interferers, levels, neutral="neu", num_interferers=1, max_samples=None
+        self,
+        targets,
+        interferers,
+        levels,
+        neutral="neu",
+        num_interferers=1,
+        max_samples=None,
+        gender_state="random",
     ):
         self.targets, self.interferers, self.levels = targets, interferers, levels
         self.num_interferers, self.max_samples = num_interferers, max_samples
         self.utts = list(targets.entries)
-        self.interferer_speakers = sorted(interferers.by_speaker)
-        if not 1 <= num_interferers <= len(self.interferer_speakers):
-            raise UserError(
-                f"{num_interferers} interferer(s) a mixture cannot be drawn from "
-                f"{len(self.interferer_speakers)} interferer speaker(s); add interferer speakers"
-            )
+        self.interferer_speakers = {
+            speaker: [
+                s
+                for s in sorted(interferers.by_speaker)
+                if s != speaker
+                and (gender_state, interferers.gender[s] == gender)
+                not in (("same", False), ("different", True))
+            ]
+            for speaker, gender in targets.gender.items()
+        }
+        for speaker, others in self.interferer_speakers.items():
+            if not 1 <= num_interferers <= len(others):
+                raise UserError(
+                    f"{num_interferers} interferer(s) a mixture of '{speaker}' cannot be drawn "
+                    f"from {len(others)} interferer speaker(s); add interferer speakers"
+                )
         self.enrollments = enrollment_choices(targets, neutral)
 
     def example(self, rng, utt):
@@ -190,7 +221,8 @@ class EmotionMixtures:
         if self.max_samples and len(source) > self.max_samples:
             start = int(rng.integers(0, len(source) - self.max_samples + 1))
             source = source[start : start + self.max_samples]
-        chosen = rng.choice(self.interferer_speakers, size=self.num_interferers, replace=False)
+        speakers = self.interferer_speakers[self.targets[utt].speaker]
+        chosen = rng.choice(speakers, size=self.num_interferers, replace=False)
         placed, lufs = [], [self.targets[utt].lufs]
         for speaker in chosen:
             other = str(rng.choice(self.interferers.by_speaker[speaker]))

@@ -81,6 +81,21 @@ def place(interferer, offset, target_samples):
     return placed
 
 
+def overlap(offsets, lengths, target_samples):
+    """The share of the target during which at least one interferer is there, 0 to 1.
+
+    Args:
+        offsets: of the interferers; lengths: of their whole utterances; all in samples.
+
+    >>> overlap([-10, 50], [30, 80], 100)
+    0.7
+    """
+    covered = np.zeros(target_samples, bool)
+    for offset, length in zip(offsets, lengths, strict=True):
+        covered[max(0, offset) : max(0, offset + length)] = True
+    return float(covered.mean())
+
+
 def is_pause(piece, lufs):
     """Whether the piece of an utterance of loudness ``lufs`` holds nothing but a pause."""
     return bool(np.abs(piece).max(initial=0.0) < amplitude(lufs - PAUSE_DB))
@@ -133,12 +148,19 @@ def draw_gains(rng, levels, target, placed, lufs):
         if any(np.abs(p).max(initial=0.0) == 0.0 for p in placed):
             raise UserError("an interferer is silent over the extent of its target")
         gains[1:] += snr(scaled[0] * target, placed_scaled) - rng.uniform(*levels.snr)
-    scaled = amplitude(gains)
-    sources = [scaled[0] * target, *(g * p for g, p in zip(scaled[1:], placed, strict=True))]
-    peak = max(np.abs(s).max(initial=0.0) for s in [np.sum(sources, axis=0), *sources])
-    if peak > PEAK_CEILING:
-        gains -= decibels(peak / PEAK_CEILING) + 1e-3
-    return [round(float(g), 4) for g in gains]
+    return guard_gains(gains, [target, *placed])
+
+
+def guard_gains(gains, sources):
+    """Lower all gains (dB) together if the mixture or a source would exceed `PEAK_CEILING`.
+
+    Returns:
+        list of gains, rounded to 1e-4 dB so that a table holds them exactly.
+    """
+    scaled = [amplitude(g) * s for g, s in zip(gains, sources, strict=True)]
+    peak = max(np.abs(s).max(initial=0.0) for s in [np.sum(scaled, axis=0), *scaled])
+    lowered = decibels(peak / PEAK_CEILING) + 1e-3 if peak > PEAK_CEILING else 0.0
+    return [round(float(g - lowered), 4) for g in gains]
 
 
 def mix(target, placed, gains_db):

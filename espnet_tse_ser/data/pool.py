@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +92,20 @@ class Pool:
     def __len__(self):
         return len(self.entries)
 
+    @property
+    def seconds(self):
+        """Speech in all utterances, in seconds."""
+        return sum(e.num_samples for e in self.entries.values()) / self.fs
+
     def __getitem__(self, utt):
         if utt not in self.entries:
             raise UserError(f"utterance '{utt}' is not in the pool; run stages 1 and 2 again")
         return self.entries[utt]
+
+    def with_folds(self, fold_of):
+        """The pool with other folds, given as speaker -> fold; it has its own cache."""
+        entries = [replace(e, fold=fold_of[e.speaker]) for e in self.entries.values()]
+        return Pool(entries, self.fs)
 
     def subset(self, keep):
         """The pool of the entries for which ``keep(entry)`` is true; it has its own cache."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, snr
+from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, overlap, snr
+from espnet_tse_ser.data.splits import fold_of_speakers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 
@@ -21,6 +22,9 @@ class Mixture:
     """One mixture. Lists are tuples; gains are in dB, the target's first; offsets in samples.
 
     ``gender_state`` is "same" when every interferer has the target's gender, else "different".
+    ``snr_db`` is over the whole mixture, ``overlap`` the share of the target during which an
+    interferer speaks. The mixture goes on for ``tail`` samples after the target. The enrollment
+    is its utterances one after the other, cut to ``enrollment_samples`` (0: whole).
     """
 
     mixture: str
@@ -35,10 +39,13 @@ class Mixture:
     gains_db: tuple
     offsets: tuple
     snr_db: float
+    overlap: float
     gender_state: str
-    enrollment: str
+    enrollment: tuple
     fold: str
     seed: int
+    tail: int = 0
+    enrollment_samples: int = 0
 
 
 COLUMNS = [f.name for f in fields(Mixture)]
@@ -49,6 +56,14 @@ _LISTS = {
     "interferer_emotions": str,
     "gains_db": float,
     "offsets": int,
+    "enrollment": str,
+}
+_NUMBERS = {
+    "snr_db": float,
+    "overlap": float,
+    "seed": int,
+    "tail": int,
+    "enrollment_samples": int,
 }
 
 
@@ -73,7 +88,8 @@ def read_protocol(path):
         try:
             for column, kind in _LISTS.items():
                 row[column] = tuple(kind(v) for v in row[column].split(","))
-            row["snr_db"], row["seed"] = float(row["snr_db"]), int(row["seed"])
+            for column, kind in _NUMBERS.items():
+                row[column] = kind(row[column])
         except ValueError as error:
             raise UserError(f"{path}: line {number}: {error}; run stage 2 again") from None
         if not len(row["gains_db"]) - 1 == len(row["offsets"]) == len(row["interferers"]):
@@ -87,6 +103,21 @@ def read_protocol(path):
         seen.add(row["mixture"])
         mixtures.append(Mixture(**{c: row[c] for c in COLUMNS}))
     return mixtures
+
+
+def speaker_folds(targets, interferers, seed):
+    """The fold of every interferer speaker: its own where it is a target too, else drawn.
+
+    Args:
+        targets, interferers: `Pool`; the same one for interferers from the emotional corpus.
+
+    Returns:
+        dict speaker -> fold.
+    """
+    if interferers is targets:
+        return fold_of_speakers(targets.entries.values(), "loso")
+    folds = sorted({entry.fold for entry in targets.entries.values()})
+    return interferer_folds(interferers, folds, seed)
 
 
 def interferer_folds(interferers, folds, seed):
@@ -118,7 +149,9 @@ def make_protocol(
     """Draw one mixture for every emotional utterance.
 
     Args:
-        targets, interferers: `Pool`; the targets have emotions and folds.
+        targets, interferers: `Pool`; the targets have emotions and folds. The same pool twice
+            takes the interferers from the emotional corpus: other speakers of the target's fold,
+            so that nobody crosses the line between training and test.
         levels: `Levels`. seed: of all draws; each mixture depends on it and its own id order.
         num_interferers: of each mixture, different speakers.
         gender_state: of the mixtures: "random", "same" or "different".
@@ -139,18 +172,17 @@ def make_protocol(
             f"--num_interferers {num_interferers} --seed {seed}: at least 1 and at least 0 wanted"
         )
     shared = sorted(set(targets.gender) & set(interferers.gender))
-    if shared:
+    if shared and interferers is not targets:
         raise UserError(f"speaker(s) {', '.join(shared)} are targets and interferers; remove one")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
         raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")
-    folds = sorted({e.fold for e in targets.entries.values()})
-    fold_of = interferer_folds(interferers, folds, seed)
+    fold_of = speaker_folds(targets, interferers, seed)
     enrollments = enrollment_choices(targets, neutral)
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
         rng = np.random.default_rng([seed, 2, index])
-        chosen = _draw_interferers(rng, interferers, fold_of, entry, gender_state, num_interferers)
+        chosen = draw_interferers(rng, interferers, fold_of, entry, gender_state, num_interferers)
         target = targets.audio(utt)
         offsets, placed = zip(
             *(
@@ -164,51 +196,82 @@ def make_protocol(
             gains = draw_gains(rng, levels, target, placed, lufs)
         except UserError as error:
             raise UserError(f"mixture '{utt}' with {', '.join(chosen)}: {error}") from None
-        scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
-        genders = tuple(interferers[o].gender for o in chosen)
+        enrollment = (str(rng.choice(enrollments[utt])),)
         mixtures.append(
-            Mixture(
-                mixture=utt,
-                target=utt,
-                speaker=entry.speaker,
-                gender=entry.gender,
-                emotion=entry.emotion,
-                interferers=tuple(chosen),
-                interferer_speakers=tuple(interferers[o].speaker for o in chosen),
-                interferer_genders=genders,
-                interferer_emotions=tuple(interferers[o].emotion or "none" for o in chosen),
-                gains_db=tuple(gains),
-                offsets=offsets,
-                snr_db=round(snr(scaled[0], scaled[1:]), 4),
-                gender_state="same" if set(genders) == {entry.gender} else "different",
-                enrollment=str(rng.choice(enrollments[utt])),
-                fold=entry.fold,
-                seed=seed,
-            )
+            describe(entry, interferers, chosen, offsets, gains, target, placed, enrollment, seed)
         )
     return mixtures
 
 
-def _draw_interferers(rng, interferers, fold_of, entry, gender_state, count):
-    """Draw ``count`` interferer utterances of different speakers of the target's fold."""
+def describe(
+    entry, interferers, chosen, offsets, gains, target, placed, enrollment, seed, **further
+):
+    """The `Mixture` of what was drawn: fills in all that follows from it.
+
+    Args:
+        entry: of the target. chosen: ids of the interferers, in the `Pool` ``interferers``.
+        offsets, gains: as in `Mixture`. enrollment: ids.
+        target, placed: the sources before their gains, all of the mixture's length.
+        further: ``tail``, ``enrollment_samples``.
+    """
+    scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
+    others = [interferers[o] for o in chosen]
+    genders = tuple(other.gender for other in others)
+    return Mixture(
+        mixture=entry.utt,
+        target=entry.utt,
+        speaker=entry.speaker,
+        gender=entry.gender,
+        emotion=entry.emotion,
+        interferers=tuple(chosen),
+        interferer_speakers=tuple(other.speaker for other in others),
+        interferer_genders=genders,
+        interferer_emotions=tuple(other.emotion or "none" for other in others),
+        gains_db=tuple(gains),
+        offsets=tuple(offsets),
+        snr_db=round(snr(scaled[0], scaled[1:]), 4),
+        overlap=round(overlap(offsets, [o.num_samples for o in others], entry.num_samples), 4),
+        gender_state="same" if set(genders) == {entry.gender} else "different",
+        enrollment=enrollment,
+        fold=entry.fold,
+        seed=seed,
+        **further,
+    )
+
+
+def draw_interferers(rng, interferers, fold_of, entry, gender_state, count, taken=()):
+    """Draw ``count`` interferer utterances of different speakers of the target's fold.
+
+    Args:
+        fold_of: from `speaker_folds`. entry: of the target, whose speaker is never drawn.
+        taken: further speakers that are not to be drawn.
+    """
     wanted = {
         "random": ["m", "f"],
         "same": [entry.gender],
         "different": [g for g in ("m", "f") if g != entry.gender],
     }[gender_state]
+    taken = {entry.speaker, *taken}
     chosen = []
     for _ in range(count):
-        taken = {interferers[o].speaker for o in chosen}
         free = sorted(s for s in fold_of if fold_of[s] == entry.fold and s not in taken)
         genders = [g for g in wanted if any(interferers.gender[s] == g for s in free)]
         if not genders:
+            remedy = "add interferer speakers or take fewer interferers"
+            if entry.speaker in fold_of:
+                members = " ".join(sorted(s for s in fold_of if fold_of[s] == entry.fold))
+                remedy = (
+                    "interferers are other target speakers of that fold, which has only "
+                    f"{members}: make larger folds, take another gender_state or other interferers"
+                )
             raise UserError(
                 f"target '{entry.utt}': no interferer speaker of gender '{' or '.join(wanted)}' is "
-                f"left in fold '{entry.fold}'; add interferer speakers or lower --num_interferers"
+                f"left in fold '{entry.fold}'; {remedy}"
             )
         gender = str(rng.choice(genders))
-        speakers = [s for s in free if interferers.gender[s] == gender]
-        chosen.append(str(rng.choice(interferers.by_speaker[str(rng.choice(speakers))])))
+        speaker = str(rng.choice([s for s in free if interferers.gender[s] == gender]))
+        taken.add(speaker)
+        chosen.append(str(rng.choice(interferers.by_speaker[speaker])))
     return chosen
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from espnet_tse_ser.data.audio import write_audio
 from espnet_tse_ser.data.kaldi_dir import invert, write_table
 from espnet_tse_ser.data.mixing import mix, place
@@ -17,14 +19,20 @@ def signal_paths(directory, mixture):
 
 
 def render(mixture, targets, interferers):
-    """Render one `Mixture`: dict of float32 signals named like `signal_paths`, target length."""
-    target = targets.audio(mixture.target)
+    """Render one `Mixture`: dict of float32 signals named like `signal_paths`, of one length."""
+    target = np.pad(targets.audio(mixture.target), (0, mixture.tail))
     placed = [
         place(interferers.audio(utt), offset, len(target))
         for utt, offset in zip(mixture.interferers, mixture.offsets, strict=True)
     ]
     mixed, sources = mix(target, placed, mixture.gains_db)
     return {"mix": mixed} | {f"spk{i}": s for i, s in enumerate(sources, 1)}
+
+
+def enrollment_audio(mixture, targets):
+    """The enrollment of a `Mixture`: ``(num_samples,)`` float32."""
+    enrollment = np.concatenate([targets.audio(utt) for utt in mixture.enrollment])
+    return enrollment[: mixture.enrollment_samples or None]
 
 
 def simulate(mixtures, targets, interferers, directory, label="simulate"):
@@ -65,7 +73,7 @@ def write_mixture_dir(directory, mixtures, targets):
     for name, table in scps.items():
         write_table(directory / name, table)
     write_tables(directory, mixtures)
-    enrollments = {m.mixture: targets[m.enrollment].wav for m in mixtures}
+    enrollments = {m.mixture: targets[m.enrollment[0]].wav for m in mixtures}
     write_table(directory / "enroll_spk1.scp", enrollments)
     samples = {m.mixture: targets[m.target].num_samples for m in mixtures}
     write_table(directory / "utt2num_samples", samples)

@@ -32,7 +32,7 @@ def parse_task_options(task, command):
 def set_emotion_defaults(parser):
     """Defaults of ESPnet that fit training with a dev UA; configurations and options override."""
     parser.set_defaults(
-        best_model_criterion=[("valid", "ua", "max")],
+        best_model_criterion=[("valid", "ua", "max"), ("valid", "wa", "max")],
         early_stopping_criterion=("valid", "ua", "max"),
         keep_nbest_models=[1],
         num_att_plot=0,

@@ -13,9 +13,9 @@ from espnet_tse_ser.data.dynamic import (
     MixingIterFactory,
     complete_options,
     pretraining_mixtures,
+    pretraining_speakers,
 )
 from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import ExtractionTrainer
@@ -55,8 +55,8 @@ class TSETask(DistributedTask, TargetSpeakerExtractionTask):
         if args.model_conf.get("speaker_loss_weight", 0) > 0 and args.pool is not None:
             pool = Pool.read(args.pool, args.sample_rate)
             options = complete_options(args.mixing_conf, PRETRAINING_DEFAULTS)
-            held_out = hold_out_speakers(pool.gender, options["valid_share"], args.seed)
-            args.model_conf["num_speakers"] = len(pool.gender) - len(held_out)
+            speakers, _ = pretraining_speakers(pool, options, args.seed)
+            args.model_conf["num_speakers"] = len(speakers)
         return build_extraction_model(vars(args))
 
     @classmethod
@@ -72,7 +72,11 @@ class TSETask(DistributedTask, TargetSpeakerExtractionTask):
             count = options["steps_per_epoch"] * args.batch_size
         else:
             count = options["valid_examples"]
-        logger.info("%s: %d speakers, %d mixtures an epoch", mode, len(mixtures.usable), count)
+        logger.info(
+            "%s: %d of the pool's %d speakers (speaker_share %g), %.2f h, %d mixtures an epoch",
+            *(mode, len(mixtures.usable), len(pool.by_speaker), options["speaker_share"]),
+            *(mixtures.pool.seconds / 3600, count),
+        )
         batches = [
             [None] * (min(start + args.batch_size, count) - start)
             for start in range(0, count, args.batch_size)

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -34,10 +36,13 @@ def data(sound, tmp_path):
     )
 
 
-def check(data, *options):
-    arguments = [*pool_options(data), "--pretrain", str(data.pretrain)]
-    arguments += ["--protocol_dir", str(data.protocol), *options]
-    return run(check_data.main, arguments)
+def options(data):
+    pretrain = ["--pretrain", str(data.pretrain)]
+    return [*pool_options(data), *pretrain, "--protocol_dir", str(data.protocol)]
+
+
+def check(data, *further):
+    return run(check_data.main, [*options(data), *further])
 
 
 def edit_mixture(data, uid, **changes):
@@ -55,6 +60,12 @@ def add_to(path, utt):
     path.write_text(path.read_text() + f"{utt}\n")
 
 
+def among_targets(data):
+    """Draw the protocol anew with the targets interfering with each other."""
+    data.interferer = data.emo
+    assert run(protocol.main, [*pool_options(data), "--output_dir", str(data.protocol)]) == 0
+
+
 def test_sound_data(data, caplog):
     caplog.set_level("INFO")
     assert check(data) == 0
@@ -63,11 +74,18 @@ def test_sound_data(data, caplog):
     )
 
 
+def test_targets_may_interfere_with_each_other(data, caplog):
+    caplog.set_level("INFO")
+    among_targets(data)
+    assert check(data) == 0
+    assert "30 mixtures in 3 folds; 30 targets, 12 pretrain: no violation" in caplog.text
+
+
 def speaker_in_two_folds(data):
-    """The protocol is drawn anew from a corpus that has one speaker in two folds."""
+    """The corpus has one speaker in two folds, and the protocol agrees with it."""
     edit_table(data.emo / "utt2fold", **{"t1m-0": "2"})
-    protocol.main([*pool_options(data), "--output_dir", str(data.protocol)])
-    return ["target speaker 't1m' of train mixture 't1m-0' is also tested", "fold 1", "fold 2"]
+    edit_mixture(data, "t1m-0", fold="2")
+    return ["target 't1m-1': speaker 't1m' is in fold '1' here and in fold '2' before; correct"]
 
 
 def speaker_in_train_list(data):
@@ -83,28 +101,28 @@ def dev_from_test(data):
 
 
 def enrollment_is_target(data):
-    edit_mixture(data, "t1m-2", enrollment="t1m-2")
+    edit_mixture(data, "t1m-2", enrollment=("t1m-2",))
     return ["mixture 't1m-2': the enrollment is the target utterance"]
 
 
 def emotional_enrollment(data):
-    edit_mixture(data, "t1m-2", enrollment="t1m-0")
+    edit_mixture(data, "t1m-2", enrollment=("t1m-0",))
     return ["mixture 't1m-2': enrollment 't1m-0' is 'ang', not 'neu'"]
 
 
 def enrollment_of_another(data):
-    edit_mixture(data, "t1m-0", enrollment="t2m-2")
+    edit_mixture(data, "t1m-0", enrollment=("t2m-2",))
     return ["mixture 't1m-0': enrollment 't2m-2' is of speaker 't2m', not of the target 't1m'"]
 
 
 def missing_enrollment(data):
-    edit_mixture(data, "t1m-0", enrollment="")
+    edit_mixture(data, "t1m-0", enrollment=("",))
     return ["mixture 't1m-0': unknown enrollment ''"]
 
 
 def dropped_enrollment(data):
     """An utterance is taken out of the corpus after the protocol was drawn."""
-    gone = mixture(data, "t1m-0").enrollment
+    (gone,) = mixture(data, "t1m-0").enrollment
     for name in ("wav.scp", "utt2spk", "utt2emo", "utt2fold", "utt2lufs", "utt2num_samples"):
         table = read_table(data.emo / name)
         del table[gone]
@@ -130,6 +148,64 @@ def hidden_shared_interferer(data):
     edit_mixture(data, "t1m-0", interferers=other.interferers)
     speaker = other.interferer_speakers[0]
     return ["mixture 't1m-0': interferer speakers are 'i", f"but the interferers have '{speaker}'"]
+
+
+def interferer_is_target_speaker(data):
+    """A target speaker's name is given to an interferer."""
+    edit_table(data.interferer / "utt2spk", **{"im0-0": "t1m"})
+    edit_table(data.interferer / "spk2gender", t1m="m")
+    return ["speaker 't1m' is in targets and in interferers"]
+
+
+def own_interferer(data):
+    among_targets(data)
+    edit_mixture(
+        data,
+        "t1m-0",
+        interferers=("t1m-1",),
+        interferer_speakers=("t1m",),
+        interferer_genders=("m",),
+        interferer_emotions=("hap",),
+        gender_state="same",
+    )
+    return [
+        "1 violation(s)",
+        "mixture 't1m-0': interferer 't1m-1' is of the target's own speaker 't1m'",
+    ]
+
+
+def interferer_of_another_fold(data):
+    """Targets interfere with each other, but one of them across the line of a fold."""
+    among_targets(data)
+    edit_mixture(
+        data,
+        "t1m-0",
+        interferers=("t2f-0",),
+        interferer_speakers=("t2f",),
+        interferer_genders=("f",),
+        interferer_emotions=("ang",),
+    )
+    return ["fold 1: target speaker 't2f' of", "fold 2: interferer speaker 't2f' of"]
+
+
+def copy_of_the_targets(data):
+    """Another directory with the target speakers is not the targets themselves."""
+    among_targets(data)
+    data.interferer = shutil.copytree(data.emo, data.root / "copy")
+    return ["speaker 't1f' is in targets and in interferers; keep one of them"]
+
+
+def pretraining_is_the_targets(data):
+    among_targets(data)
+    data.pretrain = data.emo
+    return ["speaker 't1f' is in targets and in pretrain; keep one of them"]
+
+
+def wrong_gender_state(data):
+    state = mixture(data, "t1m-0").gender_state
+    other = {"same": "different", "different": "same"}[state]
+    edit_mixture(data, "t1m-0", gender_state=other)
+    return [f"mixture 't1m-0': gender_state is '{other}', but the genders are '{state}'"]
 
 
 def unknown_interferer(data):
@@ -189,6 +265,12 @@ FAULTS = [
     dropped_enrollment,
     shared_interferer,
     hidden_shared_interferer,
+    interferer_is_target_speaker,
+    own_interferer,
+    interferer_of_another_fold,
+    copy_of_the_targets,
+    pretraining_is_the_targets,
+    wrong_gender_state,
     unknown_interferer,
     pretraining_speaker_in_test,
     pretraining_speaker_interferes,
@@ -209,6 +291,34 @@ def test_planted_faults_are_named(data, plant, capsys):
     assert "error: " in error and "Traceback" not in error
     for message in messages:
         assert message in error
+
+
+# What would make results wrong without a word.
+LEAKS = [
+    None,
+    speaker_in_two_folds,
+    speaker_in_train_list,
+    enrollment_is_target,
+    emotional_enrollment,
+    enrollment_of_another,
+    shared_interferer,
+    own_interferer,
+    pretraining_speaker_in_test,
+    label_typo,
+]
+
+
+@pytest.mark.parametrize("plant", LEAKS, ids=lambda f: f.__name__ if f else "nothing")
+def test_planted_faults_end_stage_3_as_a_user_runs_it(data, plant):
+    """In a process of its own, as ``tse_ser.sh`` runs it; what is not spoiled passes."""
+    messages = plant(data) if plant else []
+    command = [sys.executable, "-m", "espnet_tse_ser.bin.check_data", *options(data)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == (2 if plant else 0), result.stderr
+    assert ("no violation" in result.stderr) == (plant is None)
+    assert "Traceback" not in result.stderr
+    for message in messages:
+        assert message in result.stderr
 
 
 def samples(num_samples=FS):

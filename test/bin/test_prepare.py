@@ -38,9 +38,17 @@ def test_librispeech_parts_and_pieces(mini, tmp_path):
         assert 1 <= end - start <= 1.5
 
 
+def test_esd(mini, tmp_path):
+    options = ["esd", "--root", str(mini / "ESD"), "--output_dir", str(tmp_path / "esd")]
+    main([*options, "--complete", "false", "--labels", "ang neu"])
+    assert set(read_table(tmp_path / "esd/utt2emo").values()) == {"ang", "neu"}
+    assert read_table(tmp_path / "esd/spk2gender")["esd0020"] == "m"
+    assert run(main, options) == 2  # complete by default
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     options = ["--root", str(tmp_path), "--output_dir", str(tmp_path / "out")]
-    for corpus in ("iemocap", "librispeech", "ravdess"):
+    for corpus in ("iemocap", "librispeech", "ravdess", "esd"):
         assert run(main, [corpus, *options]) == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith(f"error: {tmp_path}: is not a")
@@ -53,6 +61,8 @@ def test_errors_are_one_line(tmp_path, capsys):
         (["librispeech", "--parts", "a,b"], "not a list of numbers"),
         (["librispeech", "--complete", "yes"], "invalid choice: 'yes'"),
         (["ravdess", "--rot", "x"], "required"),
+        (["esd", "--language", "german"], "invalid choice: 'german'"),
+        (["esd", "--complete", "yes"], "'yes' is neither true nor false"),
     ],
 )
 def test_wrong_options(options, message, capsys):

@@ -61,7 +61,7 @@ def test_options(corpora, tmp_path):
         (["--loudness_range", "-25 -33"], "loudness range: lower end -25.0 exceeds"),
         (["--gender_state", "mixed"], "--gender_state must be one of random, same, different"),
         (["--num_interferers", "0"], "--num_interferers 0"),
-        (["--num_interferers", "9"], "add interferer speakers or lower --num_interferers"),
+        (["--num_interferers", "9"], "add interferer speakers or take fewer interferers"),
         (["--neutral", "calm"], "has no other 'calm' utterance"),
         (["--dev_split", "word"], "--dev_split must be 'speaker' or 'utterance', got 'word'"),
         (["--dev_share", "1.5"], "--dev_share must lie between 0 and 1, got 1.5"),

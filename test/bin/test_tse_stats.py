@@ -22,6 +22,23 @@ def test_statistics(tmp_path, tiny_pool):
     assert written["train"]["left_out"] == []
 
 
+def test_a_share_of_the_speakers(tmp_path, tiny_pool):
+    config = tmp_path / "train_tse.yaml"
+    found = {}
+    for share in (1.0, 0.5):
+        config.write_text(
+            "mixing_conf: {segment: 4000, enroll_segment: 4000, valid_share: 0.4, "
+            f"speaker_share: {share}}}\n"
+        )
+        assert stats(config, tiny_pool, tmp_path) == 0
+        found[share] = read_json(tmp_path / "stats.json")
+    assert found[0.5]["valid"] == found[1.0]["valid"]
+    assert found[0.5]["train"]["speakers"] < found[1.0]["train"]["speakers"]
+    assert 0 < found[0.5]["train"]["seconds"] < found[1.0]["train"]["seconds"]
+    sides = [found[1.0][side]["seconds"] for side in ("train", "valid")]
+    assert sum(sides) == pytest.approx(found[1.0]["seconds"], abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

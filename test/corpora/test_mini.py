@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_tse_ser.corpora.esd import prepare_esd
 from espnet_tse_ser.corpora.espeak import RATE, Speech, speak_all
 from espnet_tse_ser.corpora.iemocap import prepare_iemocap
 from espnet_tse_ser.corpora.librispeech import prepare_librispeech
-from espnet_tse_ser.corpora.mini import IEMOCAP_DIR, LIBRISPEECH_DIR, make_mini
+from espnet_tse_ser.corpora.mini import ESD_DIR, IEMOCAP_DIR, LIBRISPEECH_DIR, make_mini
 from espnet_tse_ser.errors import UserError
 
 
@@ -46,6 +47,16 @@ def test_real_preparation_reads_it_as_librispeech(corpus):
     assert Counter(u.gender for u in utterances) == {"f": 300, "m": 300}
     seconds = [soundfile.info(u.wav).duration for u in utterances]
     assert min(seconds) > 1.3 and max(seconds) < 5.0
+
+
+def test_real_preparation_reads_it_as_esd(corpus):
+    utterances = prepare_esd(corpus / ESD_DIR, complete=False)
+    counts = Counter((u.spk, u.gender, u.emo) for u in utterances)
+    assert len(counts) == 10 * 5 and set(counts.values()) == {2}
+    # as many of each gender as IEMOCAP has folds
+    assert Counter(g for _, g in {(u.spk, u.gender) for u in utterances}) == {"f": 5, "m": 5}
+    lines = (corpus / ESD_DIR / "0015/0015.txt").read_text().splitlines()
+    assert len(lines) == 10 and [len(line.split("\t")) for line in lines] == [3] * 10
 
 
 def test_audio_is_natural(corpus):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tiny_corpora import write_corpora
+from tiny_corpora import FOLDS, write_corpora
 
 from espnet_tse_ser.data.checks import (
     check_audio,
@@ -63,10 +63,13 @@ def test_labels(pools):
         ({"fold": "2"}, "are 't1f', 'ang', '2'"),
         ({"interferers": ("x",)}, "unknown interferer 'x'"),
         ({"interferer_speakers": ("x",)}, "interferer speakers are 'x', but the interferers have"),
-        ({"enrollment": "x"}, "unknown enrollment 'x'"),
-        ({"enrollment": "t1f-0"}, "the enrollment is the target utterance"),
-        ({"enrollment": "t1f-4"}, "enrollment 't1f-4' is 'sad', not 'neu'"),
-        ({"enrollment": "t1m-2"}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
+        ({"interferer_genders": ("x",)}, "interferer genders are 'x', but the interferers have '"),
+        ({"interferer_emotions": ("sad",)}, "interferer emotions are 'sad', but the interferers"),
+        ({"gender_state": "both"}, "gender_state is 'both', but the genders are '"),
+        ({"enrollment": ("x",)}, "unknown enrollment 'x'"),
+        ({"enrollment": ("t1f-0",)}, "the enrollment is the target utterance"),
+        ({"enrollment": ("t1f-4",)}, "enrollment 't1f-4' is 'sad', not 'neu'"),
+        ({"enrollment": ("t1m-2",)}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
     ],
 )
 def test_mixtures(pools, mixtures, change, message):
@@ -97,6 +100,66 @@ def test_split(mixtures, split):
         assert message in found
     empty = list(check_split("1", split | {"dev": []}, mixtures))
     assert "fold 1: dev is empty" in empty
+
+
+def test_targets_that_interfere_with_each_other(pools):
+    """The one case in which speakers are targets and interferers; nothing looser passes."""
+    targets, _ = pools
+    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    assert list(check_mixtures(mixtures, targets, targets)) == []
+    for fold in FOLDS:
+        split = split_fold(targets.entries.values(), fold, "speaker", 0.4, 0)
+        assert list(check_split(fold, split, mixtures)) == []
+    copy = Pool(targets.entries.values())
+    found = list(check_speakers({"targets": targets, "interferers": copy}))
+    assert len(found) == 6
+    assert found[0] == "speaker 't1f' is in targets and in interferers; keep one of them"
+
+
+def test_an_interferer_that_is_the_target(pools):
+    targets, _ = pools
+    first, *others = make_protocol(targets, targets, Levels(), seed=0)
+    spoiled = replace(
+        first,
+        interferers=("t1f-1",),
+        interferer_speakers=("t1f",),
+        interferer_genders=("f",),
+        interferer_emotions=("hap",),
+        gender_state="same",
+    )
+    (message,) = check_mixtures([spoiled, *others], targets, targets)
+    assert message == (
+        "mixture 't1f-0': interferer 't1f-1' is of the target's own speaker 't1f'; "
+        "run stage 2 again"
+    )
+
+
+def test_a_speaker_tested_in_one_role_and_trained_on_in_the_other(pools):
+    targets, _ = pools
+    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    split = split_fold(targets.entries.values(), "1", "speaker", 0.4, 0)
+    trained = split["train"][0]
+    spoiled = [
+        replace(m, interferers=("t1m-0",), interferer_speakers=("t1m",))
+        if m.mixture == trained
+        else m
+        for m in mixtures
+    ]
+    (message,) = check_split("1", split, spoiled)
+    assert message == (
+        f"fold 1: interferer speaker 't1m' of train mixture '{trained}' is also tested"
+    )
+    speaker = trained.split("-")[0]
+    spoiled = [
+        replace(m, interferers=(trained,), interferer_speakers=(speaker,))
+        if m.mixture == "t1m-0"
+        else m
+        for m in mixtures
+    ]
+    found = list(check_split("1", split, spoiled))
+    assert f"fold 1: target speaker '{speaker}' of train mixture '{trained}' is also tested" in (
+        found
+    )
 
 
 def test_read_split(tmp_path, split):

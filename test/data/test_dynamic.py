@@ -19,6 +19,7 @@ from espnet_tse_ser.data.dynamic import (
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Entry, Pool
 from espnet_tse_ser.data.protocol import enrollment_choices
+from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
 
 CONF = {"segment": 4000, "enroll_segment": 3000, "valid_share": 0.3}
@@ -109,6 +110,36 @@ def test_validation_speakers_are_held_out(pretrain):
     assert pretraining_mixtures(pretrain, CONF, seed=0)[1].usable == valid.usable
 
 
+def test_a_share_of_the_speakers(pretrain):
+    """Half of the training speakers are left; the same speakers are held out."""
+    whole, half = (
+        pretraining_mixtures(pretrain, CONF | {"speaker_share": share}, seed=0)
+        for share in (1, 0.5)
+    )
+    assert half[1].usable == whole[1].usable and len(whole[0].usable) == 4
+    assert set(half[0].usable) < set(whole[0].usable)
+    assert sorted(s[:2] for s in half[0].usable) == ["pf", "pm"]
+    assert half[0].labels == {s: i for i, s in enumerate(half[0].usable)}
+    assert set(half[0].pool.by_speaker) == set(half[0].usable)  # interferers come from them too
+    _, valid = half[1].example(np.random.default_rng(7))
+    _, same = whole[1].example(np.random.default_rng(7))
+    assert all(np.array_equal(valid[k], same[k]) for k in valid if k != "speaker")
+
+
+def test_all_speakers_are_the_mixtures_without_a_share(pretrain):
+    """As before there was such a share: everybody who is not held out."""
+    held_out = hold_out_speakers(pretrain.gender, CONF["valid_share"], 0)
+    speakers = sorted(set(pretrain.gender) - held_out)
+    pool = pretrain.subset(lambda e: e.speaker not in held_out)
+    expected = PretrainingMixtures(pool, Levels("snr"), 4000, 3000, speakers)
+    train, _ = pretraining_mixtures(pretrain, CONF, seed=0)
+    assert train.usable == expected.usable and train.labels == expected.labels
+    for seed in range(5):
+        uid, example = train.example(np.random.default_rng(seed))
+        other, twin = expected.example(np.random.default_rng(seed))
+        assert uid == other and all(np.array_equal(example[k], twin[k]) for k in twin)
+
+
 def test_speakers_without_enough_speech(pretrain, tmp_path):
     lengths = {"a-1": 999, "b-1": 1000, "c-1": 1000, "d-1": 500, "d-2": 500, "e-1": 600}
     pool, _ = counting_pool(tmp_path, lengths)
@@ -171,12 +202,30 @@ def test_emotional_mixtures_are_cropped_on_demand(corpora):
     assert len(starts) == 5
 
 
+def test_targets_interfere_with_each_other(corpora):
+    """Never with themselves: one other speaker is left of two."""
+    targets = Pool.read(corpora.emo).subset(lambda e: e.speaker in ("t1m", "t1f"))
+    mixtures = EmotionMixtures(targets, targets, Levels("snr", snr=(0, 0)))
+    for seed in range(8):
+        utt = f"t1{'mf'[seed % 2]}-0"
+        _, example = mixtures.example(np.random.default_rng(seed), utt)
+        interferer = example["speech_mix"].astype(np.float64) - example["speech_ref1"]
+        # A piece that every interferer covers, wherever it is placed
+        similar = {
+            u: np.abs(np.correlate(targets.audio(u), interferer[8000:9600], "valid")).max()
+            for u in targets.entries
+        }
+        assert targets[max(similar, key=similar.get)].speaker != targets[utt].speaker
+    with pytest.raises(UserError, match=r"2 interferer\(s\) a mixture of 't1f' cannot be drawn"):
+        EmotionMixtures(targets, targets, Levels(), num_interferers=2)
+
+
 def test_errors_of_emotional_mixtures(emotional):
     targets, interferers = emotional.targets, emotional.interferers
     with pytest.raises(UserError, match="speaker 't1m' has no other 'neu' utterance to enroll"):
         enrollment_choices(targets.subset(lambda e: e.utt != "t1m-3"))
     few = interferers.subset(lambda e: e.speaker == "im0")
-    with pytest.raises(UserError, match=r"2 interferer\(s\) a mixture cannot be drawn from 1"):
+    with pytest.raises(UserError, match=r"2 .* mixture of \'t1f\' cannot be drawn from 1"):
         EmotionMixtures(targets, few, Levels(), num_interferers=2)
 
 
@@ -285,6 +334,7 @@ def test_options():
         ({"snr": 5}, "snr range: expected two numbers, got 5"),
         ({"snr": [5, -5]}, "snr range: lower end"),
         ({"valid_share": 0}, "must lie between 0 and 1, got 0"),
+        ({"speaker_share": 1.5}, "speaker_share must lie above 0 and not above 1, got 1.5"),
         ({"seed": 1}, "mixing_conf: unknown key 'seed'"),
     ],
 )

@@ -47,9 +47,10 @@ def test_one_mixture_an_utterance(pools, mixtures):
 def test_enrollment_is_another_neutral_utterance_of_the_speaker(pools, mixtures):
     targets, _ = pools
     for m in mixtures:
-        enrollment = targets[m.enrollment]
+        (utt,) = m.enrollment
+        enrollment = targets[utt]
         assert enrollment.speaker == m.speaker and enrollment.emotion == "neu"
-        assert m.enrollment != m.target
+        assert utt != m.target and m.enrollment_samples == m.tail == 0
     assert len({m.enrollment for m in mixtures}) == 12
 
 
@@ -116,7 +117,8 @@ def test_round_trip(pools, mixtures, tmp_path):
 def test_columns():
     assert " ".join(COLUMNS) == (
         "mixture target speaker gender emotion interferers interferer_speakers interferer_genders "
-        "interferer_emotions gains_db offsets snr_db gender_state enrollment fold seed"
+        "interferer_emotions gains_db offsets snr_db overlap gender_state enrollment fold seed "
+        "tail enrollment_samples"
     )
 
 
@@ -181,6 +183,47 @@ def test_unfit_pools(pools):
     with pytest.raises(UserError, match=r"2 interferer speaker\(s\) of gender 'f' cannot be split"):
         few = interferers.subset(lambda e: e.gender == "m" or e.speaker in ("if0", "if1"))
         make_protocol(targets, few, Levels(), 0)
+
+
+def test_targets_interfere_with_each_other(pools):
+    targets, _ = pools
+    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    assert [m.mixture for m in mixtures] == list(targets.entries)
+    for m in mixtures:
+        other = targets[m.interferers[0]]
+        assert other.speaker != m.speaker and other.fold == m.fold
+        assert m.interferer_speakers == (other.speaker,)
+        assert m.interferer_emotions == (other.emotion,)
+    assert {m.interferer_emotions[0] for m in mixtures} == {"ang", "hap", "neu", "sad"}
+    assert make_protocol(targets, targets, Levels(), seed=0) == mixtures
+    # a fold has one man and one woman
+    states = {m.gender_state for m in mixtures}
+    assert states == {"different"}
+
+
+def test_too_few_targets_to_interfere_with_each_other(pools):
+    targets, _ = pools
+    message = (
+        "target 't1f-0': no interferer speaker of gender 'f' is left in fold '1'; interferers are "
+        "other target speakers of that fold, which has only t1f t1m: make larger folds, take "
+        "another gender_state or other interferers"
+    )
+    with pytest.raises(UserError, match=message):
+        make_protocol(targets, targets, Levels(), 0, gender_state="same")
+    with pytest.raises(UserError, match="gender 'm or f' is left in fold '1'; .* only t1f t1m"):
+        make_protocol(targets, targets, Levels(), 0, num_interferers=2)
+    alone = targets.subset(lambda e: e.speaker != "t2m")
+    with pytest.raises(UserError, match="target 't2f-0': .* in fold '2'; .* has only t2f:"):
+        make_protocol(alone, alone, Levels(), 0)
+    crossing = renamed(targets, fold=lambda e: "2" if e.utt == "t1m-3" else e.fold)
+    with pytest.raises(UserError, match="'t1m-3': speaker 't1m' is in fold '2' here and in fold"):
+        make_protocol(crossing, crossing, Levels(), 0)
+
+
+def test_a_copy_of_the_targets_is_another_pool(pools):
+    targets, _ = pools
+    with pytest.raises(UserError, match=r"speaker\(s\) t1f, t1m, .* are targets and interferers"):
+        make_protocol(targets, Pool(targets.entries.values()), Levels(), 0)
 
 
 def test_interferers_of_one_gender(pools):

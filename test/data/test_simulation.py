@@ -234,7 +234,7 @@ def test_tables(rendered, pools, mixtures):
     assert read_table(rendered / "utt2category") == {m.mixture: m.gender_state for m in mixtures}
     assert read_protocol(rendered / "protocol.tsv") == mixtures
     enrollment = read_table(rendered / "enroll_spk1.scp")[first.mixture]
-    assert enrollment == pools[0][first.enrollment].wav
+    assert enrollment == pools[0][first.enrollment[0]].wav
 
 
 def test_mixture_dir(rendered, pools, mixtures):
@@ -247,7 +247,8 @@ def test_mixture_dir(rendered, pools, mixtures):
     assert uid == ids[0] and str(example["emotion"]) == mixtures[7].emotion
     np.testing.assert_array_equal(example["speech_mix"], signals["mix"].astype(np.float32))
     np.testing.assert_array_equal(example["speech_ref1"], signals["spk1"].astype(np.float32))
-    np.testing.assert_array_equal(example["enroll_ref1"], pools[0].audio(mixtures[7].enrollment))
+    (enrollment,) = mixtures[7].enrollment
+    np.testing.assert_array_equal(example["enroll_ref1"], pools[0].audio(enrollment))
     (interferer,) = data.interferers(ids[0])
     np.testing.assert_array_equal(interferer, signals["spk2"].astype(np.float32))
     clean = MixtureDir(rendered, ids, scp=rendered / "spk1.scp")

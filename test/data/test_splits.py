@@ -1,10 +1,17 @@
 """Folds and development sets."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 
-from espnet_tse_ser.data.splits import hold_out_speakers, split_fold
+from espnet_tse_ser.data.splits import (
+    PROTOCOLS,
+    fold_of_speakers,
+    hold_out_speakers,
+    share_of_speakers,
+    split_fold,
+)
 from espnet_tse_ser.errors import UserError
 
 ENTRIES = [
@@ -42,6 +49,23 @@ def test_too_few_speakers():
         hold_out_speakers({"a": "m", "b": "f", "c": "f"}, 0.1, 0)
 
 
+def test_shares_of_speakers_are_nested_and_balanced():
+    gender = {f"m{i}": "m" for i in range(40)} | {f"f{i}": "f" for i in range(20)}
+    shares = [share_of_speakers(gender, share, seed=3) for share in (0.001, 0.1, 0.5, 1.0, 1)]
+    assert [[sum(s[0] == g for s in chosen) for g in "mf"] for chosen in shares] == (
+        [[1, 1], [4, 2], [20, 10], [40, 20], [40, 20]]
+    )
+    assert all(one <= other for one, other in itertools.pairwise(shares))
+    assert shares[1] == share_of_speakers(dict(reversed(gender.items())), 0.1, seed=3)
+    assert shares[1] != share_of_speakers(gender, 0.1, seed=4)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.01, 10, float("nan"), "10%", None, True])
+def test_bad_shares_of_speakers(share):
+    with pytest.raises(UserError, match="speaker_share must lie above 0 and not above 1, got"):
+        share_of_speakers({"a": "m", "b": "f"}, share, 0)
+
+
 @pytest.mark.parametrize("dev_split", ["speaker", "utterance"])
 @pytest.mark.parametrize("fold", ["0", "1", "2"])
 def test_sides(dev_split, fold):
@@ -60,6 +84,16 @@ def test_sides(dev_split, fold):
         assert len(dev) == len(set(dev)) == 16  # one of four of each speaker and emotion
     assert split == split_fold(reversed(ENTRIES), fold, dev_split, 0.25, seed=0)
     assert split["dev"] != split_fold(ENTRIES, fold, dev_split, 0.25, seed=5)["dev"]
+
+
+def test_a_speaker_has_one_fold():
+    assert fold_of_speakers(ENTRIES, "loso") == {e.speaker: e.fold for e in ENTRIES}
+    crossing = [*ENTRIES, SimpleNamespace(utt="m0-x", speaker="m0", fold="2")]
+    for protocol in PROTOCOLS:
+        with pytest.raises(UserError, match="'m0-x': speaker 'm0' is in fold '2' here and in fold"):
+            fold_of_speakers(crossing, protocol)
+        with pytest.raises(UserError, match="target 'm0-x' has no fold; see utt2fold"):
+            fold_of_speakers([SimpleNamespace(utt="m0-x", speaker="m0", fold=None)], protocol)
 
 
 def test_errors():

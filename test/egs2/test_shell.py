@@ -20,7 +20,7 @@ TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
 STAGES = (
     "data protocol check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
-    "score results pack upload"
+    "score results tests pack upload"
 ).split()
 
 STAND_IN = r"""#!/usr/bin/env bash
@@ -30,6 +30,7 @@ echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
 if [[ $2 == *.results ]]; then echo the table > exp/RESULTS.md; fi
+for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
 DATA_SH = r"""#!/usr/bin/env bash
@@ -75,6 +76,10 @@ def recipe(egs2):
     assert result.returncode == 0, result.stderr
     directory = egs2 / "new_mix/tse_ser1"
     (directory / "local/data.sh").write_text(DATA_SH)
+    assert os.readlink(directory / "conf/tests") == "../../../TEMPLATE/tse_ser1/conf/tests"
+    (directory / "conf/tests").unlink()
+    (directory / "conf/tests").mkdir()
+    (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
     python = directory / "stand_in"
     python.write_text(STAND_IN)
     python.chmod(0o755)
@@ -187,7 +192,7 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
     "options, message",
     [
         ("--stage nothing", "--stage nothing"),
-        ("--stage 17", "--stage 17"),
+        ("--stage 18", "--stage 18"),
         ("--stage joint --stop_stage 3", "comes after"),
         ("--nj none", "--nj none"),
         ("--max_jobs 0", "--max_jobs 0"),
@@ -262,6 +267,27 @@ def test_missing_db_value_is_named(tmp_path):
     assert "'LIBRISPEECH'" in result.stderr
 
 
+def test_esd_is_made_only_on_demand(tmp_path):
+    """data/esd of the IEMOCAP recipe, with a stand-in that notes what is prepared."""
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "$3 $*" >&2\n')
+    python.chmod(0o755)
+    directory = tmp_path / "egs2/iemocap_mix/tse_ser1"
+    shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/activate_python.sh").write_text(f"export PATH={tmp_path}:${{PATH}}\n")
+    corpora = "unset ESD; export IEMOCAP=x LIBRISPEECH=y"
+    without = bash(f"{corpora}; local/data.sh", directory)
+    assert without.returncode == 0 and "--output_dir data/esd" not in without.stderr
+    result = bash(f"{corpora}; local/data.sh --esd true", directory)
+    assert result.returncode == 1 and "Fill the value of 'ESD' of db.sh" in result.stderr
+    result = bash(f"{corpora}; ESD=z local/data.sh --esd true", directory)
+    assert result.returncode == 0
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("esd ") and "--root z" in last
+    assert last.endswith("--complete true --output_dir data/esd")
+
+
 def test_missing_installation_is_named(recipe):
     (recipe / "../../../tools/activate_python.sh").unlink()
     result = run(recipe)
@@ -302,10 +328,10 @@ def test_new_recipe_says_what_to_fill_in(egs2):
 def test_all_stages_then_nothing_is_done_again(recipe):
     result = run(recipe, '--folds "1 2" --seed 5')
     assert result.returncode == 0, result.stderr
-    assert re.search(r"Stage 16 upload done in \d+ s: nothing", result.stdout)
+    assert re.search(r"Stage 17 upload done in \d+ s: nothing", result.stdout)
     headers = re.findall(r"Stage (\d+) (\w+): ", result.stdout)
     assert [name for _, name in headers] == STAGES
-    assert [int(number) for number, _ in headers] == list(range(1, 17))
+    assert [int(number) for number, _ in headers] == list(range(1, 18))
     assert "the table" in result.stdout
     assert not list(recipe.glob("exp/.batch*")) and not list(recipe.glob("**/.lock*"))
     done = calls(recipe)
@@ -326,6 +352,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "recognize": 12,
         "score": 1,
         "results": 1,
+        "evaluate": 1,
         "pack": 2,
     }
     assert (
@@ -400,7 +427,7 @@ def test_a_retrained_model_is_tested_again(recipe):
     shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
     assert run(recipe, options).returncode == 0
     names = [c.split()[0] for c in calls(recipe)]
-    assert names == ["ser_train", "recognize", "score", "results"]
+    assert names == ["ser_train", "recognize", "score", "results", "evaluate"]
 
 
 def test_more_folds_add_to_what_is_there(recipe):
@@ -627,7 +654,8 @@ def test_more_seeds_train_and_test_once_more(recipe):
     done = calls(recipe)
     names = [c.split()[0] for c in done]
     assert {n: names.count(n) for n in names} == {
-        **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1}
+        **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1},
+        "evaluate": 1,
     }
     joint = next(c for c in done if "tse_ser_default/fold2_seed8" in c and "tse_ser_train" in c)
     assert "--ser_dir exp/ser_noisy_default/fold2_seed8" in joint and "--seed 8" in joint

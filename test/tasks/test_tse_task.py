@@ -77,6 +77,21 @@ def test_validation_is_fixed_and_of_other_speakers(task, tiny_pool):
     assert heard and unheard and not heard & unheard
 
 
+def test_the_speaker_loss_has_the_speakers_that_are_trained_on(task, tiny_pool):
+    for share, speakers in ((1.0, 4), (0.5, 2)):
+        conf = ["segment=3200", "enroll_segment=3200", "steps_per_epoch=4", "valid_share=0.2"]
+        conf += [f"speaker_share={share}"]
+        command = ["--config", str(EGS / "ravdess_mix/tse_ser1/conf/train_tse.yaml")]
+        command += ["--pool", str(tiny_pool), "--seed", "3"]
+        command += [o for c in conf for o in ("--mixing_conf", c)]
+        options = parse_task_options(task, command)
+        task.build_model(options)
+        assert options.model_conf["num_speakers"] == speakers
+        train = task.build_task_iter_factory(options, None, "train")
+        labels = {int(i) for _, batch in train.build_iter(1) for i in batch["speaker"]}
+        assert labels == set(range(speakers))
+
+
 def test_an_error_in_a_mixing_process_is_one_line(task, tiny_pool, capsys):
     command = ["--pool", str(tiny_pool), "--sample_rate", "8000", "--num_workers", "1"]
     command += ["--mixing_conf", "segment=3200", "--mixing_conf", "enroll_segment=3200"]

@@ -7,9 +7,11 @@
 IEMOCAP=${IEMOCAP:-}
 # LibriSpeech, with SPEAKERS.TXT and train-clean-100, train-clean-360, ...
 LIBRISPEECH=${LIBRISPEECH:-}
+# Emotional Speech Dataset, with 0011 ... 0020 (for --interferer_set esd)
+ESD=${ESD:-}
 # RAVDESS, with Audio_Speech_Actors_01-24 or Actor_01 ... Actor_24
 RAVDESS=${RAVDESS:-}
-# IEMOCAP and LibriSpeech in miniature, spoken by a synthesizer
+# IEMOCAP, LibriSpeech and ESD in miniature, spoken by a synthesizer
 MINI=${MINI:-downloads/mini}
 
 # require_db NAME...: stop unless these are filled in.

@@ -26,5 +26,8 @@ cp -R "${template}"/{run.sh,cmd.sh,local} "${template}/../../iemocap_mix/tse_ser
 for name in tse_ser.sh status.sh path.sh db.sh utils; do
     ln -s "../../TEMPLATE/tse_ser1/${name}" "${target}/${name}"
 done
-ln -sf ../../../TEMPLATE/tse_ser1/conf/slurm.conf "${target}/conf/slurm.conf"
+for name in slurm.conf tests; do
+    rm -rf "${target}/conf/${name}"
+    ln -s "../../../TEMPLATE/tse_ser1/conf/${name}" "${target}/conf/${name}"
+done
 echo "Made ${target}. Now fill in ${target}/local/data.sh."

@@ -7,7 +7,7 @@ set -e -u -o pipefail
 # --help prints the lines up to "End of options": one variable, its default and what it means.
 ## Stages
 stage=1                   # first stage to run, a number or a name
-stop_stage=16             # last stage to run, a number or a name
+stop_stage=17             # last stage to run, a number or a name
 status=false              # true: only print how far every training and inference is
 ## Machine
 nj=                       # jobs of data, extraction and scoring (empty: all cores; 32 on a cluster)
@@ -26,9 +26,12 @@ labels="ang hap neu sad"  # emotion classes
 seed=0                    # seed of the protocol and of every training
 more_seeds=               # further seeds of SER and joint trainings, pooled in the results, e.g. "1 2"
 num_interferers=1         # interferers in a mixture
+interferer_set=interferer # where interferers come from: data/<name>; emo: other speakers of the corpus
+mix_tag=                  # another set of mixtures beside the main one: its models and scores get this name
 levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
 gender_state=random       # random, or only mixtures of the same or of different gender
+protocol=loso             # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
 dev_share=0.1             # share of the training side that becomes dev
 ## Models
@@ -42,7 +45,9 @@ tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 conditions="clean noisy denoised"         # what SER models are trained on
+train_joint=true          # false: no joint training, and no ft
 joint_init=denoised       # the SER model that joint training starts from; none: from scratch
+tests=                    # test variations, of conf/tests (empty: all that are there; none)
 ## Publishing
 hf_repo=                  # Hugging Face repository, user/name (empty: no upload)
 # End of options
@@ -51,19 +56,20 @@ hf_repo=                  # Hugging Face repository, user/name (empty: no upload
 stage_table() {
     cat <<EOF
 data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${dumpdir}/clean
-protocol|Mixture protocol|${dumpdir}/clean|data/mix
-check|Data check|${dumpdir}/clean data/mix|data/mix/log
-simulate|Simulation|${dumpdir}/clean data/mix|${dumpdir}/mix
+protocol|Mixture protocol|${dumpdir}/clean|${protocol_dir}
+check|Data check|${dumpdir}/clean ${protocol_dir}|${protocol_dir}/log
+simulate|Simulation|${dumpdir}/clean ${protocol_dir}|${mix}
 tse_stats|TSE statistics|${dumpdir}/clean/pretrain ${tse_config}|${tse_stats}
 tse|TSE pretraining|${dumpdir}/clean/pretrain ${tse_config}|${tse_exp}
-extract|Extraction: the denoised sets|${tse_exp} ${dumpdir}/mix|${denoised}
-tse_score|TSE scoring|${dumpdir}/mix ${denoised}|${tse_exp}/scoring
-ser_stats|SER statistics|${dumpdir}/mix ${denoised} ${ser_config}|${ser_stats}
-ser|SER training: ${conditions}; folds ${folds}|${dumpdir}/mix ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
+extract|Extraction: the denoised sets|${tse_exp} ${mix}|${denoised}
+tse_score|TSE scoring|${mix} ${denoised}|${tse_scores}
+ser_stats|SER statistics|${mix} ${denoised} ${ser_config}|${ser_stats}
+ser|SER training: ${conditions}; folds ${folds}|${mix} ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
 joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_init}_${ser_tag} ${joint_config}|${joint_exp}
 infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
-score|SER scoring|${scores}/*/fold* ${tse_exp}/scoring|${scores}/*/score_utt.tsv
-results|Results|${scores}|${expdir}/RESULTS.md ${expdir}/results.json ${expdir}/plots
+score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv ${preserved}
+results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
+tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/TESTS.md ${tests_dir}
 pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
 upload|Upload|${joint_exp}/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
 EOF
@@ -93,14 +99,22 @@ name_directories() {
     tse_tag=${tse_tag:-$(tag_of "${tse_config}" train_tse)}
     ser_tag=${ser_tag:-$(tag_of "${ser_config}" train_ser)}
     joint_tag=${joint_tag:-$(tag_of "${joint_config}" train_tse_ser)}
+    local suffix=${mix_tag:+_${mix_tag}}
+    ser_tag+=${suffix}
+    joint_tag+=${suffix}
     clean=${dumpdir}/clean
-    mix=${dumpdir}/mix
-    denoised=${dumpdir}/denoised_${tse_tag}
+    protocol_dir=data/mix${suffix}
+    mix=${dumpdir}/mix${suffix}
+    denoised=${dumpdir}/denoised_${tse_tag}${suffix}
     tse_stats=${expdir}/tse_stats_${tse_tag}
     tse_exp=${expdir}/tse_${tse_tag}
+    tse_scores=${tse_exp}/scoring${suffix}
     ser_stats=${expdir}/ser_stats_${ser_tag}
     joint_exp=${expdir}/tse_ser_${joint_tag}
-    scores=${expdir}/scores
+    scores=${expdir}/scores${suffix}
+    preserved=${expdir}/preservation${suffix}
+    tests_dir=${expdir}/tests${suffix}
+    results=${expdir}${mix_tag:+/results_${mix_tag}}
 }
 
 # tag_of CONFIG PREFIX: the name that a config gives to its models.
@@ -152,7 +166,8 @@ print_status() {
             done < <(runs)
         done
         while read -r run _; do
-            printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
+            [ "${train_joint}" = false ] ||
+                printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
         done < <(runs)
         while read -r system _; do
             while read -r run _; do
@@ -172,7 +187,7 @@ stage_number() {
 # --- the stages -----------------------------------------------------------------------------
 
 stage_data() {
-    local set name files record
+    local set name path files record
     # Where the corpora are belongs to the settings.
     record="local/data.sh ${local_data_opts}"$'\n'$(cksum local/data.sh)
     . ./db.sh
@@ -191,7 +206,9 @@ stage_data() {
         done
         end_step data .local
     fi
-    for set in emo interferer pretrain; do
+    for path in data/*/wav.scp; do
+        set=${path%/wav.scp}
+        set=${set#data/}
         files=()
         for name in wav.scp segments utt2spk spk2gender utt2emo utt2fold; do
             [ ! -f "data/${set}/${name}" ] || files+=(--input "data/${set}/${name}")
@@ -204,24 +221,28 @@ stage_data() {
 stage_protocol() {
     local range=()
     [ -z "${snr_range}" ] || range=(--snr_range "${snr_range}")
-    step --input "${clean}/emo/.done" --input "${clean}/interferer/.done" data/mix \
-        protocol --targets "${clean}/emo" --interferers "${clean}/interferer" \
-        --output_dir data/mix --num_interferers "${num_interferers}" --levels "${levels}" \
+    [ -d "${clean}/${interferer_set}" ] || fail "--interferer_set ${interferer_set}: there is no" \
+        "${clean}/${interferer_set}; local/data.sh has to make data/${interferer_set} (stage 1)"
+    step --input "${clean}/emo/.done" --input "${clean}/${interferer_set}/.done" "${protocol_dir}" \
+        protocol --protocol "${protocol}" --targets "${clean}/emo" \
+        --interferers "${clean}/${interferer_set}" \
+        --output_dir "${protocol_dir}" --num_interferers "${num_interferers}" --levels "${levels}" \
         "${range[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
         --dev_share "${dev_share}" --seed "${seed}"
 }
 
 stage_check() {
-    step --redo --name check --input data/mix/.done --input "${clean}/pretrain/.done" data/mix \
-        check_data --targets "${clean}/emo" --interferers "${clean}/interferer" \
-        --pretrain "${clean}/pretrain" --protocol_dir data/mix --labels "${labels}" \
+    step --redo --name check --input "${protocol_dir}/.done" --input "${clean}/pretrain/.done" \
+        "${protocol_dir}" check_data --protocol "${protocol}" --targets "${clean}/emo" \
+        --interferers "${clean}/${interferer_set}" \
+        --pretrain "${clean}/pretrain" --protocol_dir "${protocol_dir}" --labels "${labels}" \
         --folds "${folds}"
 }
 
 stage_simulate() {
-    step --nj "${nj}" --input data/mix/.done --input data/mix/protocol.tsv "${mix}" \
-        simulate --protocol_dir data/mix --targets "${clean}/emo" \
-        --interferers "${clean}/interferer" --output_dir "${mix}"
+    step --nj "${nj}" --input "${protocol_dir}/.done" --input "${protocol_dir}/protocol.tsv" "${mix}" \
+        simulate --protocol_dir "${protocol_dir}" --targets "${clean}/emo" \
+        --interferers "${clean}/${interferer_set}" --output_dir "${mix}"
 }
 
 stage_tse_stats() {
@@ -245,9 +266,9 @@ stage_extract() {
 
 stage_tse_score() {
     step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
-        "${tse_exp}/scoring" \
+        "${tse_scores}" \
         tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
-        --output "${tse_exp}/scoring/score_utt.tsv"
+        --output "${tse_scores}/score_utt.tsv"
 }
 
 # Each training of a system: the name of its directory, the fold and the seed.
@@ -283,7 +304,7 @@ stage_ser_stats() {
         step --batch --input "${ser_config}" \
             --input "$(done_of "${condition}")" "${ser_stats}/${condition}" \
             ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" \
-            --splits data/mix/splits --output_dir "${ser_stats}/${condition}"
+            --splits "${protocol_dir}/splits" --output_dir "${ser_stats}/${condition}"
     done
     run_batch
 }
@@ -297,7 +318,7 @@ stage_ser() {
             step --train "${num_threads:-1}" --batch --input "${ser_config}" \
                 --input "${ser_stats}/${condition}/.done" "${dir}" \
                 ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" \
-                --data_dir "${mix}" --split "data/mix/splits/fold${fold}" \
+                --data_dir "${mix}" --split "${protocol_dir}/splits/fold${fold}" \
                 --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
                 --output_dir "${dir}" --seed "${run_seed}" --labels ${labels} ${ser_args}
         done < <(runs)
@@ -308,6 +329,10 @@ stage_ser() {
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
     local run fold run_seed dir ser_dir stats from needs
+    if [ "${train_joint}" = false ]; then
+        log "  not asked for (--train_joint false)"
+        return 0
+    fi
     # From scratch: the features of what is most like the extracted speech.
     stats=${ser_stats}/${conditions##* }
     [[ " ${conditions} " != *" denoised "* ]] || stats=${ser_stats}/denoised
@@ -325,8 +350,8 @@ stage_joint() {
         step --train "${num_threads:-1}" --batch --input "${joint_config}" \
             --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" "${dir}" \
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
-            --targets "${clean}/emo" --interferers "${clean}/interferer" \
-            --split "data/mix/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
+            --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
+            --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
             --output_dir "${dir}" --seed "${run_seed}" ${joint_args}
     done < <(runs)
     run_batch
@@ -334,9 +359,10 @@ stage_joint() {
 
 # Each system: its name, the condition it is trained on (joint: both parts), the one it is tested on.
 systems() {
-    local name train test
+    local name train test trained=${conditions}
+    [ "${train_joint}" = false ] || trained+=" joint"
     while read -r name train test; do
-        [[ " ${conditions} joint " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
+        [[ " ${trained} " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
     done <<'EOF'
 clean_clean clean clean
 clean_noisy clean noisy
@@ -348,16 +374,21 @@ EOF
 }
 
 stage_infer() {
-    local run fold system train test dir model
+    local run fold system train test dir model also=() audio
+    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
     while read -r system train test; do
         while read -r run fold _; do
             dir=${scores}/${system}/${run}
             model=${expdir}/ser_${train}_${ser_tag}/${run}
+            audio=()
             [ "${train}" != joint ] || model=${joint_exp}/${run}
+            # The main seed's extracted speech is what preservation compares.
+            [ "${system} ${run}" != "ft fold${fold}" ] || audio=(--output_audio "${dir}/audio")
             step --redo --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${model}/.done" --input "$(done_of "${test}")" "${dir}" \
                 recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
-                --ids "data/mix/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
+                "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(systems)
     run_batch
@@ -370,21 +401,90 @@ stage_score() {
             inputs+=(--input "${scores}/${system}/${run}/.done")
         done < <(runs)
     done < <(systems)
-    step --redo "${inputs[@]}" --input "${tse_exp}/scoring/.done" "${scores}" \
-        score --scores_dir "${scores}" --protocol_dir data/mix \
-        --tse_scores "${tse_exp}/scoring/score_utt.tsv" --folds "${folds}" \
+    step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
+        score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
+        --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
         --seed "${seed}" --seeds "${more_seeds}"
+    preservation
+}
+
+# What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
+preservation() {
+    local fold dir model system inputs=()
+    if [[ " ${conditions} " != *" clean "* ]] || [[ " ${conditions} " != *" denoised "* ]] ||
+        [ "${train_joint}" = false ]; then
+        log "  without ${preserved}, which needs clean, denoised and joint models"
+        return 0
+    fi
+    for fold in ${folds}; do
+        dir=${preserved}/clean_ft/fold${fold}
+        model=${expdir}/ser_clean_${ser_tag}/fold${fold}
+        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+            --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" "${dir}" \
+            recognize --model_dir "${model}" --data_dir "${mix}" \
+            --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
+            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+        inputs+=(--input "${dir}/.done")
+        for system in clean_clean clean_noisy clean_denoised; do
+            inputs+=(--input "${scores}/${system}/fold${fold}/.done")
+        done
+    done
+    run_batch
+    step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
+        "${inputs[@]}" "${preserved}" \
+        preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
+        --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
+        --condition noisy "${mix}/wav.scp" "${scores}/clean_noisy/fold{fold}/hyp.tsv" \
+        --condition denoised "${denoised}/wav.scp" "${scores}/clean_denoised/fold{fold}/hyp.tsv" \
+        --condition ft "${scores}/ft/fold{fold}/audio/wav.scp" "${preserved}/clean_ft/fold{fold}/hyp.tsv"
 }
 
 stage_results() {
-    [ -s "${expdir}/RESULTS.md" ] || rm -f "${expdir}/.done.results"
-    step --redo --name results --input "${scores}/.done" "${expdir}" \
-        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${expdir}"
-    cat "${expdir}/RESULTS.md"
+    [ -s "${results}/RESULTS.md" ] || rm -f "${results}/.done.results"
+    step --redo --name results --input "${scores}/.done" "${results}" \
+        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}"
+    cat "${results}/RESULTS.md"
+}
+
+# The tests that are asked for: names of files in conf/tests.
+test_names() {
+    local path
+    if [ -n "${tests}" ]; then
+        [ "${tests}" = none ] || tr ' ' '\n' <<<"${tests}"
+        return
+    fi
+    for path in conf/tests/*.yaml; do
+        [ ! -f "${path}" ] || basename "${path}" .yaml
+    done
+}
+
+# One job a variation, for all systems that are trained and all folds and seeds.
+stage_tests() {
+    local condition name run dir trained=${conditions} models=() needs=()
+    [ "${train_joint}" = false ] || trained+=" joint"
+    for condition in ${trained}; do
+        dir=${expdir}/ser_${condition}_${ser_tag}
+        [ "${condition}" != joint ] || dir=${joint_exp}
+        models+=("${condition}=${dir}")
+        while read -r run _; do
+            needs+=(--input "${dir}/${run}/.done")
+        done < <(runs)
+    done
+    while read -r name; do
+        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+            --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" \
+            --input "${tse_exp}/.done" "${needs[@]}" "${tests_dir}/${name}" \
+            evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
+            --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
+            --folds "${folds}" --models "${models[*]}" --tse_dir "${tse_exp}" \
+            --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}"
+    done < <(test_names)
+    run_batch
 }
 
 stage_pack() {
     local fold
+    [ "${train_joint}" = true ] || return 0
     for fold in ${folds}; do
         step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" "${joint_exp}" \
             pack --model_dir "${joint_exp}/fold${fold}" --output "${joint_exp}/fold${fold}.zip"
@@ -393,7 +493,7 @@ stage_pack() {
 
 stage_upload() {
     local fold
-    if [ -z "${hf_repo}" ]; then
+    if [ -z "${hf_repo}" ] || [ "${train_joint}" = false ]; then
         log "  not asked for: give --hf_repo user/name to upload ${joint_exp}/fold*.zip"
         return 0
     fi
@@ -426,6 +526,7 @@ number='(0|[1-9][0-9]*)' # 01 would be another name for 1
 [[ ${folds} =~ ^${number}(\ ${number})*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
 [[ ${seed} =~ ^${number}$ ]] || usage_error "--seed ${seed}: expected a number"
 [[ ${more_seeds} =~ ^(${number}(\ ${number})*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
+[[ ${protocol} =~ ^(loso|loso_speaker|best_test_epoch)$ ]] || usage_error "--protocol ${protocol}: it is loso, loso_speaker or best_test_epoch"
 for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "conditions:${conditions}"; do
     twice=$(tr ' ' '\n' <<<"${list#*:}" | sort | uniq -d | head -n 1)
     [ -z "${twice}" ] || usage_error "--${list%%:*} '${list#*:}': ${twice} is there twice"
@@ -435,13 +536,21 @@ for condition in ${conditions}; do
 done
 [[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
 
+[[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
+[[ ${interferer_set} =~ ^[A-Za-z0-9_.-]+$ ]] || usage_error "--interferer_set '${interferer_set}': give the name of a directory in data/"
+while read -r name; do
+    [ -f "conf/tests/${name}.yaml" ] || usage_error "--tests: there is no conf/tests/${name}.yaml"
+done < <(test_names)
+
 for option in dumpdir expdir tse_tag ser_tag joint_tag; do # they become parts of the jobs' commands
     [[ ${!option} =~ ^[-A-Za-z0-9_./+=,:@]+$ ]] && [[ ${!option} != *JOB* ]] || usage_error "--${option}" \
         "'${!option}': only letters, digits and -_./+=,:@ can be in it, and not JOB, which stands for a job's number"
 done
 
+[[ ${train_joint} =~ ^(true|false)$ ]] || usage_error "--train_joint ${train_joint}: it is true or false"
 joint=$(stage_number joint)
-if [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] && [ "${joint_init}" != none ] &&
+if [ "${train_joint}" = true ] && [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] &&
+    [ "${joint_init}" != none ] &&
     [[ " ${conditions} " != *" ${joint_init} "* ]]; then
     for fold in ${folds}; do
         [ -f "${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}/.done" ] || usage_error "--joint_init" \

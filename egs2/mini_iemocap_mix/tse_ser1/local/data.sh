@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Has the mini corpora spoken and makes data/{emo,interferer,pretrain} from them.
+# Has the mini corpora spoken and makes data/{emo,interferer,pretrain,esd} from them.
 set -e -u -o pipefail
 
 # --help prints these: one variable and what it means a line.
 seed=0      # of the corpora
 parts=75,25 # shares of the LibriSpeech speakers: pretraining, interferers
+esd=false   # true: also make data/esd, for --interferer_set esd
 
 . utils/parse_options.sh
 . ./path.sh
@@ -21,3 +22,6 @@ for set in pretrain interferer; do
         --part "${part}" --output_dir "data/${set}"
     part=$((part + 1))
 done
+if [ "${esd}" != false ]; then
+    prepare esd --root "${MINI}/ESD" --complete false --output_dir data/esd
+fi

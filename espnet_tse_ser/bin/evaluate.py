@@ -1,0 +1,121 @@
+"""Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+
+
+def get_parser():
+    """The options of stage 15."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="what the test changes, of conf/tests")
+    parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
+    parser.add_argument("--folds", required=True, help="folds to test, e.g. '1 2'")
+    parser.add_argument(
+        "--models",
+        required=True,
+        help="'CONDITION=DIRECTORY ...': for clean, noisy, denoised or joint the trained models, "
+        "DIRECTORY/fold1, ...",
+    )
+    parser.add_argument("--tse_dir", help="TSE experiment; without it nothing is denoised")
+    parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
+    parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
+    parser.add_argument("--seed", type=int, default=0, help="of the protocol and of fold<k>")
+    parser.add_argument("--seeds", default="", help="further seeds, of fold<k>_seed<s>")
+    parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    return parser
+
+
+def main(argv=None):
+    """Vary the mixtures, recognise them and write a table for every system."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.data.protocol import write_protocol
+    from espnet_tse_ser.data.variations import read_variation
+    from espnet_tse_ser.files import write_tsv
+    from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    variation = read_variation(args.config)
+    models = _models(args.models)
+    output_dir = Path(args.output_dir)
+    mixtures, targets, interferers = _mixtures(args, variation)
+    write_protocol(output_dir / "protocol.tsv", mixtures)
+    tests = tables.read_protocol(output_dir / "protocol.tsv", args.folds.split())
+    labels, hypotheses, tse_scores = None, {}, {}
+    for fold in tests:
+        chosen = [m for m in mixtures if m.fold == fold]
+        found, scores = _recognize(args, fold, chosen, targets, interferers, models)
+        tse_scores |= scores
+        for (system, seed), rows in found.items():
+            hypotheses.setdefault(system, {})[fold, seed] = rows
+    for name, found in hypotheses.items():
+        rows = tables.join(tables.SYSTEMS[name], found, tests, tse_scores or None)
+        labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
+        write_tsv(output_dir / name / "score_utt.tsv", rows, tables.score_columns(labels))
+
+
+def _models(text):
+    """Parse --models into a dict."""
+    models = {}
+    for item in text.split():
+        condition, _, directory = item.partition("=")
+        if condition not in ("clean", "noisy", "denoised", "joint") or not directory:
+            raise UserError(
+                f"--models: '{item}': expected clean, noisy, denoised or joint, '=' and a directory"
+            )
+        models[condition] = directory
+    return models
+
+
+def _mixtures(args, variation):
+    """The varied mixtures of the folds, and the pools they are made of."""
+    from espnet_tse_ser.data.pool import Pool
+    from espnet_tse_ser.data.protocol import read_protocol, speaker_folds
+    from espnet_tse_ser.data.variations import vary
+    from espnet_tse_ser.progress import progress
+
+    targets = Pool.read(args.targets, args.fs)
+    if variation.interferers == "emo":
+        interferers = targets
+    else:
+        directory = Path(args.interferers)
+        if variation.interferers is not None:
+            directory = directory.parent / variation.interferers
+        interferers = Pool.read(directory, args.fs)
+    fold_of = speaker_folds(targets, interferers, args.seed)
+    protocol = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
+    mixtures = [
+        vary(m, variation, targets, interferers, fold_of, args.seed, args.neutral)
+        for m in progress([m for m in protocol if m.fold in args.folds.split()], "vary")
+    ]
+    return mixtures, targets, interferers
+
+
+def _recognize(args, fold, mixtures, targets, interferers, models):
+    """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
+    from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
+    from espnet_tse_ser.tse.extraction import load_extraction_model
+
+    data = RenderedMixtures(mixtures, targets, interferers)
+    scores = {}
+    if args.tse_dir is not None:
+        tse, rate = load_extraction_model(args.tse_dir)
+        if rate != args.fs:
+            raise UserError(f"{args.tse_dir}: is for {rate} Hz, the data has {args.fs} Hz")
+        scores = extract_set(tse, data, args.batch_size)
+    found = {}
+    for seed in (str(args.seed), *args.seeds.split()):
+        name = f"fold{fold}" if seed == str(args.seed) else f"fold{fold}_seed{seed}"
+        for system, rows in recognize_systems(data, models, name, args.batch_size).items():
+            found[system, seed] = rows
+    return found, scores
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

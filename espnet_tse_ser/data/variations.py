@@ -1,0 +1,239 @@
+"""Variations of the test mixtures: one thing about them changed, all else as in the protocol.
+
+A sweep asks how trained systems bear other mixtures than those they were trained on: louder
+interferers, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
+What a variation does not name stays what it is in the protocol, so that its results are paired with
+the main ones, utterance by utterance.
+"""
+
+import dataclasses
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espnet_tse_ser.data.mixing import Levels, amplitude, draw_placed, guard_gains, place, snr
+from espnet_tse_ser.data.protocol import GENDER_STATES, describe, draw_interferers
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_yaml
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What a test changes; None leaves it as it is in the protocol.
+
+    Args:
+        about: one sentence for the table. sweep: the table. value: the row's label in it.
+        snr: energy ratio of target to interferers over the whole mixture, in dB.
+        talkers: target and interferers together.
+        overlap: share of the target, at its end, during which the interferers speak; they go on
+            after it for the rest of its length, so that at 0 they only follow it.
+        gender_state: "same" or "different".
+        interferers: another set of interferers, a directory beside that of the usual ones; "emo"
+            is the emotional corpus itself (other speakers of the fold).
+        enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (another
+            speaker's of the fold, neutral).
+        enrollment_seconds: cut the enrollment to this; a longer one is put together from several
+            utterances of the speaker.
+    """
+
+    about: str
+    sweep: str
+    value: float | str
+    snr: float | None = None
+    talkers: int | None = None
+    overlap: float | None = None
+    gender_state: str | None = None
+    interferers: str | None = None
+    enrollment: str | None = None
+    enrollment_seconds: float | None = None
+
+    def __post_init__(self):
+        for field, problem in (
+            (self.snr is not None and not _is_number(self.snr), "snr is a number of dB"),
+            (self.talkers is not None and not _is_count(self.talkers), "talkers is 2 or more"),
+            (
+                self.overlap is not None
+                and not (_is_number(self.overlap, 0) and self.overlap <= 1),
+                "overlap is a number from 0 to 1",
+            ),
+            (
+                self.gender_state not in (None, *GENDER_STATES[1:]),
+                f"gender_state is one of {', '.join(GENDER_STATES[1:])}",
+            ),
+            (
+                self.enrollment_seconds is not None
+                and not (_is_number(self.enrollment_seconds, 0) and self.enrollment_seconds > 0),
+                "enrollment_seconds is a number above 0",
+            ),
+            (not isinstance(self.sweep, str), "sweep is the name of a table"),
+            (not isinstance(self.about, str), "about is a sentence"),
+            (not isinstance(self.value, str) and not _is_number(self.value), "value is a label"),
+            (not isinstance(self.interferers, str | None), "interferers is the name of a set"),
+            (not isinstance(self.enrollment, str | None), "enrollment is a kind of enrollment"),
+        ):
+            if field:
+                raise ValueError(problem)
+
+
+def read_variation(path):
+    """Read a file of ``conf/tests``.
+
+    Raises:
+        UserError: no such file, an unknown or missing key, or a value that does not fit.
+    """
+    path = Path(path)
+    if not re.fullmatch(r"[-\w.+]+", path.stem):
+        raise UserError(f"{path}: the name of a test has only letters, digits and - _ . +; rename")
+    conf = read_yaml(path)
+    fields = {field.name: field for field in dataclasses.fields(Variation)}
+    known = ", ".join(fields)
+    for key in conf:
+        if key not in fields:
+            raise UserError(f"{path}: unknown key '{key}'; known: {known}")
+    for key in ("about", "sweep", "value"):
+        if key not in conf:
+            raise UserError(f"{path}: has no '{key}'; every test needs about, sweep and value")
+    try:
+        return Variation(**conf)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; correct it") from None
+
+
+def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu"):
+    """Change a mixture.
+
+    Args:
+        mixture: `Mixture` of the protocol. targets: `Pool`.
+        interferers: the `Pool` that the variation draws from: the protocol's own unless
+            ``variation.interferers`` names another.
+        fold_of: fold of each speaker in it (see `protocol.speaker_folds`).
+        seed: of the new draws, which depend on it and on the mixture's id alone.
+
+    Returns:
+        `Mixture`.
+
+    Raises:
+        UserError: there is no interferer or enrollment of the kind that is asked for.
+    """
+    rng = np.random.default_rng([seed, 3, zlib.crc32(mixture.mixture.encode())])
+    entry = targets[mixture.target]
+    chosen, offsets, gains = _sources(rng, mixture, variation, entry, interferers, fold_of)
+    tail = 0
+    if variation.overlap is not None:
+        tail = round((1 - variation.overlap) * entry.num_samples)
+        offsets = [tail] * len(chosen)
+    target = np.pad(targets.audio(entry.utt), (0, tail))
+    placed = [
+        place(interferers.audio(o), offset, len(target))
+        for o, offset in zip(chosen, offsets, strict=True)
+    ]
+    if variation.snr is not None:
+        scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
+        if not all(np.any(p) for p in placed):
+            raise UserError(f"mixture '{mixture.mixture}': an interferer is silent in it")
+        change = snr(scaled[0], scaled[1:]) - variation.snr
+        gains = [gains[0], *(g + change for g in gains[1:])]
+    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral)
+    return describe(
+        entry,
+        interferers,
+        chosen,
+        offsets,
+        guard_gains(gains, [target, *placed]),
+        target,
+        placed,
+        enrollment,
+        seed,
+        tail=tail,
+        enrollment_samples=samples,
+    )
+
+
+def _sources(rng, mixture, variation, entry, interferers, fold_of):
+    """Ids, offsets and gains (the target's first) of the interferers: those of the mixture as far
+    as they fit, else new ones."""
+    count = len(mixture.interferers) if variation.talkers is None else variation.talkers - 1
+    state = variation.gender_state
+    fits = variation.interferers is None and state in (None, mixture.gender_state)
+    kept = min(count, len(mixture.interferers)) if fits else 0
+    chosen = list(mixture.interferers[:kept])
+    offsets = list(mixture.offsets[:kept])
+    gains = list(mixture.gains_db[: 1 + kept])
+    new = draw_interferers(
+        rng,
+        interferers,
+        fold_of,
+        entry,
+        state or "random",
+        count - kept,
+        mixture.interferer_speakers[:kept],
+    )
+    for utt in new:
+        offset, _ = draw_placed(
+            rng, interferers.audio(utt), entry.num_samples, interferers[utt].lufs
+        )
+        offsets.append(offset)
+        gains.append(rng.uniform(*Levels().loudness) - interferers[utt].lufs)
+    return chosen + new, offsets, gains
+
+
+def _enroll(rng, mixture, variation, targets, neutral):
+    """Ids of the enrollment's utterances and the samples to cut it to (0: none)."""
+    kind, seconds = variation.enrollment or "neutral", variation.enrollment_seconds
+    if kind == "wrong":
+        choices = [
+            e.utt
+            for e in targets.entries.values()
+            if e.fold == mixture.fold and e.speaker != mixture.speaker and e.emotion == neutral
+        ]
+        choices = _of_one_speaker(rng, choices, targets)
+    else:
+        others = [u for u in targets.by_speaker[mixture.speaker] if u != mixture.target]
+        choices = [u for u in others if _is_kind(targets[u].emotion, kind, neutral)]
+    order = [str(u) for u in rng.permutation(choices)]
+    if kind == "neutral":  # that of the protocol, and others only if it is too short
+        first = list(mixture.enrollment)
+        order = first + [u for u in order if u not in first]
+    if not order:
+        raise UserError(
+            f"mixture '{mixture.mixture}': there is no '{kind}' enrollment for it; take a kind of "
+            "enrollment that every speaker has"
+        )
+    if seconds is None:
+        whole = len(mixture.enrollment) if kind == "neutral" else 1
+        return tuple(order[:whole]), mixture.enrollment_samples
+    wanted, had, used = round(seconds * targets.fs), 0, []
+    for utt in order:
+        used.append(utt)
+        had += targets[utt].num_samples
+        if had >= wanted:
+            return tuple(used), wanted
+    raise UserError(
+        f"mixture '{mixture.mixture}': its speaker has only {had / targets.fs:.1f} s of '{kind}' "
+        f"enrollment, {seconds} s are asked for; ask for less"
+    )
+
+
+def _of_one_speaker(rng, utts, targets):
+    speakers = sorted({targets[u].speaker for u in utts})
+    if not speakers:
+        return []
+    speaker = str(rng.choice(speakers))
+    return [u for u in utts if targets[u].speaker == speaker]
+
+
+def _is_kind(emotion, kind, neutral):
+    if kind == "emotional":
+        return emotion != neutral
+    return emotion == (neutral if kind == "neutral" else kind)
+
+
+def _is_number(value, low=-np.inf):
+    return type(value) in (int, float) and np.isfinite(value) and value >= low
+
+
+def _is_count(value):
+    return type(value) is int and value >= 2

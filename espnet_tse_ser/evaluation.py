@@ -1,0 +1,116 @@
+"""Trained systems on mixtures that are made in memory, as every point of a sweep needs."""
+
+from pathlib import Path
+
+from espnet_tse_ser.data.audio import as_stored, check_not_silent
+from espnet_tse_ser.data.dynamic import length_batches
+from espnet_tse_ser.data.simulation import enrollment_audio, render
+from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.metrics.signal import signal_scores
+from espnet_tse_ser.metrics.tables import SYSTEMS
+from espnet_tse_ser.progress import progress
+from espnet_tse_ser.recognition import recognize_set
+from espnet_tse_ser.tse.extraction import extract
+
+
+class RenderedMixtures:
+    """Mixtures in memory, sample by sample those that stage 4 would write.
+
+    Args:
+        mixtures: list of `Mixture`. targets, interferers: `Pool`.
+    """
+
+    def __init__(self, mixtures, targets, interferers):
+        self.fs = targets.fs
+        self.mixtures = {m.mixture: m for m in mixtures}
+        self.ids = list(self.mixtures)
+        self.signals = {}
+        for utt, mixture in self.mixtures.items():
+            sources = render(mixture, targets, interferers)
+            for name, signal in sources.items():
+                check_not_silent(signal, f"mixture '{utt}': {name}")
+            signals = {name: as_stored(signal, self.fs) for name, signal in sources.items()}
+            signals["ref"] = signals.pop("spk1")
+            self.signals[utt] = signals | {"enroll": enrollment_audio(mixture, targets)}
+        self.input = "mix"
+
+    def of(self, kind):
+        """The same with "ref" (the clean targets) or "denoised" in place of the mixtures."""
+        other = object.__new__(RenderedMixtures)
+        other.__dict__ = self.__dict__ | {"input": kind}
+        return other
+
+    @property
+    def lengths(self):
+        """dict id -> samples of the mixture."""
+        return {utt: len(signals["mix"]) for utt, signals in self.signals.items()}
+
+    def emotion(self, utt):
+        """Label of the target."""
+        return self.mixtures[utt].emotion
+
+    def audio(self, kind, utt):
+        """Samples ``(num_samples,)`` of "mix" (what is recognised), "ref" or "enroll"."""
+        return self.signals[utt][self.input if kind == "mix" else kind]
+
+    def interferers(self, utt):
+        """The interferers as they are in the mixture, list of ``(num_samples,)``."""
+        return [s for name, s in self.signals[utt].items() if name.startswith("spk")]
+
+
+def extract_set(model, data, batch_size):
+    """Extract the targets of `RenderedMixtures`, which then has them as "denoised".
+
+    Args:
+        model: `ESPnetTSEModel`.
+
+    Returns:
+        id -> row of the table of stage 8.
+    """
+    rows = {}
+    for batch in progress(length_batches(data.lengths, batch_size), "extract"):
+        estimates = extract(
+            model,
+            [data.audio("mix", utt) for utt in batch],
+            [data.audio("enroll", utt) for utt in batch],
+        )
+        for utt, estimate in zip(batch, estimates, strict=True):
+            signals = data.signals[utt]
+            signals["denoised"] = as_stored(estimate, data.fs)
+            scores = signal_scores(
+                signals["ref"], signals["denoised"], signals["mix"], data.interferers(utt), data.fs
+            )
+            rows[utt] = _as_read({"id": utt} | scores)
+    return rows
+
+
+def recognize_systems(data, models, run, batch_size):
+    """Recognise `RenderedMixtures` with every system that has been trained.
+
+    Args:
+        data: `RenderedMixtures` of one fold, with "denoised" if any model is to recognise it.
+        models: condition of the training (or "joint") -> directory of its runs.
+        run: name of the run, as ``fold1``.
+
+    Returns:
+        name of a system -> (directory of its model, id -> row of ``hyp.tsv``).
+    """
+    inputs = {"clean": "ref", "noisy": "mix", "denoised": "denoised", "joint": "mix"}
+    hypotheses, loaded = {}, {}
+    has_denoised = all("denoised" in signals for signals in data.signals.values())
+    for system in SYSTEMS.values():
+        if system.train not in models or (system.test == "denoised" and not has_denoised):
+            continue
+        directory = Path(models[system.train]) / run
+        if system.train not in loaded:
+            loaded[system.train] = TSESER.from_pretrained(directory)
+        rows = recognize_set(
+            loaded[system.train], data.of(inputs[system.test]), batch_size, label=system.name
+        )
+        hypotheses[system.name] = directory, {row["id"]: _as_read(row) for row in rows}
+    return hypotheses
+
+
+def _as_read(row):
+    """A row as if it had been written to a table and read."""
+    return {name: str(value) for name, value in row.items()}

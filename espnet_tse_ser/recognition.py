@@ -1,0 +1,48 @@
+"""Recognising whole sets of mixtures: from signals to the rows of ``hyp.tsv``."""
+
+from espnet_tse_ser.data.dynamic import length_batches
+from espnet_tse_ser.data.preprocessor import label_index
+from espnet_tse_ser.metrics.signal import signal_scores
+from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
+from espnet_tse_ser.progress import progress
+
+
+def hypothesis_columns(model):
+    """Columns of the table of hypotheses of a `TSESER`."""
+    columns = ["id", "reference", "hypothesis", *(f"p_{label}" for label in model.labels)]
+    return columns + (list(SIGNAL_COLUMNS) if model.extracts else [])
+
+
+def recognize_set(model, data, batch_size, keep=None, label="recognize"):
+    """Recognise all of a set.
+
+    Args:
+        model: `TSESER`.
+        data: `MixtureDir`, or what offers its ``ids``, ``lengths``, ``fs``, ``emotion``, ``audio``
+            and ``interferers``.
+        batch_size: utterances at a time; the result does not depend on it.
+        keep: called with each id and its `Recognition`.
+
+    Returns:
+        list of dicts with the keys of `hypothesis_columns`, sorted by id.
+
+    Raises:
+        UserError: an emotion that the model does not know, or audio that cannot be used.
+    """
+    for utt in data.ids:
+        label_index(utt, data.emotion(utt), model.labels)
+    rows = []
+    for batch in progress(length_batches(data.lengths, batch_size), label):
+        mixtures = [data.audio("mix", utt) for utt in batch]
+        enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
+        results = model.recognize(mixtures, enrollments)
+        for utt, mixture, result in zip(batch, mixtures, results, strict=True):
+            row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
+            row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}
+            if model.extracts:
+                target = data.audio("ref", utt)
+                row |= signal_scores(target, result.speech, mixture, data.interferers(utt), data.fs)
+            rows.append(row)
+            if keep is not None:
+                keep(utt, result)
+    return sorted(rows, key=lambda row: row["id"])

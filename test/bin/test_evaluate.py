@@ -1,0 +1,123 @@
+"""Stage 15: a variation that changes nothing gives what the stages 4 to 13 give."""
+
+import pytest
+import yaml
+
+from espnet_tse_ser.bin import evaluate, extract, recognize, score, tse_score
+from espnet_tse_ser.data.protocol import read_protocol
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv
+
+NOTHING = {"about": "Nothing is changed.", "sweep": "none", "value": "none"}
+SYSTEMS = {
+    "clean_clean": ("ser", "spk1.scp"),
+    "clean_noisy": ("ser", "wav.scp"),
+    "noisy_noisy": ("ser", "wav.scp"),
+    "clean_denoised": ("ser", None),
+    "base": ("ser", None),
+    "ft": ("joint", "wav.scp"),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, ser_dir, joint_dir):
+    """Directories with the runs of both folds; the conditions share an untrained recogniser."""
+    root = tmp_path_factory.mktemp("models")
+    for name, source in (("ser", ser_dir), ("joint", joint_dir)):
+        (root / name).mkdir()
+        for run in ("fold1", "fold2", "fold1_seed3", "fold2_seed3"):
+            (root / name / run).symlink_to(source)
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, tiny_mixtures, models, tse_dir):
+    def run(variation, *options, conditions="clean noisy denoised joint", tse=True, folds="1 2"):
+        (tmp_path / "one.yaml").write_text(yaml.safe_dump(NOTHING | variation))
+        kinds = {c: models / ("joint" if c == "joint" else "ser") for c in conditions.split()}
+        evaluate.main(
+            [
+                *("--config", f"{tmp_path}/one.yaml", "--targets", f"{tiny_mixtures}/emo"),
+                *("--interferers", f"{tiny_mixtures}/interferer"),
+                *("--protocol_dir", f"{tiny_mixtures}/protocol", "--folds", folds),
+                *("--models", " ".join(f"{c}={path}" for c, path in kinds.items())),
+                *(("--tse_dir", str(tse_dir)) if tse else ()),
+                *("--output_dir", f"{tmp_path}/test", *options),
+            ]
+        )
+        return {p.parent.name: read_tsv(p) for p in (tmp_path / "test").glob("*/score_utt.tsv")}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def main_scores(tmp_path_factory, tiny_mixtures, models, tse_dir):
+    """The tables of the stages 7, 8, 12 and 13."""
+    root = tmp_path_factory.mktemp("main")
+    mix, denoised = f"{tiny_mixtures}/mix", f"{root}/denoised"
+    extraction = ["--model_dir", str(tse_dir), "--data_dir", mix, "--output_dir", denoised]
+    extract.main(extraction)
+    extract.main([*extraction, "--combine"])
+    tse_score.main(
+        ["--data_dir", mix, "--denoised_dir", denoised, "--output", f"{root}/tse/score_utt.tsv"]
+    )
+    for system, (kind, scp) in SYSTEMS.items():
+        for fold in "12":
+            recognize.main(
+                [
+                    *("--model_dir", f"{models}/{kind}/fold{fold}", "--data_dir", mix),
+                    *("--scp", f"{mix}/{scp}" if scp else f"{denoised}/wav.scp"),
+                    *("--ids", f"{tiny_mixtures}/protocol/splits/fold{fold}/test.lst"),
+                    *("--output", f"{root}/scores/{system}/fold{fold}/hyp.tsv"),
+                ]
+            )
+    score.main(
+        [
+            *("--scores_dir", f"{root}/scores", "--protocol_dir", f"{tiny_mixtures}/protocol"),
+            *("--tse_scores", f"{root}/tse/score_utt.tsv"),
+        ]
+    )
+    return {s: read_tsv(root / "scores" / s / "score_utt.tsv") for s in SYSTEMS}
+
+
+def test_nothing_changed(run, main_scores):
+    tables = run({})
+    assert tables.keys() == SYSTEMS.keys()
+    for system, rows in tables.items():
+        assert len(rows) == 40
+        for row, expected in zip(rows, main_scores[system], strict=True):
+            assert row.keys() == expected.keys()
+            for name, value in row.items():
+                try:
+                    assert float(value) == pytest.approx(float(expected[name]), abs=1e-4)
+                except ValueError:
+                    assert value == expected[name], (system, name)
+
+
+def test_a_variation(run, main_scores, tmp_path):
+    tables = run({"snr": -8.0}, "--batch_size", "5")
+    protocol = {m.mixture: m for m in read_protocol(tmp_path / "test" / "protocol.tsv")}
+    assert all(m.snr_db == pytest.approx(-8, abs=0.01) for m in protocol.values())
+    before = {r["id"]: float(r["si_sdr_mix"]) for r in main_scores["ft"]}
+    now = {r["id"]: float(r["si_sdr_mix"]) for r in tables["ft"]}
+    assert now.keys() == before.keys() and sum(now.values()) < sum(before.values()) - 40 * 4
+    clean = tables["clean_clean"]
+    assert [r["hypothesis"] for r in clean] == [r["hypothesis"] for r in main_scores["clean_clean"]]
+
+
+def test_folds_seeds_and_what_is_not_trained(run):
+    tables = run({"overlap": 0.5}, "--seeds", "3", conditions="noisy", tse=False, folds="2")
+    assert tables.keys() == {"noisy_noisy"}
+    rows = tables["noisy_noisy"]
+    assert {r["fold"] for r in rows} == {"2"} and {r["seed"] for r in rows} == {"0", "3"}
+    assert len(rows) == 40
+
+
+def test_errors(run, tmp_path, tiny_mixtures, models):
+    with pytest.raises(UserError, match="--models: 'dirty=.*': expected clean, noisy"):
+        run({}, "--models", f"dirty={models}")
+    with pytest.raises(UserError, match="no fold 3"):
+        run({}, folds="1 3")
+    with pytest.raises(UserError, match="esd"):
+        run({"interferers": "esd"})
+    assert not list((tmp_path / "test").glob("*/score_utt.tsv"))

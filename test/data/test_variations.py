@@ -1,0 +1,227 @@
+"""Variations of the test mixtures."""
+
+import numpy as np
+import pytest
+import yaml
+from tiny_corpora import write_corpora
+
+from espnet_tse_ser.data.mixing import Levels
+from espnet_tse_ser.data.pool import Pool
+from espnet_tse_ser.data.protocol import make_protocol, speaker_folds
+from espnet_tse_ser.data.simulation import enrollment_audio, render
+from espnet_tse_ser.data.variations import Variation, read_variation, vary
+from espnet_tse_ser.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
+    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
+
+
+@pytest.fixture(scope="module")
+def mixtures(pools):
+    return make_protocol(*pools, Levels(), seed=0)
+
+
+@pytest.fixture
+def varied(pools, mixtures):
+    """``varied(key=value)``: pairs of a mixture and its variation."""
+    targets, interferers = pools
+
+    def make(**changes):
+        variation = Variation(about="a test", sweep="tests", value=1, **changes)
+        pool = targets if variation.interferers == "emo" else interferers
+        fold_of = speaker_folds(targets, pool, 0)
+        return [(m, vary(m, variation, targets, pool, fold_of, seed=0)) for m in mixtures]
+
+    return make
+
+
+def signals(mixture, pools):
+    return {name: s.astype(np.float64) for name, s in render(mixture, *pools).items()}
+
+
+def test_what_is_not_named_stays(varied):
+    assert all(one == other for one, other in varied())
+    for one, other in varied(snr=3.0):
+        for name in ("interferers", "offsets", "enrollment", "target", "fold", "tail"):
+            assert getattr(one, name) == getattr(other, name)
+
+
+@pytest.mark.parametrize("snr", [-10, 0.5, 20])
+def test_snr_is_that_of_the_signals(varied, pools, snr):
+    for _, mixture in varied(snr=snr):
+        sources = signals(mixture, pools)
+        ratio = np.sum(sources["spk1"] ** 2) / np.sum(sources["spk2"] ** 2)
+        assert 10 * np.log10(ratio) == pytest.approx(snr, abs=0.01)
+        assert mixture.snr_db == pytest.approx(snr, abs=0.01)
+        assert np.abs(sources["mix"]).max() <= 0.9
+
+
+def test_more_talkers_join_the_first_interferer(varied, pools):
+    for one, other in varied(talkers=4):
+        assert other.interferers[0] == one.interferers[0] and len(other.interferers) == 3
+        assert other.gains_db[1] - other.gains_db[0] == pytest.approx(
+            one.gains_db[1] - one.gains_db[0], abs=2e-4
+        )
+        assert len(set(other.interferer_speakers)) == 3
+        assert sorted(signals(other, pools)) == ["mix", "spk1", "spk2", "spk3", "spk4"]
+        folds = speaker_folds(*pools, 0)
+        assert {folds[s] for s in other.interferer_speakers} == {one.fold}
+    assert all(len(m.interferers) == 1 for _, m in varied(talkers=2))
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_overlap(varied, pools, share):
+    for one, mixture in varied(overlap=share):
+        length = pools[0][one.target].num_samples
+        sources = signals(mixture, pools)
+        assert {len(s) for s in sources.values()} == {2 * length - round(share * length)}
+        start = length - round(share * length)
+        assert not sources["spk2"][:start].any() and not sources["spk1"][length:].any()
+        heard = pools[1].audio(mixture.interferers[0])[:length]
+        gain = 10 ** (mixture.gains_db[1] / 20)
+        np.testing.assert_allclose(
+            sources["spk2"][start : start + len(heard)], gain * heard, atol=1e-6
+        )
+        end = min(length, start + len(heard))
+        assert mixture.overlap == pytest.approx((end - start) / length, abs=1e-3)
+
+
+@pytest.mark.parametrize("state", ["same", "different"])
+def test_gender_state(varied, state):
+    kept = 0
+    for one, other in varied(gender_state=state):
+        assert other.gender_state == state
+        kept += one == other
+        assert (one == other) == (one.gender_state == state)
+    assert kept > 5
+
+
+def test_emotional_interferers_are_others_of_the_fold(varied, pools):
+    emotions = set()
+    for one, mixture in varied(interferers="emo"):
+        other = pools[0][mixture.interferers[0]]
+        assert other.fold == one.fold and other.speaker != one.speaker
+        assert mixture.interferer_emotions == (other.emotion,)
+        emotions.add(other.emotion)
+        assert len(signals(mixture, (pools[0], pools[0]))["mix"])
+    assert len(emotions) > 2
+    states = {m.gender_state for _, m in varied(interferers="emo", gender_state="different")}
+    assert states == {"different"}
+
+
+@pytest.mark.parametrize(
+    "kind, fits",
+    [
+        ("emotional", lambda target, e: e.speaker == target.speaker and e.emotion != "neu"),
+        ("sad", lambda target, e: e.speaker == target.speaker and e.emotion == "sad"),
+        (
+            "wrong",
+            lambda target, e: (
+                (e.speaker != target.speaker, e.fold, e.emotion) == (True, target.fold, "neu")
+            ),
+        ),
+    ],
+)
+def test_enrollments(pools, mixtures, kind, fits):
+    targets, interferers = pools
+    variation = Variation("a test", "tests", 1, enrollment=kind)
+    folds = speaker_folds(*pools, 0)
+    without = [m for m in mixtures if not (kind == "sad" and m.emotion == "sad")]
+    for mixture in without:
+        other = vary(mixture, variation, targets, interferers, folds, seed=0)
+        assert other.enrollment != mixture.enrollment and mixture.target not in other.enrollment
+        assert all(fits(targets[mixture.target], targets[u]) for u in other.enrollment)
+        assert (other.gains_db, other.interferers) == (mixture.gains_db, mixture.interferers)
+
+
+def test_length_of_the_enrollment(varied, pools):
+    shortest = min(len(pools[0].audio(m.enrollment[0])) for m, _ in varied())
+    for one, other in varied(enrollment_seconds=shortest / 16000):
+        assert other.enrollment == one.enrollment
+        expected = pools[0].audio(one.enrollment[0])[:shortest]
+        np.testing.assert_array_equal(enrollment_audio(other, pools[0]), expected)
+    one = varied()[0][0]
+    both = [e for e in pools[0].entries.values() if (e.speaker, e.emotion) == (one.speaker, "neu")]
+    seconds = (sum(e.num_samples for e in both) - 100) / 16000
+    with pytest.raises(UserError, match=r"has only [\d.]+ s of 'neutral' enrollment"):
+        varied(enrollment_seconds=seconds)
+
+
+def test_an_enrollment_of_several_utterances(pools, mixtures):
+    targets, interferers = pools
+    mixture = next(m for m in mixtures if m.emotion != "neu")
+    neutral = [
+        e for e in targets.entries.values() if (e.speaker, e.emotion) == (mixture.speaker, "neu")
+    ]
+    seconds = (sum(e.num_samples for e in neutral) - 100) / 16000
+    variation = Variation("a test", "tests", 1, enrollment_seconds=seconds)
+    other = vary(mixture, variation, targets, interferers, speaker_folds(*pools, 0), seed=0)
+    assert other.enrollment[0] == mixture.enrollment[0] and len(other.enrollment) == len(neutral)
+    assert len(enrollment_audio(other, targets)) == round(seconds * 16000)
+
+
+def test_the_id_and_the_seed_decide(varied, pools, mixtures):
+    assert varied(talkers=3) == varied(talkers=3)
+    targets, interferers = pools
+    variation, folds = Variation("a test", "tests", 1, talkers=3), speaker_folds(*pools, 0)
+    alone = vary(mixtures[7], variation, targets, interferers, folds, seed=0)
+    assert alone == varied(talkers=3)[7][1]
+    assert alone != vary(mixtures[7], variation, targets, interferers, folds, seed=1)
+
+
+def test_no_fitting_speech(pools, mixtures):
+    targets, interferers = pools
+    folds = speaker_folds(*pools, 0)
+    for changes, message in (
+        ({"talkers": 9}, "no interferer speaker of gender 'm or f' is left in fold '1'"),
+        ({"enrollment": "fea"}, "mixture 't1f-0': there is no 'fea' enrollment for it"),
+    ):
+        variation = Variation("a test", "tests", 1, **changes)
+        with pytest.raises(UserError, match=message):
+            vary(mixtures[0], variation, targets, interferers, folds, seed=0)
+
+
+GOOD = {"about": "One sentence.", "sweep": "SNR, dB", "value": -5}
+
+
+def test_file(tmp_path):
+    path = tmp_path / "snr_-5.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"snr": -5}))
+    assert read_variation(path) == Variation("One sentence.", "SNR, dB", -5, snr=-5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"snrs": 1}, "unknown key 'snrs'; known: about, sweep, value, snr"),
+        ({"snr": "loud"}, "snr is a number of dB"),
+        ({"snr": float("nan")}, "snr is a number of dB"),
+        ({"talkers": 1}, "talkers is 2 or more"),
+        ({"talkers": 2.5}, "talkers is 2 or more"),
+        ({"overlap": 1.5}, "overlap is a number from 0 to 1"),
+        ({"overlap": True}, "overlap is a number from 0 to 1"),
+        ({"gender_state": "random"}, "gender_state is one of same, different"),
+        ({"enrollment_seconds": 0}, "enrollment_seconds is a number above 0"),
+        ({"interferers": 3}, "interferers is the name of a set"),
+        ({"value": None}, "value is a label"),
+    ],
+)
+def test_file_with_an_error(tmp_path, change, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(GOOD | change))
+    with pytest.raises(UserError, match=f"bad.yaml: .*{message}"):
+        read_variation(path)
+
+
+def test_no_sound_file(tmp_path):
+    for text, message in (("- a", "expected a mapping"), ("about: a\nvalue: 1", "has no 'sweep'")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_variation(tmp_path / "bad.yaml")
+    with pytest.raises(UserError, match="only letters, digits"):
+        read_variation(tmp_path / "a b.yaml")
+    with pytest.raises(UserError, match="missing.yaml"):
+        read_variation(tmp_path / "missing.yaml")
