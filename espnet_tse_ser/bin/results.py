@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import run
+from espnet_tse_ser.metrics.stamp import (
+    add_dev_option,
+    add_protocol_option,
+    check_protocol,
+    stamp_of,
+)
 from espnet_tse_ser.progress import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -18,6 +24,8 @@ def get_parser():
     parser.add_argument("--scores_dir", required=True, help="holds <system>/score_utt.tsv")
     parser.add_argument("--exp_dir", required=True, help="trainings whose curves are plotted")
     parser.add_argument("--output_dir", required=True, help="for results.json, RESULTS.md, plots")
+    add_protocol_option(parser)
+    add_dev_option(parser)
     return parser
 
 
@@ -25,34 +33,29 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
-    from espnet_tse_ser.metrics import report, results, tables
+    from espnet_tse_ser.metrics import breakdown, report, results, tables
 
     scores_dir, output_dir = Path(args.scores_dir), Path(args.output_dir)
-    labels, scores = None, {}
-    for system in tables.find_systems(scores_dir, "score_utt.tsv"):
-        path = scores_dir / system.name / "score_utt.tsv"
-        own_labels, scores[system.name] = tables.read_scores(path)
-        labels = labels or own_labels
-        if own_labels != labels:
-            raise UserError(
-                f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the "
-                "systems before; run stage 13 again"
-            )
-    summary = results.summarise(scores, labels)
+    labels, scores = tables.read_systems(scores_dir)
+    for name, rows in scores.items():
+        check_protocol(args.protocol, scores_dir / name / "score_utt.tsv", rows)
+    figures = report.Figures(
+        labels,
+        results.summarise(scores, labels),
+        results.compare(scores, labels),
+        results.compare_states(scores, labels),
+        breakdown.break_down(scores, labels),
+        breakdown.wrong_speakers(scores, labels),
+    )
+    stamp = stamp_of(args, next(iter(scores.values())))
     versions = results.environment()
-    plots = _plot(Path(args.exp_dir), output_dir / "plots", summary, labels)
+    plots = _plot(Path(args.exp_dir), output_dir / "plots", figures.results, labels, stamp)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     header = {"date": today, **versions, "git commit": _git_commit()}
-    text = report.render(
-        labels,
-        summary,
-        results.compare(scores, labels),
-        header,
-        [path.relative_to(output_dir).as_posix() for path in plots],
-    )
-    write_text(output_dir / "RESULTS.md", text)
-    figures = {"environment": versions, "labels": labels, "results": summary}
-    write_json(output_dir / "results.json", figures)
+    plots_shown = [path.relative_to(output_dir).as_posix() for path in plots]
+    write_text(output_dir / "RESULTS.md", report.render(figures, header, stamp, plots_shown))
+    written = {"environment": versions, "protocol": stamp.as_dict(), **vars(figures)}
+    write_json(output_dir / "results.json", written)
     logger.info(
         "wrote results.json, RESULTS.md and %d plots to %s: systems %s",
         len(plots),
@@ -61,12 +64,12 @@ def main(argv=None):
     )
 
 
-def _plot(exp_dir, directory, summary, labels):
+def _plot(exp_dir, directory, summary, labels, stamp):
     """Draw all plots into ``directory`` and return their paths."""
     from espnet_tse_ser.metrics import plots
 
     paths = [directory / "ladder_ua.png"]
-    plots.plot_ladder(paths[0], summary)
+    plots.plot_ladder(paths[0], summary, stamp.warning)
     for result in summary:
         if result["fold"] == "all":
             name = result["system"]

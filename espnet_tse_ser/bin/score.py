@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.metrics.stamp import OPTIMISTIC, add_protocol_option, check_protocol
 from espnet_tse_ser.progress import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def get_parser():
     parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
     parser.add_argument("--seed", default="0", help="the seed of fold<k>; default: 0")
     parser.add_argument("--seeds", default="", help='further seeds, e.g. "1 2"; default: none')
+    add_protocol_option(parser)
     return parser
 
 
@@ -48,6 +50,7 @@ def main(argv=None):
             run = f"fold{fold}" if seed == args.seed else f"fold{fold}_seed{seed}"
             path = scores_dir / system.name / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
+            check_protocol(args.protocol, path, rows.values())
             labels = labels or fold_labels
             if fold_labels != labels:
                 raise UserError(
@@ -57,9 +60,10 @@ def main(argv=None):
             hypotheses[fold, seed] = (path, rows)
         joined[system.name] = tables.join(system, hypotheses, tests, tse_scores)
     # written last, so that an error leaves no mixture of new and old tables
+    two_epochs = args.protocol == OPTIMISTIC
     for name, rows in joined.items():
         path = scores_dir / name / "score_utt.tsv"
-        write_tsv(path, rows, tables.score_columns(labels))
+        write_tsv(path, rows, tables.score_columns(labels, two_epochs))
         logger.info(
             "wrote %s: %d utterances, folds %s, seeds %s",
             *(path, len(rows) // len(seeds), " ".join(tests), " ".join(seeds)),

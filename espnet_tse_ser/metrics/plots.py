@@ -1,4 +1,4 @@
-"""Plots as PNG: confusion matrices, training curves and the ladder of UA."""
+"""Plots as PNG: confusion matrices, training curves, the ladder of UA and sweeps of tests."""
 
 import math
 from pathlib import Path
@@ -34,7 +34,7 @@ def plot_confusion(path, confusion, labels, title):
     _save(figure, path)
 
 
-def plot_ladder(path, results):
+def plot_ladder(path, results, title=""):
     """Draw UA and its interval of every system, folds pooled (see `results.summarise`)."""
     pooled = [r for r in results if r["fold"] == "all"]
     figure, axes = _figure(7, 1.2 + 0.5 * len(pooled))
@@ -56,6 +56,34 @@ def plot_ladder(path, results):
     axes.set_xlim(0, 100)
     axes.set_xlabel("UA, % (95 % interval over speakers)")
     axes.grid(axis="x", alpha=0.3)
+    axes.set_title(title)
+    _save(figure, path)
+
+
+def plot_sweep(path, sweep, title=""):
+    """Draw UA and its interval of every system over the values (see `sweeps.summarise`)."""
+    figure, axes = _figure(2.5 + 0.9 * len(sweep["rows"]), 4)
+    systems = [s for s in SYSTEMS if any(s in row["systems"] for row in sweep["rows"])]
+    for number, system in enumerate(systems):
+        points = [
+            (position + 0.06 * (number - len(systems) / 2), row["systems"][system])
+            for position, row in enumerate(sweep["rows"])
+            if system in row["systems"]
+        ]
+        colour = _COLOURS[number % len(_COLOURS)]
+        positions, values = [x for x, _ in points], [100 * m["ua"] for _, m in points]
+        axes.plot(positions, values, "o", color=colour, markersize=4, label=system)
+        first = int(sweep["rows"][0]["systems"].get(system) is not None)  # main is no value
+        axes.plot(positions[first:], values[first:], color=colour)
+        for x, measures in points:
+            if measures["ua_ci"]:
+                axes.plot([x, x], [100 * bound for bound in measures["ua_ci"]], color=colour)
+    axes.set_xticks(range(len(sweep["rows"])), [str(row["value"]) for row in sweep["rows"]])
+    axes.set_xlabel(sweep["sweep"])
+    axes.set_ylabel("UA, % (95 % interval over speakers)")
+    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    figure.legend(loc="outside right upper")
     _save(figure, path)
 
 

@@ -1,7 +1,11 @@
 """RESULTS.md: the figures of results.json in the form of the paper's tables."""
 
 import statistics
+from dataclasses import dataclass
 
+from espnet_tse_ser.metrics.breakdown import FACTORS
+from espnet_tse_ser.metrics.speaker_totals import EMOTION
+from espnet_tse_ser.metrics.stamp import Stamp
 from espnet_tse_ser.metrics.tables import SYSTEMS
 
 PAPER = "arXiv 2409.19585"
@@ -17,55 +21,81 @@ PAPER_ROWS = {  # WA, UA in % on IEMOCAP with LibriSpeech interferers, the paper
 _EXTRACTORS = {"denoised": "pretrained (base)", "joint": "fine-tuned (ft)"}  # by test condition
 
 
-def render(labels, results, comparisons, header, plots=()):
+_ALONG = ("emotion", "interferer_emotion")  # these two are shown across each other
+_SHOWN_PAIRS = (["snr_db", "gender_state"],)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that RESULTS.md shows."""
+
+    labels: list  # the classes
+    results: list  # from `results.summarise`
+    differences: list = ()  # from `results.compare`
+    state_differences: list = ()  # from `results.compare_states`
+    breakdown: list = ()  # from `breakdown.break_down`
+    wrong_speakers: list = ()  # from `breakdown.wrong_speakers`
+
+
+def render(figures, header, stamp=None, plots=()):
     """The text of RESULTS.md.
 
     Args:
-        labels: the classes.
-        results: from `results.summarise`.
-        comparisons: from `results.compare`.
+        figures: `Figures`.
         header: what to say about the run, name -> value (date, versions, commit).
+        stamp: `Stamp`, printed with every table.
         plots: paths of images to show, relative to RESULTS.md.
     """
-    pooled = {r["system"]: r for r in results if r["fold"] == "all"}
+    stamp = (stamp or Stamp()).text()
+    pooled = {r["system"]: r for r in figures.results if r["fold"] == "all"}
+    measured = [
+        _emotion(figures.results, pooled),
+        _differences(figures.differences, figures.state_differences, pooled),
+        _extraction(pooled),
+        _wrong_speakers(figures.wrong_speakers),
+        _gender_states(pooled),
+        _breakdown(figures.breakdown, list(pooled)),
+        _emotions(figures.breakdown, figures.labels),
+        _folds(figures.results),
+        _confusions(figures.labels, pooled),
+    ]
     sections = [
         "# Results\n\nWritten by `python -m espnet_tse_ser.bin.results`; the same figures are in "
         "results.json, the utterances behind them in the `score_utt.tsv` of each system.",
-        _table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
-        _emotion(results, pooled),
-        _comparison(comparisons),
-        _extraction(pooled),
-        _gender_states(pooled),
-        _folds(results),
-        _confusions(labels, pooled),
+        table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
+        *(stamped(section, stamp) for section in measured if section),
         _paper(),
     ]
     if plots:
         lines = [f"![{path}]({path})" for path in plots]
         sections.append("## Plots\n\n" + "\n\n".join(lines))
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return "\n\n".join(sections) + "\n"
+
+
+def stamped(section, stamp):
+    """A section of Markdown with the stamp's text below its heading."""
+    heading, _, body = section.partition("\n\n")
+    return f"{heading}\n\n{stamp}.\n\n{body}"
 
 
 def _emotion(results, pooled):
-    folds = [r["fold"] for r in results if r["system"] in list(pooled)[:1] and r["fold"] != "all"]
     rows = [
         [
             SYSTEMS[name].model,
             r["train"],
             r["test"],
             r["n"],
-            *(_percent(r[m], r[f"{m}_ci"]) for m in ("wa", "ua", "macro_f1")),
+            *(percent(r[m], r[f"{m}_ci"]) for m in EMOTION),
         ]
         for name, r in pooled.items()
     ]
-    seeds = list(next(iter(pooled.values())).get("ua_by_seed", ()))
-    runs = f"Folds {', '.join(folds)}" + (f" and seeds {', '.join(seeds)}" if seeds else "")
+    first = next(iter(pooled.values()))
     text = (
-        f"## Emotion recognition\n\n{runs} pooled; % with 95 % intervals "
-        "(bootstrap over speakers, Student's t).\n\n"
-        + _table(["system", "train", "test", "n", "WA", "UA", "macro-F1"], rows)
+        "## Emotion recognition\n\n% with 95 % intervals over "
+        f"{first['speakers']} speakers (each left out once; Student's t).\n\n"
+        + table(["system", "train", "test", "n", "WA", "UA", "macro-F1"], rows)
     )
-    if seeds:
+    if first["seeds"] > 1:
         text += "\n\nStandard deviation of UA over the seeds, percentage points: "
         text += ", ".join(f"{name} {_deviation(r['ua_by_seed'])}" for name, r in pooled.items())
         text += "."
@@ -80,23 +110,47 @@ def _deviation(ua_by_seed):
     return f"{100 * statistics.stdev(ua_by_seed.values()):.2f}"
 
 
-def _comparison(comparisons):
-    if not comparisons:
+def _differences(differences, state_differences, pooled):
+    if not differences:
         return ""
+    speakers = differences[0]["speakers"]
     rows = [
         [
             c["system"],
             c["reference"],
-            _percent(c["difference"], c["difference_ci"]),
-            _percent(c.get("recovered"), c.get("recovered_ci")),
+            c["gender_state"],
+            *(_difference(c["measures"], m) for m in ("wa", "ua", "macro_f1", "si_sdri")),
+            percent(c.get("recovered"), c.get("recovered_ci")),
         ]
-        for c in comparisons
+        for c in differences
     ]
-    return (
-        "## Differences in UA\n\nPercentage points on the same speakers; the share of the gap is "
-        "(system - noisy_noisy) / (clean_clean - noisy_noisy).\n\n"
-        + _table(["system", "against", "UA difference", "share of the gap recovered, %"], rows)
+    columns = ["system", "against", "gender state", "WA", "UA", "macro-F1", "SI-SDRi"]
+    text = (
+        "## Differences\n\nPercentage points (SI-SDRi: dB) with 95 % intervals and p, on the same "
+        f"utterances of {speakers} speakers: flipping the signs of speakers' scores, two-sided, "
+        "not corrected for the number of tests. The share of the gap is (UA - UA of noisy_noisy) / "
+        "(UA of clean_clean - UA of noisy_noisy).\n\n"
+        + table([*columns, "share of the gap recovered, %"], rows)
     )
+    if state_differences:
+        rows = [
+            [c["system"], c["speakers"]]
+            + [_difference(c["measures"], m) for m in ("wa", "ua", "macro_f1", "si_sdri")]
+            for c in state_differences
+        ]
+        text += (
+            "\n\nDifferent minus same gender within a system: other utterances, the same speakers."
+            "\n\n" + table(["system", "speakers", *columns[3:]], rows)
+        )
+    return text
+
+
+def _difference(measures, measure):
+    if measure not in measures:
+        return "n/a"
+    c = measures[measure]
+    show = number if measure == "si_sdri" else percent
+    return f"{show(c['difference'], interval=c['difference_ci'])}, {p_value(c['p'])}"
 
 
 def _extraction(pooled):
@@ -109,17 +163,103 @@ def _extraction(pooled):
                     _EXTRACTORS[test],
                     state,
                     r["n"],
-                    *(_number(r[c]) for c in ("si_sdr_mix", "si_sdr")),
-                    _number(r["si_sdri"], interval=r["si_sdri_ci"]),
-                    *(_number(r[c], 3) for c in ("stoi_mix", "stoi")),
-                    _percent(r["wrong_speaker_rate"]),
+                    *(number(r[c]) for c in ("si_sdr_mix", "si_sdr")),
+                    number(r["si_sdri"], interval=r["si_sdri_ci"]),
+                    *(number(r[c], 3) for c in ("stoi_mix", "stoi")),
+                    percent(r["wrong_speaker_rate"]),
                 ]
             )
     if not rows:
         return ""
     columns = ["TSE", "gender state", "n", "SI-SDR in", "SI-SDR out", "SI-SDRi"]
     columns += ["STOI in", "STOI out", "wrong speaker, %"]
-    return "## Extraction\n\nMeans over utterances; SI-SDR in dB.\n\n" + _table(columns, rows)
+    return "## Extraction\n\nMeans over utterances; SI-SDR in dB.\n\n" + table(columns, rows)
+
+
+def _wrong_speakers(wrong):
+    if not wrong:
+        return ""
+    rows = [
+        [w["system"], w["n"], percent(w["wrong_speaker_rate"], w["wrong_speaker_rate_ci"])]
+        + [percent(w[m], w[f"{m}_ci"]) for m in ("ua", "ua_right", "ua_wrong")]
+        for w in wrong
+    ]
+    columns = ["system", "n", "wrong speaker, %", "UA", "UA without them", "UA of them"]
+    return (
+        "## Wrong speakers\n\nThe extracted speech is closer to an interferer than to the target."
+        "\n\n" + table(columns, rows)
+    )
+
+
+def _breakdown(cells, systems):
+    """UA of all systems by one factor, then by the pairs of factors worth the room."""
+    shown = [[name] for name in FACTORS if name not in (*_ALONG, "gender_state")]
+    shown = [by for by in [*shown, *_SHOWN_PAIRS] if any(c["by"] == by for c in cells)]
+    if not shown:
+        return ""
+    extracting = [c["system"] for c in cells if c["si_sdri"] is not None]
+    extracting = [s for s in ("base", "ft") if s in extracting]
+    rows = []
+    for by in shown:
+        for cell, found in _cells(cells, by).items():
+            first = next(iter(found.values()))
+            label = " and ".join(
+                f"{FACTORS[name].title} {part}" for name, part in zip(by, cell, strict=True)
+            )
+            rows.append([label, first["n"], first["speakers"]])
+            rows[-1] += [_ua(found.get(system)) for system in systems]
+            rows[-1] += [number(found[system]["si_sdri"]) for system in extracting]
+    columns = ["", "n", "speakers", *systems, *(f"SI-SDRi {s}, dB" for s in extracting)]
+    return (
+        "## By mixture\n\nUA, % with 95 % intervals over speakers; * marks a mean without the "
+        "classes that are missing there. Other pairs are in results.json.\n\n"
+        + table(columns, rows)
+    )
+
+
+def _emotions(cells, labels):
+    """Recalls of all systems by target emotion, and across the interferer's emotion."""
+    recalls = _cells(cells, ["emotion"])
+    if not recalls:
+        return ""
+    systems = list(next(iter(recalls.values())))
+    rows = [
+        [label, next(iter(found.values()))["n"], *(_ua(found.get(s)) for s in systems)]
+        for (label,), found in recalls.items()
+    ]
+    text = (
+        "## By emotion\n\nRecall of the target's emotion, % with 95 % intervals over speakers.\n\n"
+        + table(["target", "n", *systems], rows)
+    )
+    across = _cells(cells, list(_ALONG))
+    if across:
+        others = list(dict.fromkeys(other for _, other in across))
+        rows = []
+        for system in (s for s in ("noisy_noisy", "base", "ft") if s in systems):
+            for label in dict.fromkeys(label for label, _ in across):
+                found = [across.get((label, other), {}).get(system) for other in others]
+                rows.append([system, label, *(_ua(c) for c in found)])
+        text += "\n\nThe same by the interferer's emotion.\n\n"
+        text += table(["system", "target", *others], rows)
+    return text
+
+
+def _cells(cells, by):
+    """cell -> system -> measures, for the factors ``by``."""
+    found = {}
+    for c in cells:
+        if c["by"] == by:
+            found.setdefault(tuple(c["cell"]), {})[c["system"]] = c
+    return found
+
+
+def _ua(measures):
+    """UA (or recall) of a cell, marked where a class is missing."""
+    if measures is None:
+        return "n/a"
+    name = "recall" if "recall" in measures else "ua"
+    mark = "*" if measures.get("classes_missing") else ""
+    return percent(measures[name], measures[f"{name}_ci"]) + mark
 
 
 def _gender_states(pooled):
@@ -130,31 +270,38 @@ def _gender_states(pooled):
             r["test"],
             state,
             part["n"],
-            *(_percent(part[m], part[f"{m}_ci"]) for m in ("wa", "ua")),
+            *(percent(part[m], part[f"{m}_ci"]) for m in ("wa", "ua")),
         ]
         for name, r in pooled.items()
         for state, part in r["by_gender_state"].items()
     ]
     columns = ["system", "train", "test", "gender state", "n", "WA", "UA"]
-    return "## Emotion recognition by gender state\n\n" + _table(columns, rows)
+    return "## Emotion recognition by gender state\n\n" + table(columns, rows)
 
 
 def _folds(results):
-    rows = [
-        [r["system"], r["fold"], r["n"], *(_percent(r[m]) for m in ("wa", "ua", "macro_f1"))]
-        + [_number(r["si_sdr"]), _number(r["si_sdri"])]
-        for r in results
-        if r["fold"] != "all"
+    folds = list(dict.fromkeys(r["fold"] for r in results if r["fold"] != "all"))
+    found = {(r["system"], r["fold"]): r for r in results}
+    systems = list(dict.fromkeys(r["system"] for r in results))
+    first = [found[systems[0], fold] for fold in folds]
+    rows = [["n", "", *(r["n"] for r in first)]]
+    rows += [
+        [system, name, *(percent(found[system, fold][measure]) for fold in folds)]
+        for system in systems
+        for measure, name in (("ua", "UA"), ("wa", "WA"))
     ]
-    columns = ["system", "fold", "n", "WA", "UA", "macro-F1", "SI-SDR", "SI-SDRi"]
-    return "## Folds\n\n" + _table(columns, rows)
+    for system in ("base", "ft"):
+        values = [found.get((system, fold), {"si_sdri": None})["si_sdri"] for fold in folds]
+        if any(value is not None for value in values):
+            rows.append([system, "SI-SDRi, dB", *(number(value) for value in values)])
+    return "## Folds\n\nUA and WA in %.\n\n" + table(["system", "", *folds], rows)
 
 
 def _confusions(labels, pooled):
     tables = []
     for name, r in pooled.items():
         rows = [[f"**{label}**", *row] for label, row in zip(labels, r["confusion"], strict=True)]
-        tables.append(_table([name, *labels], rows))
+        tables.append(table([name, *labels], rows))
     seeds = max(r["seeds"] for r in pooled.values())
     counted = "Utterances" if seeds == 1 else f"Utterances, each recognised with {seeds} seeds"
     heading = f"## Confusions\n\n{counted}; row: reference, column: hypothesis."
@@ -169,16 +316,18 @@ def _paper():
     return (
         f"## The paper's figures, for comparison\n\nNot measured here: {PAPER}, Tables II to IV, "
         "IEMOCAP with LibriSpeech interferers, %. SI-SDRi there: base 7.68 dB, ft 12.90 dB.\n\n"
-        + _table(["system", "train", "test", "WA", "UA"], rows)
+        + table(["system", "train", "test", "WA", "UA"], rows)
     )
 
 
-def _table(columns, rows):
+def table(columns, rows):
+    """A table of Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def _percent(value, interval=None):
+def percent(value, interval=None):
+    """A share in %, with its interval."""
     if value is None:
         return "n/a"
     text = f"{100 * value:.2f}"
@@ -187,7 +336,15 @@ def _percent(value, interval=None):
     return text
 
 
-def _number(value, digits=2, interval=None):
+def p_value(p):
+    """A p-value of three decimals."""
+    if p is None:
+        return "p n/a"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def number(value, digits=2, interval=None):
+    """A value with its interval."""
     if value is None:
         return "n/a"
     text = f"{value:.{digits}f}"

@@ -1,4 +1,8 @@
-"""Per-utterance score tables: the systems, and joining hypotheses, protocol and TSE scores."""
+"""Per-utterance score tables: the systems, and joining hypotheses, protocol and TSE scores.
+
+With the protocol best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
+UA, ``hypothesis_wa``, which only these tables have, of the one with the best WA.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +12,9 @@ from espnet_tse_ser.files import read_tsv
 
 SIGNAL_COLUMNS = ("si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker")
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
+MIXTURE_COLUMNS = ("snr_db", "overlap", "num_interferers", "interferer_emotions")
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
+PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
 
 _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
 _SHOWN = 5  # ids named in a message
@@ -37,13 +43,16 @@ SYSTEMS = {
 }
 
 
-def score_columns(labels):
+def score_columns(labels, two_epochs=False):
     """Columns of ``exp/scores/<system>/score_utt.tsv`` for the classes ``labels``.
 
-    Its rows are the recognitions of an utterance: one for each seed of the trainings.
+    Its rows are the recognitions of an utterance: one for each seed of the trainings. ``overlap``
+    is the share of the target during which an interferer speaks, ``interferer_emotions`` a list
+    with commas. ``two_epochs``: with ``hypothesis_wa``.
     """
     described = ("id", "system", "train", "test", "fold", "seed", "speaker", "gender")
-    described += ("gender_state", "reference", "hypothesis")
+    described += ("gender_state", *MIXTURE_COLUMNS, "reference", "hypothesis")
+    described += ("hypothesis_wa",) * two_epochs
     return [*described, *(f"p_{label}" for label in labels), *SIGNAL_COLUMNS]
 
 
@@ -76,10 +85,16 @@ def read_protocol(path, folds=None):
         fold -> {mixture id -> row (dict of strings)}, in the order of ``folds``.
 
     Raises:
-        UserError: a duplicate id, or a fold that the protocol does not have.
+        UserError: a duplicate id, a fold that the protocol does not have, or an SNR or overlap
+            that is not one.
     """
     tests = {}
     for uid, row in _index(path, read_tsv(path, PROTOCOL_COLUMNS), "mixture").items():
+        _number(path, row, "snr_db", "mixture")
+        if not 0 <= _number(path, row, "overlap", "mixture") <= 1:
+            raise UserError(
+                f"{path}: {uid}: overlap = {row['overlap']} is no share (0 to 1); run stage 2 again"
+            )
         tests.setdefault(row["fold"], {})[uid] = row
     folds = sorted(tests, key=fold_key) if folds is None else folds
     unknown = [fold for fold in folds if fold not in tests]
@@ -159,9 +174,10 @@ def join(system, hypotheses, tests, tse_scores=None):
                     "fold": fold,
                     "seed": seed,
                     **{c: mixture[c] for c in ("speaker", "gender", "gender_state")},
-                    **{c: v for c, v in row.items() if c.startswith("p_")},
+                    **{c: mixture[c] for c in ("snr_db", "overlap", "interferer_emotions")},
+                    "num_interferers": len(mixture["interferer_emotions"].split(",")),
+                    **{c: v for c, v in row.items() if c.startswith(("p_", "hypothesis"))},
                     "reference": row["reference"],
-                    "hypothesis": row["hypothesis"],
                     **signal[uid],
                 }
             )
@@ -172,19 +188,46 @@ def read_scores(path):
     """Read a ``score_utt.tsv`` of stage 13.
 
     Returns:
-        the labels, and a list of dicts; `SIGNAL_COLUMNS` are floats, NaN where empty.
+        the labels, and a list of dicts; `SIGNAL_COLUMNS` are floats, NaN where empty, ``snr_db``
+        and ``overlap`` floats, ``num_interferers`` is an int. They have ``hypothesis_wa`` where
+        the table has.
 
     Raises:
         UserError: no rows, no posteriors, an id twice for one seed or not for every seed, or a
-            label or signal score that is not one.
+            label, a number or signal score that is not one.
     """
     rows = read_tsv(path, score_columns(()))
     labels = _labels(path, rows)
     _check_seeds(path, rows)
     for row in rows:
+        row["num_interferers"] = int(_number(path, row, "num_interferers"))
+        for column in ("snr_db", "overlap"):
+            row[column] = _number(path, row, column)
         for column in SIGNAL_COLUMNS:
             row[column] = _number(path, row, column) if row[column] else float("nan")
     return labels, rows
+
+
+def read_systems(scores_dir):
+    """Read ``<system>/score_utt.tsv`` of all systems in a directory.
+
+    Returns:
+        the labels, and name of a system -> its rows, see `read_scores`.
+
+    Raises:
+        UserError: there is none, or the systems have other labels.
+    """
+    labels, scores = None, {}
+    for system in find_systems(scores_dir, "score_utt.tsv"):
+        path = Path(scores_dir) / system.name / "score_utt.tsv"
+        own_labels, scores[system.name] = read_scores(path)
+        labels = labels or own_labels
+        if own_labels != labels:
+            raise UserError(
+                f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the "
+                "systems before; run stage 13 again"
+            )
+    return labels, scores
 
 
 def fold_key(fold):
@@ -200,8 +243,8 @@ def _labels(path, rows):
     if not labels:
         raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
     for row in rows:
-        for column in ("reference", "hypothesis"):
-            if row[column] not in labels:
+        for column in ("reference", "hypothesis", "hypothesis_wa"):
+            if row.get(column, labels[0]) not in labels:
                 raise UserError(
                     f"{path}: {row['id']}: {column} '{row[column]}' is not one of the classes "
                     f"{' '.join(labels)}; delete the file and run its stage again"
@@ -240,12 +283,12 @@ def _check_seeds(path, rows):
             )
 
 
-def _number(path, row, column):
+def _number(path, row, column, uid="id"):
     try:
         return float(row[column])
     except ValueError:
         raise UserError(
-            f"{path}: {row['id']}: {column} = '{row[column]}' is not a number; "
+            f"{path}: {row[uid]}: {column} = '{row[column]}' is not a number; "
             "delete the file and run its stage again"
         ) from None
 

@@ -1,35 +1,14 @@
 """Stage 14: results.json, RESULTS.md and plots on disk."""
 
-import itertools
 import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from score_tables import LABELS, write_scores
 
 from espnet_tse_ser.bin import results
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import write_tsv
-from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS, score_columns
-
-LABELS = ["ang", "sad"]
-
-
-def write_scores(exp, labels=LABELS, systems=("noisy_noisy", "base"), seeds="0"):
-    rng = np.random.default_rng(0)
-    for name in systems:
-        rows = []
-        for seed, number in itertools.product(seeds, range(40)):
-            row = dict(id=f"s{number // 10}-{number:02}", system=name, fold=str(number // 20 + 1))
-            row.update(seed=seed)
-            row.update(train=SYSTEMS[name].train, test=SYSTEMS[name].test, gender="f")
-            row.update(speaker=f"s{number // 10}", gender_state=("same", "different")[number % 2])
-            row.update(reference=rng.choice(labels), hypothesis=rng.choice(labels))
-            row.update({f"p_{label}": "0.5" for label in labels})
-            row.update(dict.fromkeys(SIGNAL_COLUMNS, "1.5" if name == "base" else ""))
-            rows.append(row)
-        write_tsv(exp / f"scores/{name}/score_utt.tsv", rows, score_columns(labels))
 
 
 def arguments(exp):
@@ -45,7 +24,11 @@ def test_outputs(tmp_path):
     results.main(arguments(tmp_path))
     first = (tmp_path / "results.json").read_bytes()
     figures = json.loads(first)
-    assert set(figures) == {"environment", "labels", "results"} and figures["labels"] == LABELS
+    assert set(figures) == {
+        *("environment", "labels", "results", "differences", "state_differences", "breakdown"),
+        *("wrong_speakers", "protocol"),
+    }
+    assert figures["labels"] == LABELS
     assert [(r["system"], r["fold"]) for r in figures["results"]] == [
         (name, fold) for name in ("noisy_noisy", "base") for fold in ("1", "2", "all")
     ]

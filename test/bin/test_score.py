@@ -7,7 +7,13 @@ import pytest
 from espnet_tse_ser.bin import score
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
-from espnet_tse_ser.metrics.tables import PROTOCOL_COLUMNS, SIGNAL_COLUMNS, TSE_COLUMNS
+from espnet_tse_ser.metrics.tables import (
+    MIXTURE_COLUMNS,
+    PROTOCOL_COLUMNS,
+    SIGNAL_COLUMNS,
+    TSE_COLUMNS,
+    read_scores,
+)
 
 SIGNAL = dict(zip(SIGNAL_COLUMNS, ("0.1", "4.1", "4.0", "0.6", "0.7", "0"), strict=True))
 HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
@@ -19,6 +25,7 @@ def experiment(tmp_path):
     emotions = {"s1-a": "ang", "s1-b": "sad", "s2-a": "ang", "s2-b": "sad"}
     protocol = [
         dict(mixture=u, speaker=u[:2], gender="m", emotion=e, gender_state="same", fold=u[1])
+        | dict(snr_db="1.5", overlap="0.75", interferer_emotions="sad,none")
         for u, e in emotions.items()
     ]
     write_tsv(tmp_path / "mix/protocol.tsv", protocol, PROTOCOL_COLUMNS)
@@ -49,6 +56,8 @@ def test_every_system_gets_its_table(experiment):
         assert [row["id"] for row in rows] == ["s1-a", "s1-b", "s2-a", "s2-b"]
         assert {row["system"] for row in rows} == {system}
         assert rows[1]["reference"] == "sad" and rows[1]["fold"] == "1"
+        assert [rows[1][c] for c in MIXTURE_COLUMNS] == ["1.5", "0.75", "2", "sad,none"]
+        assert "hypothesis_wa" not in rows[0]
         assert rows[0]["si_sdri"] == ("" if system == "clean_clean" else "4.0")
 
 
@@ -122,3 +131,39 @@ def test_missing_fold_and_other_classes(experiment):
 def test_denoised_systems_need_tse_scores(experiment):
     with pytest.raises(UserError, match="no signal scores .*run stage 8"):
         score.main([a for a in arguments(experiment) if not a.startswith("--tse_scores")])
+
+
+def test_two_epochs(experiment):
+    best = ["--protocol", "best_test_epoch"]
+    with pytest.raises(UserError, match="hyp.tsv: has no column hypothesis_wa, which best_test"):
+        score.main(arguments(experiment, *best))
+    for path in experiment.glob("scores/*/fold*/hyp.tsv"):
+        rows = [{**row, "hypothesis_wa": "sad"} for row in read_tsv(path)]
+        write_tsv(path, rows, rows[0])
+    for protocol in ([], ["--protocol", "loso"]):
+        with pytest.raises(UserError, match="hyp.tsv: has the column hypothesis_wa, which only"):
+            score.main(arguments(experiment, *protocol))
+    assert not list(experiment.glob("scores/*/score_utt.tsv"))
+    score.main(arguments(experiment, *best))
+    for system in ("clean_clean", "ft"):
+        _, rows = read_scores(experiment / f"scores/{system}/score_utt.tsv")
+        assert {(row["hypothesis"], row["hypothesis_wa"]) for row in rows} == {("ang", "sad")}
+    with pytest.raises(UserError, match="--protocol 'l': no such protocol; known: loso, loso_sp"):
+        score.main(arguments(experiment, "--protocol=l"))
+
+
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("overlap", "1.2", "s1-b: overlap = 1.2 is no share .0 to 1.; run stage 2"),
+        ("overlap", "nan", "s1-b: overlap = nan is no share"),
+        ("snr_db", "x", "s1-b: snr_db = 'x' is not a number"),
+    ],
+)
+def test_wrong_mixtures(experiment, column, value, message):
+    path = experiment / "mix/protocol.tsv"
+    rows = read_tsv(path)
+    rows[1][column] = value
+    write_tsv(path, rows, PROTOCOL_COLUMNS)
+    with pytest.raises(UserError, match=f"{path}: {message}"):
+        score.main(arguments(experiment))

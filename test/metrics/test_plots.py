@@ -57,6 +57,10 @@ def test_plots_are_written(tmp_path):
     result = dict(fold="all", system="base", train="denoised", test="denoised", ua=0.5)
     result.update(ua_ci=[0.4, 0.6], confusion=[[3, 1], [0, 0]])
     other = dict(result, system="ft", ua_ci=None)
+    row = dict(value="main", systems={"base": result, "ft": other})
+    rows = [row, dict(row, value=-5), dict(row, value=0, systems={"base": result})]
+    plots.plot_sweep(tmp_path / "s.png", dict(sweep="snr", rows=rows), "optimistic")
+    assert is_png(tmp_path / "s.png")
     plots.plot_ladder(tmp_path / "l.png", [result, other, dict(result, fold="1")])
     path = tmp_path / "epochs.tsv"
     path.write_text(EPOCHS)

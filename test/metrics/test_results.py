@@ -4,48 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from metrics_rows import LABELS, make_scores
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.metrics import report, results
-from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS
-
-LABELS = ["ang", "hap", "neu", "sad"]
-ACCURACY = dict(
-    clean_clean=0.8, clean_noisy=0.45, noisy_noisy=0.5, clean_denoised=0.55, base=0.65, ft=0.75
-)
-
-
-def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24, seed="0"):
-    """Rows of each system: 5 folds of 2 speakers, both gender states."""
-    scores = {}
-    for name in names:
-        rng = np.random.default_rng([int(seed), list(SYSTEMS).index(name)])
-        rows = []
-        for number in range(speakers * utterances):
-            speaker = number // utterances
-            reference = LABELS[number % 4]
-            correct = rng.random() < ACCURACY[name]
-            extracts = SYSTEMS[name].test in ("denoised", "joint")
-            before, after = rng.normal(0, 3), rng.normal(8, 3)
-            values = (before, after, after - before, 0.6, 0.8, float(rng.random() < 0.1))
-            signal = dict.fromkeys(SIGNAL_COLUMNS, float("nan"))
-            if extracts:
-                signal = dict(zip(SIGNAL_COLUMNS, values, strict=True))
-            rows.append(
-                dict(
-                    id=f"s{speaker:02}-{number:04}",
-                    speaker=f"s{speaker:02}",
-                    fold=str(speaker // 2 + 1),
-                    seed=seed,
-                    gender_state=("same", "different")[number // 4 % 2],
-                    reference=reference,
-                    hypothesis=reference if correct else str(rng.choice(LABELS)),
-                    **signal,
-                )
-            )
-        scores[name] = rows
-    return scores
+from espnet_tse_ser.metrics import breakdown, report, results
+from espnet_tse_ser.metrics.stamp import Stamp
+from espnet_tse_ser.metrics.tables import SYSTEMS
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +32,7 @@ def test_summary_equals_scikit_learn_and_plain_means(scores):
         assert r["ua"] == pytest.approx(balanced_accuracy_score(references, hypotheses), abs=1e-6)
         expected = f1_score(references, hypotheses, average="macro")
         assert r["macro_f1"] == pytest.approx(expected, abs=1e-6)
-        for measure in results.MEASURES:
+        for measure in results.EMOTION:
             low, high = r[f"{measure}_ci"]
             assert 0 <= low <= r[measure] <= high <= 1
         assert sum(part["n"] for part in r["by_gender_state"].values()) == r["n"]
@@ -102,36 +67,69 @@ def test_one_speaker_has_no_interval(scores):
     rows = [row for row in scores["base"] if row["speaker"] == "s00"]
     pooled = results.summarise({"base": rows}, LABELS)[-1]
     assert pooled["ua_ci"] is pooled["si_sdri_ci"] is None and 0 < pooled["ua"] < 1
-    header = {"date": "today"}
-    assert "[" not in report.render(LABELS, [pooled], [], header).split("## Confusions")[0]
+    text = report.render(report.Figures(LABELS, [pooled]), {"date": "today"})
+    assert "[" not in text.split("## Confusions")[0]
 
 
 def test_comparisons(scores):
     pooled = {r["system"]: r for r in results.summarise(scores, LABELS) if r["fold"] == "all"}
-    compared = {(c["system"], c["reference"]): c for c in results.compare(scores, LABELS)}
-    assert list(compared) == list(results.DIFFERENCES)
-    for (system, reference), c in compared.items():
-        difference = pooled[system]["ua"] - pooled[reference]["ua"]
-        assert c["difference"] == pytest.approx(difference, abs=2e-6)
-        assert c["difference_ci"][0] < difference < c["difference_ci"][1]
-    gap = compared["clean_clean", "noisy_noisy"]["difference"]
-    for system in ("base", "ft"):
-        c = compared[system, "noisy_noisy"]
-        assert c["recovered"] == pytest.approx(c["difference"] / gap, abs=1e-5)
-        assert c["recovered_ci"][0] < c["recovered"] < c["recovered_ci"][1]
-    assert "recovered" not in compared["ft", "base"]
+    compared = {
+        (c["system"], c["reference"], c["gender_state"]): c for c in results.compare(scores, LABELS)
+    }
+    assert list(compared) == [(*pair, "all") for pair in results.DIFFERENCES] + [
+        (*pair, state) for state in ("same", "different") for pair in results.STATE_DIFFERENCES
+    ]
+    for (system, reference, state), c in compared.items():
+        own, other = (
+            pooled[name] if state == "all" else pooled[name]["by_gender_state"][state]
+            for name in (system, reference)
+        )
+        assert c["n"] == own["n"] and c["speakers"] == own["speakers"] == 10
+        for measure in ("ua", "wa", "macro_f1"):
+            found = c["measures"][measure]
+            difference = own[measure] - other[measure]
+            assert found["difference"] == pytest.approx(difference, abs=2e-6)
+            assert found["difference_ci"][0] < difference < found["difference_ci"][1]
+            assert found["value_ci"] == own[f"{measure}_ci"]
+            assert 2 / 2**10 - 1e-6 <= found["p"] <= 1
+        assert ("si_sdri" in c["measures"]) == ("noisy_noisy" not in (system, reference))
+    assert compared["ft", "noisy_noisy", "all"]["measures"]["ua"]["p"] < 0.05
+    for state in ("all", "same", "different"):
+        for system in ("base", "ft"):
+            c = compared[system, "noisy_noisy", state]
+            upper, lower = (
+                pooled[name] if state == "all" else pooled[name]["by_gender_state"][state]
+                for name in ("clean_clean", "noisy_noisy")
+            )
+            expected = c["measures"]["ua"]["difference"] / (upper["ua"] - lower["ua"])
+            assert c["recovered"] == pytest.approx(expected, abs=1e-5)
+            assert c["recovered_ci"][0] < c["recovered"] < c["recovered_ci"][1]
+        assert "recovered" not in compared["ft", "base", state]
+
+
+def test_state_differences(scores):
+    pooled = {r["system"]: r for r in results.summarise(scores, LABELS) if r["fold"] == "all"}
+    compared = results.compare_states(scores, LABELS)
+    assert [c["system"] for c in compared] == list(SYSTEMS)
+    for c in compared:
+        states = pooled[c["system"]]["by_gender_state"]
+        expected = states["different"]["ua"] - states["same"]["ua"]
+        assert c["measures"]["ua"]["difference"] == pytest.approx(expected, abs=2e-6)
+        assert c["n"] == [states["different"]["n"], states["same"]["n"]]
 
 
 def test_no_gap_no_share(scores):
     swapped = {**scores, "clean_clean": scores["noisy_noisy"], "noisy_noisy": scores["clean_clean"]}
     compared = results.compare(swapped, LABELS)
-    assert len(compared) == 4 and not any("recovered" in c for c in compared)
+    assert len(compared) == 12 and not any("recovered" in c for c in compared)
 
 
 def test_paired_difference_of_equal_systems_is_zero(scores):
     equal = {"noisy_noisy": scores["base"], "base": scores["base"]}
-    (comparison,) = results.compare(equal, LABELS)
-    assert comparison["difference"] == 0 and comparison["difference_ci"] == [0, 0]
+    for comparison in results.compare(equal, LABELS):
+        for measure in comparison["measures"].values():
+            assert measure["difference"] == 0 and measure["difference_ci"] == [0, 0]
+            assert measure["p"] == 1
 
 
 def test_systems_must_share_their_utterances(scores):
@@ -171,7 +169,14 @@ def test_copies_of_a_seed_change_no_figure(scores):
         name: [{**row, "seed": seed} for row in rows for seed in "01"]
         for name, rows in scores.items()
     }
-    assert results.compare(copies, LABELS) == results.compare(scores, LABELS)
+    for c, expected in zip(
+        results.compare(copies, LABELS), results.compare(scores, LABELS), strict=True
+    ):
+        assert c == {**expected, "seeds": [2, 2]}
+    again, first = (breakdown.break_down(s, LABELS) for s in (copies, scores))
+    assert again == first
+    again, first = (breakdown.wrong_speakers(s, LABELS) for s in (copies, scores))
+    assert again == first
     for r, expected in zip(
         results.summarise(copies, LABELS), results.summarise(scores, LABELS), strict=True
     ):
@@ -188,10 +193,12 @@ def test_systems_must_share_their_seeds(three_seeds):
 
 def test_report_of_several_seeds(three_seeds):
     summary = results.summarise(three_seeds, LABELS)
-    text = report.render(LABELS, summary, results.compare(three_seeds, LABELS), {"date": "d"})
+    figures = report.Figures(LABELS, summary, results.compare(three_seeds, LABELS))
+    stamp = Stamp(folds=tuple("12345"), seeds=tuple("012"))
+    text = report.render(figures, {"date": "d"}, stamp)
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
     deviation = 100 * np.std([*pooled["ft"]["ua_by_seed"].values()], ddof=1)
-    assert "Folds 1, 2, 3, 4, 5 and seeds 0, 1, 2 pooled; % with" in text
+    assert "Protocol not stated; folds 1, 2, 3, 4, 5; seeds 0, 1, 2.\n" in text
     assert "over the seeds, percentage points: clean_clean" in text
     assert f", ft {deviation:.2f}.\n" in text and "with 3 seeds; row:" in text
     assert "| joint | joint | 240 | " in text
@@ -203,32 +210,54 @@ def test_environment_has_versions_only():
     assert versions["numpy"] == np.__version__
 
 
+def make_figures(scores):
+    return report.Figures(
+        LABELS,
+        results.summarise(scores, LABELS),
+        results.compare(scores, LABELS),
+        results.compare_states(scores, LABELS),
+        breakdown.break_down(scores, LABELS),
+        breakdown.wrong_speakers(scores, LABELS),
+    )
+
+
+def test_optimistic_figures_say_so_at_every_table(scores):
+    text = report.render(make_figures(scores), {"date": "d"}, Stamp("best_test_epoch"))
+    measured = text.count("\n## ") - 1  # the paper's figures are not ours
+    mark = "\n**Protocol best_test_epoch, optimistic: epoch chosen on the test fold**.\n"
+    assert text.count(mark) == measured == 9
+
+
 def test_report_holds_every_table(scores):
     summary = results.summarise(scores, LABELS)
     header = {"date": "2025-01-01", "git commit": None}
-    compared = results.compare(scores, LABELS)
-    text = report.render(LABELS, summary, compared, header, ["plots/a.png"])
+    figures = make_figures(scores)
+    stamp = Stamp("loso", "speaker 0.1", tuple("12345"), ("0",))
+    text = report.render(figures, header, stamp, ["plots/a.png"])
+    assert len(text.splitlines()) < 250
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
     ft = pooled["ft"]
     low, high = ft["ua_ci"]
     cell = f"{100 * ft['ua']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
     assert "| SB+SC (TSE-SER-ft) | joint | joint | 240 | " in text and cell in text
     assert f"{ft['si_sdri']:.2f} [" in text
+    under = "\n\nProtocol loso; dev: speaker 0.1; folds 1, 2, 3, 4, 5; seed 0.\n\n"
     for heading in (
         "Emotion recognition",
-        "Differences in UA",
+        "Differences",
         "Extraction",
+        "Wrong speakers",
+        "Emotion recognition by gender state",
+        "By mixture",
+        "By emotion",
         "Folds",
         "Confusions",
     ):
-        assert f"## {heading}\n" in text
+        assert f"\n## {heading}{under}" in text
+    c = figures.differences[4]["measures"]["ua"]
+    assert c["p"] < 0.05 and f"{100 * c['difference']:.2f} [" in text
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text
-    assert (
-        "Not scored yet" not in text
-        and "seed" not in text
-        and "nan" not in text
-        and "None" not in text
-    )
+    assert "Not scored yet" not in text and "nan" not in text and "None" not in text
     for table in text.split("\n\n"):  # every line of a table has as many cells
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
@@ -237,6 +266,18 @@ def test_report_holds_every_table(scores):
 def test_report_of_two_systems_says_what_is_missing():
     scores = make_scores(("clean_clean", "noisy_noisy"))
     summary = results.summarise(scores, LABELS)
-    text = report.render(LABELS, summary, results.compare(scores, LABELS), {"date": "d"})
+    text = report.render(report.Figures(LABELS, summary, results.compare(scores, LABELS)), {})
     assert "Not scored yet: clean_noisy, clean_denoised, base, ft." in text
     assert "## Extraction" not in text
+
+
+def test_two_epochs(scores):
+    """WA is of the epoch with the best WA, UA and macro-F1 of the one with the best UA."""
+    rows = [{**row, "hypothesis_wa": row["reference"]} for row in scores["ft"]]
+    rows[0]["hypothesis_wa"] = next(c for c in LABELS if c != rows[0]["reference"])
+    (pooled,) = [r for r in results.summarise({"ft": rows}, LABELS) if r["fold"] == "all"]
+    (plain,) = [r for r in results.summarise({"ft": scores["ft"]}, LABELS) if r["fold"] == "all"]
+    assert pooled["wa"] == round(239 / 240, 6)
+    assert np.trace(pooled["confusion_wa"]) == 239 and "confusion_wa" not in plain
+    for key in ("ua", "ua_ci", "macro_f1", "confusion"):
+        assert pooled[key] == plain[key]

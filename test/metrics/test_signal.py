@@ -1,11 +1,13 @@
 """SI-SDR, STOI and the wrong-speaker test."""
 
 import numpy as np
+import pystoi
 import pytest
 import torch
 from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
     scale_invariant_signal_noise_ratio,
+    short_time_objective_intelligibility,
 )
 
 from espnet_tse_ser.metrics.signal import (
@@ -13,6 +15,7 @@ from espnet_tse_ser.metrics.signal import (
     is_wrong_speaker,
     si_sdr,
     si_sdr_improvement,
+    signal_scores,
     stoi,
 )
 
@@ -83,6 +86,34 @@ def test_stoi_is_one_for_a_copy_and_falls_with_noise():
     values = [stoi(reference, reference + level * noise(1, 16000)) for level in (0, 0.5, 2)]
     assert values[0] == pytest.approx(1.0, abs=1e-6)
     assert values[0] > values[1] > values[2] > 0
+
+
+@pytest.mark.parametrize("rate", [10000, 16000])
+@pytest.mark.parametrize("level", [0.1, 1.0, 5.0])
+def test_stoi_equals_torchmetrics_and_pystoi(rate, level):
+    # bursts, so that silent frames are dropped
+    reference = noise(0, 2 * rate) * (np.sin(np.arange(2 * rate) / rate * 9) > -0.5)
+    estimate = reference + level * noise(1, 2 * rate)
+    value = stoi(reference, estimate, rate)
+    expected = short_time_objective_intelligibility(
+        torch.from_numpy(estimate), torch.from_numpy(reference), rate
+    )
+    assert value == pytest.approx(float(expected), abs=1e-6)
+    assert value == pytest.approx(pystoi.stoi(reference, estimate, rate), abs=1e-12)
+    assert 0 < value < 1
+
+
+def test_signal_scores_equal_torchmetrics():
+    target, interferer = noise(0, 16000), noise(1, 16000)
+    mixture, estimate = target + interferer, 0.5 * target + 0.1 * interferer
+    scores = signal_scores(target, estimate, mixture, [interferer], 16000)
+    before, after = (
+        float(scale_invariant_signal_noise_ratio(torch.from_numpy(x), torch.from_numpy(target)))
+        for x in (mixture, estimate)
+    )
+    for name, expected in (("si_sdr_mix", before), ("si_sdr", after), ("si_sdri", after - before)):
+        assert float(scores[name]) == pytest.approx(expected, abs=2e-6)
+    assert scores["wrong_speaker"] == 0
 
 
 def test_stoi_of_too_little_speech_is_nan():

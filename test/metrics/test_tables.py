@@ -16,6 +16,7 @@ def hypothesis(uid, **changes):
 
 def mixture(uid, fold="1", **changes):
     row = dict(mixture=uid, speaker=uid[:2], gender="f", emotion="ang", gender_state="same")
+    row |= dict(snr_db="-0.5", overlap="0.9", interferer_emotions="none")
     return {**row, "fold": fold, **changes}
 
 
@@ -193,6 +194,7 @@ def test_read_scores(tmp_path):
     labels, rows = tables.read_scores(path)
     assert labels == ["ang", "sad"]
     assert rows[0]["si_sdri"] == 2.5 and rows[0]["stoi"] != rows[0]["stoi"]
+    assert [rows[0][c] for c in tables.MIXTURE_COLUMNS] == [-0.5, 0.9, 1, "none"]
     for column, value in (("reference", "joy"), ("hypothesis", "")):
         write_tsv(path, [joined[0] | {column: value}], tables.score_columns(["ang", "sad"]))
         with pytest.raises(UserError, match=f"{path}: s1-a: {column} '{value}' is not one of the"):

@@ -1,0 +1,79 @@
+"""RESULTS_TESTS.md, tests.json and plots: trained systems on variations of their test mixtures."""
+
+import argparse
+import datetime
+import logging
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.metrics.stamp import (
+    add_dev_option,
+    add_protocol_option,
+    check_protocol,
+    stamp_of,
+)
+from espnet_tse_ser.progress import log_to_stderr
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--tests_dir", required=True, help="holds <name>/<system>/score_utt.tsv of every test"
+    )
+    parser.add_argument(
+        "--conf_dir", required=True, help="holds <name>.yaml of every test: sweep, value, about"
+    )
+    parser.add_argument(
+        "--scores_dir", required=True, help="holds <system>/score_utt.tsv of the main condition"
+    )
+    parser.add_argument(
+        "--output_dir", required=True, help="for RESULTS_TESTS.md, tests.json and plots"
+    )
+    add_protocol_option(parser)
+    add_dev_option(parser)
+    return parser
+
+
+def main(argv=None):
+    args = get_parser().parse_args(argv)
+    log_to_stderr()
+    from espnet_tse_ser.files import write_json, write_text
+    from espnet_tse_ser.metrics import plots, results, sweeps, tables
+
+    output_dir = Path(args.output_dir)
+    labels, scores = tables.read_systems(args.scores_dir)
+    for name, rows in scores.items():
+        check_protocol(args.protocol, Path(args.scores_dir) / name / "score_utt.tsv", rows)
+    results.check_same_utterances(scores)
+    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, args.protocol)
+    if not any(test.scores for test in tests):
+        raise UserError(
+            f"{args.tests_dir}: no <name>/<system>/score_utt.tsv of the tests in {args.conf_dir}; "
+            "run them first"
+        )
+    summary = sweeps.summarise(tests, scores, labels)
+    stamp = stamp_of(args, next(iter(scores.values())))
+    shown = {}
+    for sweep in summary:
+        if len(sweep["rows"]) > 1:
+            path = output_dir / "plots" / f"sweep_{sweep['sweep']}.png"
+            plots.plot_sweep(path, sweep, stamp.warning)
+            shown[sweep["sweep"]] = path.relative_to(output_dir).as_posix()
+        for test, systems in sweep["missing"].items():
+            logger.warning("%s: not run yet: %s", test, " ".join(systems))
+    for name in unknown:
+        logger.warning("%s/%s: no %s.yaml in %s", args.tests_dir, name, name, args.conf_dir)
+    today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    versions = results.environment()
+    text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, shown)
+    write_text(output_dir / "RESULTS_TESTS.md", text)
+    figures = {"environment": versions, "labels": labels, "protocol": stamp.as_dict()}
+    write_json(output_dir / "tests.json", {**figures, "sweeps": summary, "unknown": unknown})
+    logger.info("wrote RESULTS_TESTS.md and tests.json to %s: %d tests", output_dir, len(tests))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,247 @@
+"""Trained systems on variations of their test mixtures: one table a sweep (SNR, talkers, ...).
+
+A test is a configuration ``conf/tests/<name>.yaml`` with the keys ``sweep`` (the table it belongs
+to), ``value`` (its row) and ``about`` (one sentence), and, for each system that was run on it,
+``<name>/<system>/score_utt.tsv``. It has the targets of the main condition, so it is compared with
+it utterance by utterance, in the seeds that both have.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.metrics import report
+from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
+from espnet_tse_ser.metrics.report import number, p_value, percent, table
+from espnet_tse_ser.metrics.results import check_same_utterances, measure_rows
+from espnet_tse_ser.metrics.speaker_totals import speaker_totals
+from espnet_tse_ser.metrics.stamp import check_protocol
+from espnet_tse_ser.metrics.tables import SYSTEMS, find_systems, read_scores
+
+MAIN = "main"  # the row of the condition that the systems were trained for
+LOWER, UPPER = "noisy_noisy", "clean_clean"  # ends of the gap
+EXTRACTING = ("base", "ft")
+
+_KEYS = ("sweep", "value", "about")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One variation: its configuration and the rows of each system (empty: not run)."""
+
+    __test__ = False  # not pytest's
+
+    name: str
+    sweep: str
+    value: str | float | int
+    about: str
+    scores: dict = field(default_factory=dict)
+
+
+def read_tests(tests_dir, conf_dir, labels, protocol=None):
+    """Read all tests that are configured, in the order of sweeps and values.
+
+    Args:
+        tests_dir: holds ``<name>/<system>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
+        labels: the classes, of the main condition. protocol: see `stamp.check_protocol`.
+
+    Returns:
+        list of `Test`, and the names of directories in ``tests_dir`` without configuration.
+
+    Raises:
+        UserError: no configuration, or one that lacks a key or repeats a value; a table of other
+            classes or with utterances that another system of the test lacks.
+    """
+    tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
+    tests, values = [], {}
+    for path in sorted(conf_dir.glob("*.yaml")):
+        conf = read_yaml(path)
+        missing = [key for key in _KEYS if conf.get(key) in (None, "")]
+        if missing:
+            raise UserError(f"{path}: no {', '.join(missing)}; each test has {', '.join(_KEYS)}")
+        first = values.setdefault((conf["sweep"], conf["value"]), path)
+        if first != path:
+            raise UserError(
+                f"{path}: sweep '{conf['sweep']}' has the value '{conf['value']}' twice, also in "
+                f"{first}; change one"
+            )
+        scores = _read_scores(tests_dir / path.stem, labels, protocol)
+        described = (str(conf["sweep"]), conf["value"], str(conf["about"]))
+        tests.append(Test(path.stem, *described, scores))
+    if not tests:
+        raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
+    names = {test.name for test in tests}
+    found = tests_dir.iterdir() if tests_dir.is_dir() else ()
+    unknown = sorted(path.name for path in found if path.is_dir() and path.name not in names)
+    return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
+
+
+def summarise(tests, main, labels):
+    """All sweeps.
+
+    Args:
+        tests: from `read_tests`. main: name of a system -> its rows in the main condition.
+        labels: the classes.
+
+    Returns:
+        list of dicts: sweep, rows and missing (test -> systems of ``main`` that were not run on it;
+        clean_clean does not depend on the mixtures and is not missed). A row, the first of them
+        that of the main condition, has test, value, about, n, speakers, systems (name ->
+        measures, see `results.measure_rows`), recovered (of base and ft: share and ci of the gap
+        between noisy_noisy and clean_clean of the same targets), ft_noisy_noisy and ft_main
+        (`comparison.compare_rows`; None where there is nothing to compare).
+    """
+    expected = [name for name in main if SYSTEMS[name].test != "clean"]
+    condition = Test(MAIN, "", MAIN, "the condition that the systems were trained for", main)
+    main_row = _row(condition, main, labels)
+    sweeps = {}
+    for test in tests:
+        sweep = sweeps.setdefault(
+            test.sweep, {"sweep": test.sweep, "rows": [main_row], "missing": {}}
+        )
+        missing = [name for name in expected if name not in test.scores]
+        if missing:
+            sweep["missing"][test.name] = missing
+        if test.scores:
+            sweep["rows"].append(_row(test, main, labels))
+    return list(sweeps.values())
+
+
+def render(sweeps, unknown, header, stamp, plots=()):
+    """The text of RESULTS_TESTS.md.
+
+    Args:
+        sweeps: from `summarise`. unknown: directories without configuration.
+        header: name -> value. stamp: `Stamp`. plots: sweep -> path of its plot.
+    """
+    plots = dict(plots)
+    sections = [
+        "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
+        "espnet_tse_ser.bin.tests_report`; the same figures are in tests.json. % with 95 % "
+        "intervals over speakers; p is two-sided, over speakers, and not corrected for the number "
+        "of tests. The share of the gap is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of "
+        "noisy_noisy), on the same targets; it is n/a where there is no gap.",
+        table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
+    ]
+    for sweep in sweeps:
+        sections.append(report.stamped(_section(sweep), stamp.text()))
+        if sweep["sweep"] in plots:
+            path = plots[sweep["sweep"]]
+            sections.append(f"![{path}]({path})")
+    if unknown:
+        sections.append(f"Without a configuration, and not shown: {', '.join(unknown)}.")
+    return "\n\n".join(sections) + "\n"
+
+
+def _read_scores(directory, labels, protocol):
+    if not any(directory.glob("*/score_utt.tsv")):
+        return {}
+    scores = {}
+    for system in find_systems(directory, "score_utt.tsv"):
+        path = directory / system.name / "score_utt.tsv"
+        own_labels, scores[system.name] = read_scores(path)
+        check_protocol(protocol, path, scores[system.name])
+        if own_labels != labels:
+            raise UserError(
+                f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
+                "condition; score the test again"
+            )
+    try:
+        check_same_utterances(scores)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from None
+    return scores
+
+
+def _value_key(value):
+    """Numbers by value, then words."""
+    try:
+        return 0, float(value), ""
+    except ValueError:
+        return 1, 0.0, str(value)
+
+
+def _row(test, main, labels):
+    """What one test shows, see `summarise`."""
+    first = next(iter(test.scores.values()))
+    row = {"test": test.name, "value": test.value, "about": test.about}
+    row |= {"n": len({r["id"] for r in first}), "speakers": len({r["speaker"] for r in first})}
+    row["systems"] = {name: measure_rows(rows, labels) for name, rows in test.scores.items()}
+    row["recovered"] = _recovered(test.scores, main, labels)
+    row["ft_noisy_noisy"] = row["ft_main"] = None
+    if {"ft", LOWER} <= test.scores.keys():
+        names = (f"{test.name}/ft", f"{test.name}/{LOWER}")
+        row["ft_noisy_noisy"] = compare_rows(test.scores["ft"], test.scores[LOWER], labels, names)
+    if test.name != MAIN and "ft" in test.scores:
+        own, other = _shared(test.scores["ft"], main.get("ft", ()))
+        if own:
+            row["ft_main"] = compare_rows(own, other, labels, (f"{test.name}/ft", f"{MAIN}/ft"))
+    return row
+
+
+def _recovered(scores, main, labels):
+    """system -> share and ci of the gap that it recovers, on targets and seeds that all have."""
+    upper = scores.get(UPPER) or main.get(UPPER)
+    if not upper or LOWER not in scores:
+        return {}
+    recovered = {}
+    for system in (name for name in EXTRACTING if name in scores):
+        own, top = _shared(scores[system], upper)
+        lower, _ = _shared(scores[LOWER], upper)
+        if own:
+            totals = (speaker_totals(rows, labels) for rows in (own, lower, top))
+            share, bounds = recovered_share(*totals)
+            recovered[system] = {"share": share, "ci": bounds}
+    return recovered
+
+
+def _shared(rows, others):
+    """The rows of both whose utterance and seed the other has."""
+    keys = {(r["id"], r["seed"]) for r in rows} & {(r["id"], r["seed"]) for r in others}
+    return [[r for r in part if (r["id"], r["seed"]) in keys] for part in (rows, others)]
+
+
+def _section(sweep):
+    systems = [name for name in SYSTEMS if any(name in row["systems"] for row in sweep["rows"])]
+    extracting = [name for name in EXTRACTING if name in systems]
+    columns = ["", "n", *(f"UA {name}" for name in systems)]
+    columns += [
+        f"{title} {name}"
+        for title in ("SI-SDRi, dB,", "wrong speaker, %,", "gap recovered, %,")
+        for name in extracting
+    ]
+    columns += ["ft - noisy_noisy", "ft - ft of main"]
+    rows = []
+    for row in sweep["rows"]:
+        measured = row["systems"]
+        cells = [str(row["value"]), row["n"]]
+        for name in systems:
+            cells.append(
+                percent(measured[name]["ua"], measured[name]["ua_ci"])
+                if name in measured
+                else "n/a"
+            )
+        extracted = [measured.get(name, {}) for name in extracting]
+        cells += [number(m.get("si_sdri"), interval=m.get("si_sdri_ci")) for m in extracted]
+        cells += [percent(m.get("wrong_speaker_rate")) for m in extracted]
+        shares = [row["recovered"].get(name, {}) for name in extracting]
+        cells += [percent(share.get("share"), share.get("ci")) for share in shares]
+        cells += [_difference(row["ft_noisy_noisy"]), _difference(row["ft_main"], row["n"])]
+        rows.append(cells)
+    text = f"## {sweep['sweep']}\n\n"
+    text += "\n".join(f"* {row['value']}: {row['about']}" for row in sweep["rows"])
+    text += "\n\n" + table(columns, rows)
+    if sweep["missing"]:
+        lacking = [f"{test} ({' '.join(names)})" for test, names in sweep["missing"].items()]
+        text += f"\n\nNot run yet: {', '.join(lacking)}."
+    return text
+
+
+def _difference(compared, n=None):
+    """A difference in UA with p; how many utterances it is of, unless that is ``n``."""
+    if compared is None:
+        return "n/a"
+    ua = compared["measures"]["ua"]
+    text = f"{percent(ua['difference'], ua['difference_ci'])}, {p_value(ua['p'])}"
+    return text if n in (None, compared["n"]) else f"{text} ({compared['n']} in both)"

@@ -1,0 +1,79 @@
+"""RESULTS_TESTS.md, tests.json and plots on disk."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from score_tables import write_scores
+
+from espnet_tse_ser.bin import tests_report
+from espnet_tse_ser.errors import UserError, run
+
+SYSTEMS = ("clean_clean", "noisy_noisy", "base", "ft")
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """Two sweeps; ft is missing in one test, another is not run at all."""
+    write_scores(tmp_path, systems=SYSTEMS)
+    (tmp_path / "conf").mkdir()
+    for name, sweep, value, systems in (
+        ("snr_-5", "snr", -5, SYSTEMS[1:]),
+        ("snr_5", "snr", 5, SYSTEMS[1:3]),
+        ("talkers_3", "talkers", 3, ()),
+    ):
+        text = f"sweep: {sweep}\nvalue: {value}\nabout: {sweep} of {value}\nsnr_db: 1\n"
+        (tmp_path / f"conf/{name}.yaml").write_text(text)
+        if systems:
+            write_scores(tmp_path / "x", systems=systems)
+            (tmp_path / "tests").mkdir(exist_ok=True)
+            (tmp_path / "x/scores").rename(tmp_path / f"tests/{name}")
+    return tmp_path
+
+
+def arguments(exp, *more):
+    options = dict(tests_dir="tests", conf_dir="conf", scores_dir="scores", output_dir="out")
+    return [*(f"--{option}={exp}/{path}" for option, path in options.items()), *more]
+
+
+def test_outputs(exp, caplog):
+    tests_report.main(arguments(exp, "--protocol", "loso", "--dev", "speaker 0.1"))
+    figures = json.loads((exp / "out/tests.json").read_text())
+    assert figures["protocol"]["protocol"] == "loso" and figures["protocol"]["seeds"] == ["0"]
+    snr, talkers = figures["sweeps"]
+    assert [row["value"] for row in snr["rows"]] == ["main", -5, 5]
+    assert snr["missing"] == {"snr_5": ["ft"]}
+    assert [row["value"] for row in talkers["rows"]] == ["main"]
+    assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
+    text = (exp / "out/RESULTS_TESTS.md").read_text()
+    assert "Protocol loso; dev: speaker 0.1; folds 1, 2; seed 0.\n" in text
+    assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_snr.png)" in text
+    assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_snr.png"]
+    assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text
+    first = (exp / "out/tests.json").read_bytes()
+    tests_report.main(arguments(exp, "--protocol", "loso", "--dev", "speaker 0.1"))
+    assert (exp / "out/tests.json").read_bytes() == first
+
+
+def test_nothing_run_and_other_classes(exp, capsys):
+    path = exp / "tests/snr_5/base/score_utt.tsv"
+    path.write_text(path.read_text().replace("sad", "hap"))
+    assert run(tests_report.main, arguments(exp)) == 2
+    assert "base/score_utt.tsv: classes are ang hap, but ang sad in the main" in (
+        capsys.readouterr().err
+    )
+    (exp / "tests").rename(exp / "elsewhere")
+    with pytest.raises(UserError, match="of the tests in .*conf; run them first"):
+        tests_report.main(arguments(exp))
+
+
+@pytest.mark.parametrize("name", ["tests_report", "compare"])
+def test_help_imports_nothing_heavy(name):
+    program = (
+        f"import sys; from espnet_tse_ser.bin.{name} import get_parser; "
+        "get_parser().format_help(); heavy = {'numpy', 'scipy', 'torch', 'matplotlib', 'espnet2'}; "
+        "sys.exit(str(sorted(heavy & {*sys.modules})))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"

@@ -1,0 +1,153 @@
+"""Sweeps: tables of trained systems on variations of the test mixtures."""
+
+import json
+
+import numpy as np
+import pytest
+from metrics_rows import LABELS, make_scores
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import write_tsv
+from espnet_tse_ser.metrics import sweeps
+from espnet_tse_ser.metrics.comparison import compare_rows
+from espnet_tse_ser.metrics.results import measure_rows
+from espnet_tse_ser.metrics.stamp import Stamp
+from espnet_tse_ser.metrics.sweeps import Test
+from espnet_tse_ser.metrics.tables import score_columns
+
+NOISY = ("noisy_noisy", "base", "ft")
+
+
+@pytest.fixture(scope="module")
+def main():
+    return make_scores(speakers=6)
+
+
+def variation(seed, systems=NOISY, speakers=6):
+    return make_scores(systems, speakers, seed=seed) | {}
+
+
+def on_main_seed(scores):
+    return {name: [{**row, "seed": "0"} for row in rows] for name, rows in scores.items()}
+
+
+def test_rows_and_references(main):
+    harder = on_main_seed(variation("5"))
+    tests = [Test("snr_5", "snr", 5, "easier", main), Test("snr_-5", "snr", -5, "harder", harder)]
+    (sweep,) = sweeps.summarise(tests, main, LABELS)
+    assert [(row["test"], row["value"]) for row in sweep["rows"]] == [
+        ("main", "main"),
+        ("snr_5", 5),
+        ("snr_-5", -5),
+    ]
+    assert json.loads(json.dumps(sweep, allow_nan=False)) == sweep
+    first, copy, row = sweep["rows"]
+    assert first["ft_main"] is None and copy["systems"] == first["systems"]
+    unchanged = copy["ft_main"]["measures"]["ua"]
+    assert unchanged["difference"] == 0 and unchanged["p"] == 1
+    assert row["systems"]["ft"] == measure_rows(harder["ft"], LABELS)
+    assert row["ft_main"] == compare_rows(harder["ft"], main["ft"], LABELS)
+    assert row["ft_noisy_noisy"] == compare_rows(harder["ft"], harder["noisy_noisy"], LABELS)
+    upper = measure_rows(main["clean_clean"], LABELS)["ua"]
+    lower = row["systems"]["noisy_noisy"]["ua"]
+    for system in ("base", "ft"):
+        expected = (row["systems"][system]["ua"] - lower) / (upper - lower)
+        assert row["recovered"][system]["share"] == pytest.approx(expected, abs=1e-5)
+    # clean speech is not asked for, the other conditions are
+    assert sweep["missing"] == {"snr_-5": ["clean_noisy", "clean_denoised"]}
+
+
+def test_upper_end_is_of_the_same_targets_and_seeds(main):
+    more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
+    ids = {row["id"] for row in main["ft"] if row["speaker"] != "s00"}
+    fewer = {name: [r for r in main[name] if r["id"] in ids] for name in NOISY}
+    (sweep,) = sweeps.summarise([Test("t", "x", 1, "y", fewer)], more, LABELS)
+    row = sweep["rows"][1]
+    top = [r for r in main["clean_clean"] if r["id"] in ids]
+    upper, lower, own = (
+        measure_rows(rows, LABELS)["ua"] for rows in (top, fewer["noisy_noisy"], fewer["ft"])
+    )
+    expected = (own - lower) / (upper - lower)
+    assert row["recovered"]["ft"]["share"] == pytest.approx(expected, abs=1e-5)
+    assert row["n"] == row["ft_main"]["n"] == len(ids) and row["ft_main"]["seeds"] == [1, 1]
+
+
+def test_text(main):
+    tests = [
+        Test("a", "snr", -5, "much noise", on_main_seed(variation("5"))),
+        Test("b", "snr", 0, "some noise"),
+        Test("c", "talkers", 3, "three talkers", on_main_seed(variation("6", ("ft",)))),
+    ]
+    summary = sweeps.summarise(tests, main, LABELS)
+    text = sweeps.render(
+        summary, ["old"], {"date": "d"}, Stamp("best_test_epoch"), {"snr": "plots/sweep_snr.png"}
+    )
+    assert text.count("\n**Protocol best_test_epoch, optimistic: epoch chosen on the test") == 2
+    assert "\n* main: the condition that the systems were trained for\n* -5: much noise\n" in text
+    assert "Not run yet: a (clean_noisy clean_denoised), b (clean_noisy noisy_noisy " in text
+    assert "Without a configuration, and not shown: old." in text
+    assert "![plots/sweep_snr.png](plots/sweep_snr.png)" in text
+    ua = summary[0]["rows"][1]["systems"]["ft"]["ua"]
+    assert f"{100 * ua:.2f} [" in text and "nan" not in text and "None" not in text
+    for part in text.split("\n\n"):
+        lines = [line for line in part.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1
+
+
+def write_test(directory, name, scores, conf):
+    (directory / "conf").mkdir(exist_ok=True)
+    (directory / f"conf/{name}.yaml").write_text(conf)
+    for system, rows in scores.items():
+        described = dict(system=system, train="x", test="y", gender="f", p_ang=0, p_hap=0, p_neu=0)
+        rows = [{**row, **described, "p_sad": 0} for row in rows]
+        rows = [{k: "" if v != v else v for k, v in row.items()} for row in rows]
+        write_tsv(directory / f"tests/{name}/{system}/score_utt.tsv", rows, score_columns(LABELS))
+
+
+def read(directory, protocol=None):
+    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS, protocol)
+
+
+def test_reading(tmp_path):
+    scores = variation("0", ("ft",), 2)
+    for name, value in (("snr_10", 10), ("snr_-5", -5), ("snr_odd", "odd"), ("snr_2", 2.5)):
+        conf = f"sweep: snr\nvalue: {value}\nabout: x\nlevel: 3\n"
+        write_test(tmp_path, name, scores if value == 10 else {}, conf)
+    write_test(tmp_path, "few", {}, "sweep: enroll\nvalue: few\nabout: y\n")
+    (tmp_path / "tests/old/ft").mkdir(parents=True)
+    tests, unknown = read(tmp_path)
+    assert [(t.name, list(t.scores)) for t in tests] == [
+        ("few", []),
+        ("snr_-5", []),
+        ("snr_2", []),
+        ("snr_10", ["ft"]),
+        ("snr_odd", []),
+    ]
+    assert unknown == ["old"]
+    assert np.isclose(tests[3].scores["ft"][0]["si_sdri"], scores["ft"][0]["si_sdri"])
+    with pytest.raises(UserError, match="ft/score_utt.tsv: has no column hypothesis_wa"):
+        read(tmp_path, "best_test_epoch")
+
+
+@pytest.mark.parametrize(
+    "conf, message",
+    [
+        ("sweep: snr\nvalue: 1\n", "b.yaml: no about; each test has sweep, value, about"),
+        ("sweep: snr\nvalue: 0\nabout: x\n", "b.yaml: sweep 'snr' has the value '0' twice.*a.yaml"),
+    ],
+)
+def test_broken_configurations(tmp_path, conf, message):
+    with pytest.raises(UserError, match="no <name>.yaml in it"):
+        read(tmp_path)
+    write_test(tmp_path, "a", {}, "sweep: snr\nvalue: 0\nabout: x\n")
+    write_test(tmp_path, "b", {}, conf)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path)
+
+
+def test_systems_of_a_test_share_their_utterances(tmp_path):
+    scores = variation("0", ("base", "ft"), 2)
+    scores["ft"] = scores["ft"][1:]
+    write_test(tmp_path, "a", scores, "sweep: snr\nvalue: 0\nabout: x\n")
+    with pytest.raises(UserError, match="tests/a: systems base and ft are scored on different"):
+        read(tmp_path)
