@@ -70,7 +70,7 @@ joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_in
 infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
 score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
-tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/TESTS.md ${tests_dir}
+tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/RESULTS_TESTS.md ${tests_dir}
 pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
 upload|Upload|${joint_exp}/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
 EOF
@@ -453,8 +453,13 @@ stage_score() {
     step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}"
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}"
     preservation
+}
+
+# How dev was made, in words for the tables.
+dev_set() {
+    [ "${protocol}" != loso ] || echo "${dev_split} ${dev_share}"
 }
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
@@ -491,7 +496,8 @@ preservation() {
 stage_results() {
     [ -s "${results}/RESULTS.md" ] || rm -f "${results}/.done.results"
     step --redo --name results --input "${scores}/.done" "${results}" \
-        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}"
+        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
+        --protocol "${protocol}" --dev "$(dev_set)"
     cat "${results}/RESULTS.md"
 }
 
@@ -509,7 +515,7 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir trained=${conditions} models=() needs=()
+    local condition name run dir trained=${conditions} models=() needs=() inputs=()
     [ "${train_joint}" = false ] || trained+=" joint"
     for condition in ${trained}; do
         dir=${expdir}/ser_${condition}_${ser_tag}
@@ -527,8 +533,15 @@ stage_tests() {
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
             --folds "${folds}" --models "${models[*]}" --tse_dir "${tse_exp}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}"
+        inputs+=(--input "${tests_dir}/${name}/.done")
     done < <(test_names)
     run_batch
+    [ ${#inputs[@]} -gt 0 ] || return 0
+    [ -s "${results}/RESULTS_TESTS.md" ] || rm -f "${results}/.done.tests_report"
+    step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" "${results}" \
+        tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
+        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)"
+    log "  see ${results}/RESULTS_TESTS.md"
 }
 
 stage_pack() {
