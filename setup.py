@@ -23,6 +23,7 @@ setup(
         "packaging",
         "pyloudnorm",
         "pystoi",
+        "pyworld",
         "pyyaml",
         "scipy",
         "sentencepiece",

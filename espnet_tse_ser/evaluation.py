@@ -105,7 +105,7 @@ def recognize_systems(data, models, run, batch_size):
         if system.train not in loaded:
             loaded[system.train] = TSESER.from_pretrained(directory)
         rows = recognize_set(
-            loaded[system.train], data.of(inputs[system.test]), batch_size, system.name
+            loaded[system.train], data.of(inputs[system.test]), batch_size, label=system.name
         )
         hypotheses[system.name] = directory, {row["id"]: _as_read(row) for row in rows}
     return hypotheses

@@ -13,7 +13,7 @@ def hypothesis_columns(model):
     return columns + (list(SIGNAL_COLUMNS) if model.extracts else [])
 
 
-def recognize_set(model, data, batch_size, label="recognize"):
+def recognize_set(model, data, batch_size, keep=None, label="recognize"):
     """Recognise all of a set.
 
     Args:
@@ -21,6 +21,7 @@ def recognize_set(model, data, batch_size, label="recognize"):
         data: `MixtureDir`, or what offers its ``ids``, ``lengths``, ``fs``, ``emotion``, ``audio``
             and ``interferers``.
         batch_size: utterances at a time; the result does not depend on it.
+        keep: called with each id and its `Recognition`.
 
     Returns:
         list of dicts with the keys of `hypothesis_columns`, sorted by id.
@@ -42,4 +43,6 @@ def recognize_set(model, data, batch_size, label="recognize"):
                 target = data.audio("ref", utt)
                 row |= signal_scores(target, result.speech, mixture, data.interferers(utt), data.fs)
             rows.append(row)
+            if keep is not None:
+                keep(utt, result)
     return sorted(rows, key=lambda row: row["id"])

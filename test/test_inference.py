@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import write_experiment
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.ser.build import build_ser_model
 
 
 def _noise(num_samples, seed=0):
@@ -108,6 +110,24 @@ GOOD = _noise(3000)
 def test_bad_signals(joint, mixture, enrollment, message):
     with pytest.raises(UserError, match=message):
         joint(mixture, enrollment)
+
+
+def test_a_recogniser_of_one_length(tmp_path, ser_config):
+    torch.manual_seed(2)
+    config = ser_config | {"frontend_conf": {"n_mels": 16, "fixed_seconds": 0.25}}
+    config["frontend_conf"]["level_norm"] = False
+    directory = write_experiment(tmp_path, config, build_ser_model(config), "valid.ua")
+    model = TSESER.from_pretrained(directory)
+    speech = _noise(9000)
+    first = model(speech[:4000])
+    for samples, same in ((speech, True), (speech[:3000], False)):
+        result = model(samples)
+        assert (result.probabilities == pytest.approx(first.probabilities, abs=1e-6)) == same
+    # Silence at the end counts, whether it is recorded or appended.
+    silence = np.concatenate([speech[:3000], np.zeros(1000, np.float32)])
+    assert model(silence).probabilities == pytest.approx(result.probabilities, abs=1e-6)
+    batch = model.recognize([speech, speech[:3000], speech[:4000]])
+    assert batch[1].probabilities == pytest.approx(result.probabilities, abs=1e-6)
 
 
 def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):

@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -20,6 +21,9 @@ def get_parser():
         help="hypothesis is of the epoch with the best dev UA whatever the configuration chooses "
         "by, and hypothesis_wa of that with the best dev WA (for best_test_epoch)",
     )
+    parser.add_argument(
+        "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     return parser
 
@@ -28,7 +32,9 @@ def main(argv=None):
     """Write one line an utterance: reference, hypothesis, posteriors, extraction scores."""
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.checkpoints import find_weights
+    from espnet_tse_ser.data.audio import write_audio
     from espnet_tse_ser.data.id_list import read_ids
+    from espnet_tse_ser.data.kaldi_dir import write_table
     from espnet_tse_ser.data.mixture_dir import MixtureDir
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.inference import TSESER
@@ -38,8 +44,19 @@ def main(argv=None):
     log_to_stderr()
     by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
     model = TSESER.from_pretrained(args.model_dir, by_ua)
+    if args.output_audio and not model.extracts:
+        raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
-    rows, columns = recognize_set(model, data, args.batch_size), hypothesis_columns(model)
+    extracted = {}
+
+    def keep(utt, result):
+        if args.output_audio:
+            extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
+            write_audio(extracted[utt], result.speech, result.rate)
+
+    rows, columns = recognize_set(model, data, args.batch_size, keep), hypothesis_columns(model)
+    if extracted:
+        write_table(Path(args.output_audio) / "wav.scp", extracted)
     if args.by_ua_and_wa:
         other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
         columns.append("hypothesis_wa")

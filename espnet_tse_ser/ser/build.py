@@ -10,8 +10,11 @@ CLASSES = {
     ("frontend", "ssl"): "espnet_tse_ser.ser.ssl_frontend:SSLFrontend",
     ("normalize", "global_mvn"): "espnet_tse_ser.ser.normalize:GlobalMVN",
     ("specaug", "specaug"): "espnet_tse_ser.ser.specaug:SpecAugment",
+    ("specaug", "ssl_specaug"): "espnet_tse_ser.ser.ssl_specaug:SSLSpecAugment",
     ("preencoder", "conv_stem"): "espnet_tse_ser.ser.stem:ConvStem",
     ("encoder", "shift_cnn"): "espnet_tse_ser.ser.shift_cnn:ShiftCNN",
+    ("encoder", "shift_lstm"): "espnet_tse_ser.ser.shift_lstm:ShiftLSTM",
+    ("encoder", "shiftformer"): "espnet_tse_ser.ser.shiftformer:Shiftformer",
     ("pooling", "stats"): "espnet_tse_ser.ser.pooling:StatsPooling",
 }
 
@@ -37,7 +40,7 @@ def build_ser_model(config):
     frontend = build_frontend(config)
     size = frontend.output_size()
     normalize = _component(config, "normalize", size)
-    specaug = _component(config, "specaug")
+    specaug = _component(config, "specaug", size)
     preencoder = _component(config, "preencoder", size)
     size = size if preencoder is None else preencoder.output_size()
     encoder = _component(config, "encoder", size)

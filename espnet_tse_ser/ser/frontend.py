@@ -5,6 +5,7 @@ import torch.nn.functional as F
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
+from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
 
 _MIN_POWER = 1e-10  # -100 dBFS; below it an utterance counts as silence and is not amplified
@@ -25,6 +26,8 @@ class LogMelFrontend(AbsFrontend):
             an extractor trained on SI-SNR has an arbitrary gain, so levels carry no information.
         log_offset: added to the energies before the logarithm; relative to a signal of root mean
             square 1 with ``level_norm``.
+        fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
+            zeros count as speech from then on. None takes utterances as they are.
     """
 
     def __init__(
@@ -38,10 +41,12 @@ class LogMelFrontend(AbsFrontend):
         fmax=None,
         level_norm=True,
         log_offset=1e-3,
+        fixed_seconds=None,
     ):
         super().__init__()
         self.n_fft, self.win_length, self.hop_length = n_fft, win_length, hop_length
         self.n_mels, self.level_norm, self.log_offset = n_mels, level_norm, log_offset
+        self.fixed_samples = fixed_samples(fixed_seconds, fs)
         filters = torchaudio.functional.melscale_fbanks(
             n_fft // 2 + 1, fmin, fs / 2 if fmax is None else fmax, n_mels, fs
         )
@@ -72,6 +77,7 @@ class LogMelFrontend(AbsFrontend):
         if self.level_norm:
             power = speech.square().sum(dim=1) / lengths
             speech = speech / power.clamp(min=_MIN_POWER).sqrt()[:, None]
+        speech, lengths = fix_length(speech, lengths, self.fixed_samples)
         padded = F.pad(speech, (self.n_fft // 2, self.n_fft // 2))
         spectrum = torch.stft(
             padded,

@@ -4,6 +4,15 @@ import torch
 import torch.nn.functional as F
 
 
+def check_shift(size, ndiv, bidirectional=False):
+    """Raise `ValueError` unless one ``ndiv``-th of ``size`` channels is some, and not too many."""
+    parts = 2 if bidirectional else 1
+    if not (type(ndiv) is int and ndiv >= parts and size // ndiv >= 1):
+        raise ValueError(
+            f"ndiv {ndiv} does not fit {size} channels; use a whole number from {parts} to {size}"
+        )
+
+
 def temporal_shift(x, ndiv, stride=1, bidirectional=False, mask=None):
     """Delay a part of the channels, so that neighbouring frames mix at no cost.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
 from espnet_tse_ser.ser.masks import frame_mask
-from espnet_tse_ser.ser.shift import temporal_shift
+from espnet_tse_ser.ser.shift import check_shift, temporal_shift
 
 
 class ShiftCNN(AbsEncoder):
@@ -24,6 +24,9 @@ class ShiftCNN(AbsEncoder):
         ndiv: one ``ndiv``-th of the channels is shifted.
         dropout: of the convolution branch.
         drop_path: probability of skipping the convolution branch of an utterance in training.
+
+    Raises:
+        ValueError: ``kernel_size`` is even, or ``ndiv`` does not fit the channels.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class ShiftCNN(AbsEncoder):
         drop_path=0.0,
     ):
         super().__init__()
+        if shift:
+            check_shift(input_size, ndiv)
         self._size = input_size
         self.blocks = torch.nn.ModuleList(
             ConvNeXtBlock(

@@ -13,6 +13,7 @@ class SpecAugment(AbsSpecAug):
     within its own length (ESPnet's class places them over the padded batch).
 
     Args:
+        input_size: features.
         num_time_masks, time_width: spans of at most ``time_width`` frames.
         max_time_share: no span is longer than this share of its utterance.
         num_freq_masks, freq_width: spans of at most ``freq_width`` features.
@@ -21,6 +22,7 @@ class SpecAugment(AbsSpecAug):
 
     def __init__(
         self,
+        input_size,
         num_time_masks=2,
         time_width=20,
         max_time_share=0.2,
@@ -31,7 +33,7 @@ class SpecAugment(AbsSpecAug):
         super().__init__()
         self.num_time_masks, self.time_width = num_time_masks, time_width
         self.max_time_share = max_time_share
-        self.num_freq_masks, self.freq_width = num_freq_masks, freq_width
+        self.num_freq_masks, self.freq_width = num_freq_masks, min(freq_width, input_size)
         self.random_width = random_width
 
     def forward(self, feats, lengths):
@@ -49,7 +51,7 @@ class SpecAugment(AbsSpecAug):
         )
         keep_time = self._draw(lengths, time_width, self.num_time_masks, num_frames)
         size = torch.full_like(lengths, num_features)
-        freq_width = torch.full_like(lengths, min(self.freq_width, num_features))
+        freq_width = torch.full_like(lengths, self.freq_width)
         keep_freq = self._draw(size, freq_width, self.num_freq_masks, num_features)
         return feats * (keep_time[:, :, None] & keep_freq[:, None, :]), lengths
 

@@ -8,10 +8,12 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
 
 logger = logging.getLogger(__name__)
 
+_RATE = 16000  # of all these models, in Hz
 _FACTORIES = {
     "wav2vec2": torchaudio.models.wav2vec2_model,
     "hubert": torchaudio.models.wav2vec2_model,  # the same network, trained otherwise
@@ -39,14 +41,25 @@ class SSLFrontend(AbsFrontend):
             0 is the input of the first transformer layer, 1 the output of the first layer, ...
         finetune: train the transformer too; else it stays in evaluation mode without gradients
             of its own (gradients still reach a waveform that wants them, for joint training).
+        fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
+            zeros count as speech from then on: ShiftSER's 7.5. None takes utterances as they are.
 
     Raises:
         UserError: unknown bundle or type, arguments that do not fit, a layer that does not exist,
             weights that are missing or of another architecture.
     """
 
-    def __init__(self, arch, arch_conf=None, weights="bundle", layer="last", finetune=False):
+    def __init__(
+        self,
+        arch,
+        arch_conf=None,
+        weights="bundle",
+        layer="last",
+        finetune=False,
+        fixed_seconds=None,
+    ):
         super().__init__()
+        self.fixed_samples = fixed_samples(fixed_seconds, _RATE)
         bundle, factory, params, self.normalize_waveform = _resolve(arch, arch_conf or {})
         try:
             self.ssl = factory(**params)
@@ -62,6 +75,7 @@ class SSLFrontend(AbsFrontend):
         self.layer = num_layers if layer == "last" else layer
         if layer == "weighted":
             self.layer_weights = torch.nn.Parameter(torch.zeros(num_layers + 1))
+            self.layer_weights._no_weight_decay = True
         elif type(self.layer) is not int or not 0 <= self.layer <= num_layers:
             raise UserError(
                 f"SSL front-end '{arch}': layer '{layer}' does not exist; "
@@ -100,6 +114,7 @@ class SSLFrontend(AbsFrontend):
         Raises:
             UserError: an utterance is shorter than one frame.
         """
+        speech, lengths = fix_length(speech, lengths, self.fixed_samples)
         mask = frame_mask(lengths, speech.shape[1])
         speech = speech * mask
         if self.normalize_waveform:

@@ -7,6 +7,7 @@ from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, str_or_none
 
+from espnet_tse_ser import schedulers
 from espnet_tse_ser.corpora import LABELS
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
@@ -15,6 +16,8 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
 from espnet_tse_ser.tasks.options import set_emotion_defaults
+
+schedulers.register()
 
 
 def _choices(kind, default):
@@ -54,7 +57,8 @@ class SERTask(DistributedTask, AbsTask):
             "--max_seconds",
             type=float_or_none,
             default=None,
-            help="Crop longer training utterances at random; None takes them whole",
+            help="Crop longer training utterances at random; None takes them whole. Give "
+            "--frontend_conf fixed_seconds=7.5 instead for one length of all, always",
         )
         group.add_argument("--fs", type=int, default=16000, help="Sampling rate of the data in Hz")
         group.add_argument(
@@ -86,6 +90,11 @@ class SERTask(DistributedTask, AbsTask):
 
     @classmethod
     def build_model(cls, args):
+        if args.max_seconds is not None and args.frontend_conf.get("fixed_seconds") is not None:
+            raise UserError(
+                "max_seconds (a random crop in training) and fixed_seconds of frontend_conf (the "
+                "beginning, always) exclude each other; drop one of them"
+            )
         model = build_ser_model(vars(args))
         if args.stats_file is not None:
             if model.normalize is None:

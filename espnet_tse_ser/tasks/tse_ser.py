@@ -7,6 +7,7 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
+from espnet_tse_ser import schedulers
 from espnet_tse_ser.checkpoints import load_weights
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.dynamic import (
@@ -23,11 +24,13 @@ from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.preprocessor import label_index
 from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.tasks.options import set_emotion_defaults
 
 logger = logging.getLogger(__name__)
+schedulers.register()
 
 
 class TSESERTask(DistributedTask, AbsTask):
@@ -84,6 +87,13 @@ class TSESERTask(DistributedTask, AbsTask):
 
     @classmethod
     def build_model(cls, args):
+        fixed_seconds = (args.ser.get("frontend_conf") or {}).get("fixed_seconds")
+        if fixed_seconds is not None and args.mixing_conf.get("max_samples") is not None:
+            raise UserError(
+                f"the recogniser hears the first {fixed_seconds} s of every utterance "
+                "(fixed_seconds of its frontend_conf), which max_samples of mixing_conf would "
+                "replace by a random part in training; set max_samples to null"
+            )
         model = build_joint_model(vars(args))
         if args.tse_weights is not None:
             optional = ("speaker_classifier",)

@@ -1,5 +1,6 @@
 """Stage 12: the table of a fold, for a recogniser and for a joint model."""
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -18,12 +19,12 @@ SIGNAL = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"
 
 @pytest.fixture
 def run(tmp_path, tiny_mixtures):
-    def run(model_dir, batch_size, scp="wav.scp", ids=None, output="hyp.tsv"):
+    def run(model_dir, batch_size, scp="wav.scp", ids=None, output="hyp.tsv", more=()):
         data_dir = tiny_mixtures / "mix"
         ids = ids or tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst"
         recognize.main(
             [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--scp={data_dir / scp}"]
-            + [f"--ids={ids}", f"--output={tmp_path / output}", f"--batch_size={batch_size}"]
+            + [f"--ids={ids}", f"--output={tmp_path / output}", f"--batch_size={batch_size}", *more]
         )
         return read_tsv(tmp_path / output)
 
@@ -68,6 +69,29 @@ def test_joint_model(run, joint_dir, tiny_mixtures):
     assert float(rows[4]["si_sdri"]) == pytest.approx(expected, abs=1e-3)
     wrong = si_sdr(interferer, result.speech) > si_sdr(target, result.speech)
     assert rows[4]["wrong_speaker"] == str(int(wrong))
+
+
+def test_extracted_audio(run, tmp_path, joint_dir, ser_dir, tiny_mixtures):
+    """A joint model leaves what it extracts, and another recogniser can be run on it."""
+    rows = run(joint_dir, 4, more=[f"--output_audio={tmp_path}/audio"])
+    assert rows == run(joint_dir, 4, output="without.tsv")
+    scp = read_table(tmp_path / "audio" / "wav.scp")
+    assert list(scp) == [row["id"] for row in rows]
+    model = TSESER.from_pretrained(joint_dir)
+    for utt in list(scp)[::7]:
+        speech, rate = soundfile.read(scp[utt])
+        mixture, enrollment = (
+            soundfile.read(read_table(tiny_mixtures / "mix" / t)[utt])[0]
+            for t in ("wav.scp", "enroll_spk1.scp")
+        )
+        assert rate == 16000
+        expected = model(mixture, enrollment).speech
+        np.testing.assert_allclose(speech, expected, atol=1.1 / 32768)
+    clean_ft = run(ser_dir, 4, scp=tmp_path / "audio" / "wav.scp", output="clean_ft.tsv")
+    assert [row["id"] for row in clean_ft] == list(scp) and list(clean_ft[0]) == OWN
+    with pytest.raises(UserError, match="--output_audio: .* is no joint model, it extracts noth"):
+        run(ser_dir, 4, more=[f"--output_audio={tmp_path}/none"])
+    assert not (tmp_path / "none").exists()
 
 
 def test_recogniser_on_a_condition(run, ser_dir, tiny_mixtures):

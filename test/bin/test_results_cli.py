@@ -83,7 +83,7 @@ def test_nothing_scored(tmp_path):
         results.main(arguments(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["results", "score", "tse_score"])
+@pytest.mark.parametrize("name", ["preservation", "results", "score", "tse_score"])
 def test_help_imports_nothing_heavy(name):
     program = (
         f"import sys; from espnet_tse_ser.bin.{name} import get_parser; "

@@ -135,6 +135,44 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     assert _same(tmp_path / "whole", tmp_path / "parts")
 
 
+SHIFTSER = CONFIG | {
+    "specaug": "ssl_specaug",
+    "specaug_conf": {"time_width": 5, "channel_width": 3},
+    "encoder": "shift_lstm",
+    "scheduler": "warmup_cosine",
+    "scheduler_conf": {"warmup_steps": 2, "max_steps": 12, "init_lr": 1e-4, "min_lr": 1e-5},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frontend_conf": {"n_mels": 16, "fixed_seconds": 0.3}},
+        {
+            "encoder": "shiftformer",
+            "encoder_conf": {"shift": False, "num_heads": 4},
+            "scheduler": "trapezoid_per_epoch",
+            "scheduler_conf": {"warmup": 695, "hold": 695, "total": 13900},
+        },
+    ],
+)
+def test_parts_of_shiftser_go_on_to_the_bit(data, tmp_path, changes):
+    config = tmp_path / "train_ser.yaml"
+    config.write_text(yaml.safe_dump(SHIFTSER | changes))
+    _stats(data, tmp_path / "stats", config)
+    further = {"config": config, "stats": tmp_path / "stats" / "fold1" / "feats_stats.npz"}
+    _train(data, tmp_path / "whole", **further)
+    _train(data, tmp_path / "parts", "--max_epoch", 1, **further)
+    first = torch.load(tmp_path / "parts" / "latest.pth", weights_only=True)["specaug.mask_vector"]
+    _train(data, tmp_path / "parts", **further)
+    assert _same(tmp_path / "whole", tmp_path / "parts")
+    rates = [float(row["train_optim0_lr0"]) for row in read_tsv(tmp_path / "whole" / "epochs.tsv")]
+    if "trapezoid" in changes.get("scheduler", ""):
+        assert rates == pytest.approx([0.01 * epoch / 695 for epoch in range(4)], rel=1e-4)
+    last = torch.load(tmp_path / "parts" / "latest.pth", weights_only=True)["specaug.mask_vector"]
+    assert (first != last).all()
+
+
 def _same(*directories):
     """Whether two trainings ended with the same weights, bit for bit, after the same epochs."""
     whole, parts = (torch.load(d / "latest.pth", weights_only=True) for d in directories)

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, PRETRAINING_DEFAULTS, complete_options
+from espnet_tse_ser.data.variations import read_variation
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -26,14 +29,19 @@ def parse(task, path):
 
 def test_every_configuration_is_of_a_known_kind():
     known = {name for kind in ("tse", "ser", "tse_ser") for name in configs(kind)}
-    found = {
-        str(p.relative_to(ROOT))
-        for p in ROOT.glob("egs2/*/tse_ser1/conf/**/*.yaml")
-        if p.parent.name != "tests"  # variations of the mixtures, not models
-    }
+    found = {str(p.relative_to(ROOT)) for p in ROOT.glob("egs2/*/tse_ser1/conf/**/*.yaml")}
+    found = {n for n in found if "/tests/" not in n}
     links = {n for n in found if (ROOT / n).is_symlink()}
     assert found - links == known
     assert all((ROOT / link).resolve().is_file() for link in links)
+
+
+def test_test_variations():
+    paths = sorted(ROOT.glob("egs2/*/tse_ser1/conf/tests/*.yaml"))
+    assert len(paths) > 20
+    for path in paths:
+        variation = read_variation(path)
+        assert variation.about.endswith(".") and variation.sweep
 
 
 @pytest.mark.parametrize("path", configs("tse"))
@@ -66,8 +74,121 @@ def test_ser(path):
     options = parse(SERTask, path)
     if options.frontend == "ssl":  # without its weights, which are downloaded
         options.frontend_conf = options.frontend_conf | {"weights": None}
-    model = build_ser_model(vars(options))
+    # An SSL model is made in its true size, but without memory for it.
+    with torch.device("meta" if options.frontend == "ssl" else "cpu"):
+        model = build_ser_model(vars(options))
     assert model.classifier.out_features == len(options.labels)
+    assert options.encoder_conf.keys() <= KNOWN[options.encoder], "an option without effect"
+
+
+# What a configuration may say about each encoder; num_heads is for self-attention only.
+KNOWN = {
+    "shift_cnn": {"shift", "ndiv", "dropout"},
+    "shift_lstm": {"shift", "ndiv", "dropout"},
+    "shiftformer": {"shift", "ndiv", "dropout", "num_heads"},
+}
+TUNING = {
+    "iemocap": ("egs2/iemocap_mix/tse_ser1/conf/tuning/train_ser_hubert_base_frozen", {}),
+    "ravdess": ("egs2/ravdess_mix/tse_ser1/conf/tuning/train_ser", {"dropout": 0.1}),
+}
+BACK_ENDS = {
+    "shift_cnn": ("shift_cnn", {"ndiv": 16}),
+    "cnn": ("shift_cnn", {"shift": False}),
+    "shift_lstm": ("shift_lstm", {"ndiv": 4}),
+    "lstm": ("shift_lstm", {"shift": False}),
+    "shiftformer": ("shiftformer", {"ndiv": 4}),
+    "transformer": ("shiftformer", {"shift": False}),
+}
+
+
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+@pytest.mark.parametrize("recipe", TUNING)
+def test_back_ends_differ_in_their_encoder_alone(recipe, back_end):
+    prefix, more = TUNING[recipe]
+    shift_cnn = {"iemocap": f"{prefix}.yaml", "ravdess": f"{prefix}.yaml".replace("tuning/", "")}
+    other = read(shift_cnn[recipe])
+    config = other if back_end == "shift_cnn" else read(f"{prefix}_{back_end}.yaml")
+    encoder, conf = BACK_ENDS[back_end]
+    heads = {"iemocap": 12, "ravdess": 8}[recipe]
+    conf = conf | more | ({"num_heads": heads} if back_end == "transformer" else {})
+    assert (config.pop("encoder"), config.pop("encoder_conf")) == (encoder, conf)
+    assert config == {k: v for k, v in other.items() if k not in ("encoder", "encoder_conf")}
+
+
+@pytest.mark.parametrize("path", configs("ser"))
+def test_steps_of_ser(path):
+    """All but the size of an SSL model, and so of what is behind it, is as configured."""
+    from espnet_tse_ser.tasks.ser import SERTask
+
+    torch.manual_seed(0)
+    options = parse(SERTask, path)
+    if options.frontend == "ssl":
+        tiny = {"arch": "custom", "arch_conf": TINY_SSL, "weights": None}
+        options.frontend_conf = options.frontend_conf | tiny
+    finetune = options.frontend_conf.get("finetune", False)
+    model = SERTask.build_model(options).train()
+    (optimizer,) = SERTask.build_optimizers(options, model)
+    if options.scheduler is not None:
+        scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
+    batch = {"speech": 0.1 * torch.randn(2, 8000), "speech_lengths": torch.tensor([8000, 6000])}
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for _ in range(2):  # the first one may be done with a rate of 0
+        optimizer.zero_grad()
+        model(**batch, emotion=torch.tensor([[0], [1]]))[0].backward()
+        optimizer.step()
+        if options.scheduler is not None:
+            scheduler.step()
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    for name in before:
+        part = name.split(".")[0]
+        if part in ("specaug", "encoder", "classifier"):
+            assert name in changed or name.endswith("key.bias"), name  # moves all scores alike
+    assert finetune == any(k.startswith("frontend.ssl.encoder.") for k in changed)
+
+
+TINY_SSL = {
+    "type": "hubert",
+    "extractor_mode": "group_norm",
+    "extractor_conv_layer_config": [(8, 10, 10), (8, 8, 32)],
+    "extractor_conv_bias": False,
+    "encoder_embed_dim": 96,
+    "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 4,
+    "encoder_pos_conv_groups": 16,
+    "encoder_num_layers": 1,
+    "encoder_num_heads": 12,
+    "encoder_attention_dropout": 0.0,
+    "encoder_ff_interm_features": 16,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_dropout": 0.0,
+    "encoder_layer_norm_first": False,
+    "encoder_layer_drop": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("hubert_base_frozen", {0: 5e-7, 127: 1.004e-4, 12700: 5e-6, 20000: 5e-6}),
+        ("wav2vec2_base_finetune_cosine", {0: 5e-7, 6350: 2.525e-4, 12700: 5e-6}),
+        ("wav2vec2_base_finetune_nominal", {0: 0, 127: 1e-4, 635: 5e-4, 1270: 5e-4, 12700: 0}),
+        # By epochs: this is what ShiftSER's code did.
+        ("wav2vec2_base_finetune", {0: 0, 1: 7.194e-7, 50: 3.597e-5, 99: 7.122e-5}),
+    ],
+)
+def test_rates(name, rates):
+    from espnet_tse_ser.tasks.ser import SERTask
+
+    options = parse(SERTask, f"egs2/iemocap_mix/tse_ser1/conf/tuning/train_ser_{name}.yaml")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], options.optim_conf["lr"])
+    scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
+    for step, rate in rates.items():
+        scheduler.last_epoch = step  # thousands of steps take seconds
+        assert scheduler.get_lr() == [pytest.approx(rate, rel=1e-3, abs=1e-12)]
 
 
 @pytest.mark.parametrize("path", configs("tse_ser"))

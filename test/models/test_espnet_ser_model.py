@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from espnet2.optimizers.optim_groups import configure_optimizer
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.ser.build import build_ser_model
@@ -98,6 +99,57 @@ def test_augmentation_in_training_only(batch):
     arguments = batch["speech"], batch["speech_lengths"]
     assert not torch.equal(model.train().logits(*arguments), model.logits(*arguments))
     assert torch.equal(model.eval().logits(*arguments), model.logits(*arguments))
+
+
+BACK_ENDS = [
+    {"encoder": "shift_cnn"},
+    {"encoder": "shift_lstm", "encoder_conf": {"hidden_size": 6}},
+    {"encoder": "shift_lstm", "encoder_conf": {"shift": False}},
+    {"encoder": "shiftformer", "encoder_conf": {"dropout": 0.1}},
+    {"encoder": "shiftformer", "encoder_conf": {"shift": False, "num_heads": 4}},
+]
+
+
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+def test_every_back_end_with_a_learned_mask(batch, back_end):
+    conf = {"time_width": 4, "channel_width": 3}
+    changes = {"encoder_conf": {}} | back_end | {"specaug": "ssl_specaug", "specaug_conf": conf}
+    model = _build(**changes).eval()
+    arguments = batch["speech"], batch["speech_lengths"]
+    with torch.no_grad():
+        together = model.logits(*arguments)
+        for i, length in enumerate(LENGTHS):
+            alone = model.logits(batch["speech"][i : i + 1, :length], torch.tensor([length]))
+            torch.testing.assert_close(together[i], alone[0], atol=1e-5, rtol=0)
+        assert (together[0] - together[1]).abs().max() > 1e-4
+        assert not torch.equal(model.train().logits(*arguments), together)
+    model(**batch)[0].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.specaug.mask_vector.grad.abs().sum() > 0
+    assert "specaug.mask_vector" in model.state_dict()
+    optimizer = configure_optimizer(model, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.05}, {})
+    decayed = {id(p) for p in optimizer.param_groups[0]["params"]}
+    for name, parameter in model.named_parameters():
+        # As in ShiftSER, what has one dimension keeps its size.
+        assert (id(parameter) in decayed) == (parameter.dim() > 1), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seconds", [0.15, 0.5])
+def test_one_length_for_all(batch, seconds):
+    """2400 and 8000 samples; the utterances have 500 to 6000."""
+    conf, num_samples = {"n_mels": 20}, round(seconds * 16000)
+    model = _build(frontend_conf=conf | {"fixed_seconds": seconds}).eval()
+    whole = _build(frontend_conf=conf | {"level_norm": False}).eval()
+    for i, length in enumerate(LENGTHS):
+        speech = batch["speech"][i : i + 1, :length]
+        expected = torch.zeros(1, num_samples)
+        heard = speech[:, :num_samples] / speech.square().mean().sqrt()
+        expected[:, : heard.shape[1]] = heard
+        expected = whole.logits(expected, torch.tensor([num_samples]))
+        together = model.logits(batch["speech"], batch["speech_lengths"])[i]
+        torch.testing.assert_close(together, expected[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.logits(speech, torch.tensor([length])), expected)
 
 
 @torch.no_grad()

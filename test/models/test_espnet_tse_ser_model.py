@@ -59,6 +59,22 @@ def test_independent_of_padding_and_of_the_batch(joint_config, batch):
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
+@torch.no_grad()
+def test_a_recogniser_of_one_length(joint_config, batch):
+    frontend_conf = joint_config["ser"]["frontend_conf"] | {"fixed_seconds": 0.15}
+    ser = joint_config["ser"] | {"frontend_conf": frontend_conf}
+    model = _build(joint_config | {"ser": ser}).eval()
+    estimates, logits = model.extract_and_classify(*_inputs(batch))
+    assert estimates.shape == batch["speech_mix"].shape  # the extraction is of all the mixture
+    beginnings = estimates[:, :2400].clone()
+    for row, estimate, length in zip(beginnings, estimates, LENGTHS, strict=True):
+        row /= estimate[:length].square().mean().sqrt()
+    ser = ser | {"frontend_conf": frontend_conf | {"level_norm": False}}
+    other = _build(joint_config | {"ser": ser}).ser_model.eval()
+    expected = other.logits(beginnings, torch.tensor([2400] * 3))
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
 def test_loss_is_the_weighted_sum(joint_config, batch):
     model = _build(joint_config, **LOSSES).eval()
     loss, stats, weight = model(**batch)

@@ -17,6 +17,7 @@ EGS = Path(__file__).parents[2] / "egs2"
 CONFIGS = sorted(
     {p.resolve() for p in EGS.glob("*/tse_ser1/conf/**/train_ser*.yaml") if p.is_file()}
 )
+KNOWN_ARCHS = ("HUBERT_BASE", "WAV2VEC2_BASE", "WAVLM_BASE_PLUS")
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_configurations_of_the_recipes(path):
     options = parse_task_options(SERTask, ["--config", str(path)])
     if options.frontend == "ssl":
         # Same class, small: the real size takes seconds and a gigabyte.
-        assert options.frontend_conf["arch"] in ("HUBERT_BASE", "WAV2VEC2_BASE")
+        assert options.frontend_conf["arch"] in KNOWN_ARCHS
         return
     model = SERTask.build_model(options)
     assert model.labels == ["ang", "hap", "neu", "sad"]
@@ -144,6 +145,20 @@ def test_wrong_options_are_user_errors(tmp_path, text, further, message):
     config.write_text(text or "seed: 0\n")
     with pytest.raises(UserError, match=message):
         SERTask.build_model(parse_task_options(SERTask, ["--config", str(config), *further]))
+
+
+def test_a_random_crop_and_a_fixed_length_exclude_each_other(tmp_path):
+    further = ["--frontend_conf", "fixed_seconds=0.5"]
+    options = parse_task_options(SERTask, [*further, "--max_seconds", "0.4"])
+    with pytest.raises(UserError, match="max_seconds .* and fixed_seconds .* exclude each other"):
+        SERTask.build_model(options)
+    config = tmp_path / "train_ser.yaml"
+    config.write_text("frontend_conf: {fixed_seconds: 0.5, n_mels: 16}\n")
+    written = _dry_run(tmp_path, config)
+    assert build_ser_model(written).frontend.fixed_samples == 8000
+    with pytest.raises(UserError, match="frontend_conf of the SER model: fixed_seconds must be"):
+        options = ["--config", str(config), "--frontend_conf", "fixed_seconds=-1"]
+        SERTask.build_model(parse_task_options(SERTask, options))
 
 
 def test_missing_configuration_and_needless_statistics(tmp_path, stats):

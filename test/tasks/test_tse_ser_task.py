@@ -57,8 +57,7 @@ def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
     wanted = {s for i in train for s in mixtures[i].interferer_speakers}
     mixing = factory.draw.__closure__
     source = next(c.cell_contents for c in mixing if hasattr(c.cell_contents, "example"))
-    assert {s for others in source.interferer_speakers.values() for s in others} <= wanted
-    assert set(source.interferers.by_speaker) == wanted
+    assert set(source.interferer_speakers) == wanted
     assert set(source.targets.entries) == set(train)
     epochs = [list(factory.build_iter(epoch)) for epoch in (1, 1, 2)]
     for batches in epochs:
@@ -129,6 +128,15 @@ def test_weights_from_files_are_not_needed_again(tmp_path, options, tse_dir, joi
     rebuilt.load_state_dict(trained.state_dict())
     for name, value in ssl.state_dict().items():
         assert torch.equal(value, rebuilt.ser_model.frontend.ssl.state_dict()[name])
+
+
+def test_a_recogniser_of_one_length_wants_whole_targets(options, joint_config):
+    args = options("--mixing_conf", "max_samples=8000")
+    args.ser["frontend_conf"] = args.ser["frontend_conf"] | {"fixed_seconds": 0.4}
+    with pytest.raises(UserError, match="hears the first 0.4 s .* set max_samples to null"):
+        TSESERTask.build_model(args)
+    args.mixing_conf["max_samples"] = None
+    assert TSESERTask.build_model(args).ser_model.frontend.fixed_samples == 6400
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ ser_stats|SER statistics|${mix} ${denoised} ${ser_config}|${ser_stats}
 ser|SER training: ${conditions}; folds ${folds}|${mix} ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
 joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_init}_${ser_tag} ${joint_config}|${joint_exp}
 infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
-score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv
+score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
 tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/TESTS.md ${tests_dir}
 pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
@@ -112,6 +112,7 @@ name_directories() {
     ser_stats=${expdir}/ser_stats_${ser_tag}
     joint_exp=${expdir}/tse_ser_${joint_tag}
     scores=${expdir}/scores${suffix}
+    preserved=${expdir}/preservation${suffix}
     tests_dir=${expdir}/tests${suffix}
     results=${expdir}${mix_tag:+/results_${mix_tag}}
 }
@@ -373,18 +374,21 @@ EOF
 }
 
 stage_infer() {
-    local run fold system train test dir model also=()
+    local run fold system train test dir model also=() audio
     [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
     while read -r system train test; do
         while read -r run fold _; do
             dir=${scores}/${system}/${run}
             model=${expdir}/ser_${train}_${ser_tag}/${run}
+            audio=()
             [ "${train}" != joint ] || model=${joint_exp}/${run}
+            # The main seed's extracted speech is what preservation compares.
+            [ "${system} ${run}" != "ft fold${fold}" ] || audio=(--output_audio "${dir}/audio")
             step --redo --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${model}/.done" --input "$(done_of "${test}")" "${dir}" \
                 recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
                 --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
-                "${also[@]}"
+                "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(systems)
     run_batch
@@ -401,6 +405,38 @@ stage_score() {
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
         --seed "${seed}" --seeds "${more_seeds}"
+    preservation
+}
+
+# What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
+preservation() {
+    local fold dir model system inputs=()
+    if [[ " ${conditions} " != *" clean "* ]] || [[ " ${conditions} " != *" denoised "* ]] ||
+        [ "${train_joint}" = false ]; then
+        log "  without ${preserved}, which needs clean, denoised and joint models"
+        return 0
+    fi
+    for fold in ${folds}; do
+        dir=${preserved}/clean_ft/fold${fold}
+        model=${expdir}/ser_clean_${ser_tag}/fold${fold}
+        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+            --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" "${dir}" \
+            recognize --model_dir "${model}" --data_dir "${mix}" \
+            --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
+            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+        inputs+=(--input "${dir}/.done")
+        for system in clean_clean clean_noisy clean_denoised; do
+            inputs+=(--input "${scores}/${system}/fold${fold}/.done")
+        done
+    done
+    run_batch
+    step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
+        "${inputs[@]}" "${preserved}" \
+        preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
+        --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
+        --condition noisy "${mix}/wav.scp" "${scores}/clean_noisy/fold{fold}/hyp.tsv" \
+        --condition denoised "${denoised}/wav.scp" "${scores}/clean_denoised/fold{fold}/hyp.tsv" \
+        --condition ft "${scores}/ft/fold{fold}/audio/wav.scp" "${preserved}/clean_ft/fold{fold}/hyp.tsv"
 }
 
 stage_results() {

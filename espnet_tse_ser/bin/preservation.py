@@ -1,0 +1,197 @@
+"""Stage 13b: what of the target's voice and emotion the mixture and the extracted speech keep."""
+
+import argparse
+import logging
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.progress import log_to_stderr, progress
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="In an SCP or HYP, {fold} stands for the test fold."
+    )
+    parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
+    parser.add_argument(
+        "--condition",
+        required=True,
+        nargs="+",
+        action="append",
+        metavar=("NAME", "SCP"),
+        help="audio to compare with the target, e.g. NAME = noisy, denoised, ft; a third value "
+        "HYP is what the clean-trained recogniser made of it (hyp.tsv of stage 12)",
+    )
+    parser.add_argument(
+        "--clean_hyp", help="HYP of clean speech (system clean_clean); then all conditions need one"
+    )
+    parser.add_argument("--folds", help='test folds, e.g. "1 2"; default: all of the protocol')
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        help="for preservation_utt.tsv, preservation.json, PRESERVATION.md",
+    )
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate of all audio in Hz")
+    parser.add_argument("--nj", type=int, default=1, help="number of processes")
+    return parser
+
+
+def main(argv=None):
+    """Compare all utterances of the folds and write the table and its figures."""
+    args = get_parser().parse_args(argv)
+    log_to_stderr()
+    from espnet_tse_ser.files import write_json, write_text
+    from espnet_tse_ser.metrics import preservation_table
+    from espnet_tse_ser.metrics.preservation_report import render
+
+    conditions = _conditions(args)
+    entries, labels = _entries(args, conditions)
+    logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
+    compare = partial(_compare, fs=args.fs)
+    if args.nj > 1:
+        with ProcessPoolExecutor(args.nj) as pool:
+            mapped = pool.map(compare, entries, chunksize=4)
+            rows = list(progress(mapped, "compare", len(entries)))
+    else:
+        rows = [compare(entry) for entry in progress(entries, "compare")]
+    output_dir = Path(args.output_dir)
+    path = output_dir / "preservation_utt.tsv"
+    preservation_table.write_preservation(path, [row for parts in rows for row in parts])
+    rows = preservation_table.read_preservation(path)
+    figures = {
+        "summary": preservation_table.summarise(rows),
+        "changes": preservation_table.changes(rows),
+        "recognition": preservation_table.recognition(rows, labels) if labels else [],
+        "prediction": preservation_table.predict(rows) if labels else [],
+    }
+    write_json(output_dir / "preservation.json", figures)
+    write_text(output_dir / "PRESERVATION.md", render(figures))
+    logger.info("wrote %s, preservation.json and PRESERVATION.md", path)
+
+
+def _conditions(args):
+    """NAME -> (SCP, HYP or None)."""
+    wanted = ["SCP", "HYP"] if args.clean_hyp else ["SCP"]
+    conditions = {}
+    for name, *files in args.condition:
+        if len(files) != len(wanted):
+            raise UserError(
+                f"--condition {name}: expected NAME {' '.join(wanted)} "
+                f"{'with' if args.clean_hyp else 'without'} --clean_hyp, got "
+                f"{' '.join([name, *files])}"
+            )
+        if name in conditions or name == "clean":
+            raise UserError(f"--condition {name}: the name is taken; give another one")
+        conditions[name] = (files[0], files[1] if args.clean_hyp else None)
+    return conditions
+
+
+def _entries(args, conditions):
+    """What to compare: a list of dicts, one an utterance; and the labels (None without HYP)."""
+    from espnet_tse_ser.data.id_list import select
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.metrics.tables import read_protocol
+
+    folds = None if args.folds is None else args.folds.replace(",", " ").split()
+    if folds == []:
+        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
+    data_dir, labels, entries = Path(args.data_dir), None, []
+    for fold, test in read_protocol(data_dir / "protocol.tsv", folds).items():
+        ids = sorted(test)
+        scps = {name: scp.replace("{fold}", fold) for name, (scp, _) in conditions.items()}
+        scps["clean"] = data_dir / "spk1.scp"
+        audio = {name: select(read_table(path), ids, path) for name, path in scps.items()}
+        hypotheses = {}
+        if args.clean_hyp:
+            hyps = {"clean": args.clean_hyp} | {name: hyp for name, (_, hyp) in conditions.items()}
+            for name, hyp in hyps.items():
+                path = hyp.replace("{fold}", fold)
+                labels, hypotheses[name] = _hypotheses(path, test, labels)
+        for uid in ids:
+            row = {c: test[uid][c] for c in ("speaker", "gender", "fold", "emotion")}
+            row |= {"id": uid, "gender_state": test[uid]["gender_state"]}
+            entries.append(
+                {
+                    "row": row,
+                    "audio": {name: paths[uid] for name, paths in audio.items()},
+                    "hypotheses": {name: table[uid] for name, table in hypotheses.items()},
+                    "labels": labels,
+                }
+            )
+    return entries, labels
+
+
+def _hypotheses(path, test, labels):
+    """The labels and the rows of one hyp.tsv, checked against the protocol and other tables."""
+    from espnet_tse_ser.data.id_list import select
+    from espnet_tse_ser.metrics.tables import read_hypotheses
+
+    own_labels, rows = read_hypotheses(path)
+    if labels and own_labels != labels:
+        raise UserError(
+            f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the tables "
+            "before; recognise all conditions with the same recogniser"
+        )
+    rows = select(rows, sorted(test), path)
+    for uid, row in rows.items():
+        if row["reference"] != test[uid]["emotion"]:
+            raise UserError(
+                f"{path}: {uid}: reference is {row['reference']} but the protocol says "
+                f"{test[uid]['emotion']}; delete the file and run stage 12 again"
+            )
+    return own_labels, rows
+
+
+def _compare(entry, fs):
+    """The rows of one utterance (module level, so that it can be sent to a process)."""
+    from espnet_tse_ser.data.audio import read_mono
+    from espnet_tse_ser.metrics.preservation import acoustic_measures, track
+
+    paths = dict(entry["audio"])
+    target_path = paths.pop("clean")
+    samples = read_mono(target_path, fs, round(0.1 * fs))
+    target = track(samples, fs)
+    rows = []
+    for name, path in paths.items():
+        measures = acoustic_measures(target, track(_read_other(path, fs, len(samples)), fs))
+        rows.append({**entry["row"], "condition": name, **measures, **_emotion(entry, name)})
+    return rows
+
+
+def _read_other(path, fs, num_samples):
+    from espnet_tse_ser.data.audio import read_audio
+
+    samples, rate = read_audio(path)  # it may be silent: that is a result, not an error
+    if rate != fs or samples.shape != (num_samples, 1):
+        raise UserError(
+            f"{path}: {samples.shape[0]} samples, {samples.shape[1]} channel(s), {rate} Hz, but "
+            f"its target has {num_samples} samples, 1 channel, {fs} Hz; delete it and run the "
+            "stage that writes it again"
+        )
+    return samples[:, 0]
+
+
+def _emotion(entry, condition):
+    """The part of a row that is about the recogniser's decisions and posteriors."""
+    from espnet_tse_ser.metrics.preservation import kl_divergence
+
+    if not entry["labels"]:
+        empty = {"clean_hypothesis": "", "hypothesis": ""}
+        return empty | {"agreement": float("nan"), "kl": float("nan")}
+    clean, other = (entry["hypotheses"][name] for name in ("clean", condition))
+    posteriors = ([float(row[f"p_{label}"]) for label in entry["labels"]] for row in (clean, other))
+    return {
+        "clean_hypothesis": clean["hypothesis"],
+        "hypothesis": other["hypothesis"],
+        "agreement": float(clean["hypothesis"] == other["hypothesis"]),
+        "kl": float(kl_divergence(*posteriors)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,116 @@
+"""Schedules: rates of chosen steps and epochs against closed forms, ESPnet's calls, resuming."""
+
+import math
+
+import pytest
+import torch
+from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler, AbsEpochStepScheduler
+from espnet2.tasks.abs_task import scheduler_classes
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.schedulers import SCHEDULERS, register
+
+register()
+
+
+def _optimizer(lr=5e-4):
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    return torch.optim.SGD(groups, lr=lr)
+
+
+def _rates(name, num_steps, **conf):
+    """Rates with which the steps (or epochs) 0, 1, ... are done."""
+    optimizer = _optimizer()
+    scheduler, rates = scheduler_classes[name](optimizer, **conf), []
+    for _ in range(num_steps):
+        first, second = (group["lr"] for group in optimizer.param_groups)
+        assert first == second
+        rates.append(first)
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_nominal_schedule():
+    steps = 127  # an epoch
+    conf = {"warmup_steps": 5 * steps, "max_steps": 100 * steps, "init_lr": 5e-7, "min_lr": 5e-6}
+    rates = _rates("warmup_cosine", 101 * steps, **conf)
+    for epoch in (0, 1, 2.5, 4):
+        expected = 5e-7 + (5e-4 - 5e-7) * epoch / 5
+        assert rates[int(epoch * steps)] == pytest.approx(expected, rel=0.01)
+    assert rates[0] == 5e-7 and max(rates) == pytest.approx(5e-4, rel=0.01)
+    for epoch in (5, 20, 50, 99):
+        expected = 5e-6 + (5e-4 - 5e-6) * math.cos(math.pi * epoch / 200) ** 2
+        assert rates[epoch * steps] == pytest.approx(expected, rel=1e-9)
+    assert rates[50 * steps] == pytest.approx((5e-4 + 5e-6) / 2)
+    assert rates[100 * steps :] == pytest.approx([5e-6] * steps)  # and no restart
+
+
+def test_fine_tuning_as_it_ran():
+    conf = {"warmup": 5 * 139, "hold": 5 * 139, "total": 100 * 139}
+    rates = _rates("trapezoid_per_epoch", 100, **conf)
+    assert rates[0] == 0
+    assert rates[1] == pytest.approx(7.2e-7, rel=0.01)
+    assert rates[99] == pytest.approx(7.1e-5, rel=0.01)
+    rises = [after - before for before, after in zip(rates, rates[1:], strict=False)]
+    assert rises == pytest.approx([5e-4 / 695] * 99)
+
+
+def test_fine_tuning_as_it_was_meant():
+    conf = {"warmup": 5 * 127, "hold": 5 * 127, "total": 100 * 127}
+    rates = _rates("trapezoid", 101 * 127, **conf)
+    for epoch, share in ((0, 0), (1, 0.2), (5, 1), (7, 1), (10, 1), (55, 0.5), (100, 0)):
+        assert rates[epoch * 127] == pytest.approx(5e-4 * share, abs=1e-12)
+    assert rates[100 * 127 :] == [0] * 127
+
+
+def test_espnet_steps_them_where_it_should():
+    for name, kind in SCHEDULERS.items():
+        per_epoch = name == "trapezoid_per_epoch"
+        assert issubclass(kind, AbsEpochStepScheduler) == per_epoch
+        assert issubclass(kind, AbsBatchStepScheduler) != per_epoch
+        assert name == name.lower()  # as ESPnet asks for them
+
+
+@pytest.mark.parametrize(
+    ("name", "conf"),
+    [
+        ("warmup_cosine", {"warmup_steps": 3, "max_steps": 9, "init_lr": 0.1, "min_lr": 0.01}),
+        ("trapezoid", {"warmup": 3, "hold": 2, "total": 9}),
+    ],
+)
+def test_resuming(name, conf):
+    whole = _rates(name, 12, **conf)
+    optimizer = _optimizer()
+    scheduler = SCHEDULERS[name](optimizer, **conf)
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+    states = optimizer.state_dict(), scheduler.state_dict()
+    optimizer = _optimizer()
+    scheduler = SCHEDULERS[name](optimizer, **conf)
+    optimizer.load_state_dict(states[0])
+    scheduler.load_state_dict(states[1])
+    rates = []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == whole[4:]
+
+
+@pytest.mark.parametrize(
+    ("name", "conf", "message"),
+    [
+        (
+            "warmup_cosine",
+            {"warmup_steps": 9, "max_steps": 9, "init_lr": 0, "min_lr": 0},
+            "scheduler_conf: warmup_steps 9 must be less than max_steps 9",
+        ),
+        ("trapezoid", {"warmup": 5, "hold": 4, "total": 9}, "warmup 5 and hold 4 .* total 9"),
+        ("trapezoid", {"warmup": -1, "hold": 4, "total": 9}, "neither negative"),
+    ],
+)
+def test_what_does_not_fit_is_a_user_error(name, conf, message):
+    with pytest.raises(UserError, match=message):
+        SCHEDULERS[name](_optimizer(), **conf)
