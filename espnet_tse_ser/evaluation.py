@@ -53,9 +53,13 @@ class RenderedMixtures:
         """Samples ``(num_samples,)`` of "mix" (what is recognised), "ref" or "enroll"."""
         return self.signals[utt][self.input if kind == "mix" else kind]
 
-    def interferers(self, utt):
-        """The interferers as they are in the mixture, list of ``(num_samples,)``."""
-        return [s for name, s in self.signals[utt].items() if name.startswith("spk")]
+    def score(self, utt, estimate):
+        """`signal_scores` of what was extracted of ``utt``, but for STOI, which no sweep shows."""
+        signals = self.signals[utt]
+        interferers = [s for name, s in signals.items() if name.startswith("spk")]
+        return signal_scores(
+            signals["ref"], estimate, signals["mix"], interferers, self.fs, with_stoi=False
+        )
 
 
 def extract_set(model, data, batch_size):
@@ -75,12 +79,8 @@ def extract_set(model, data, batch_size):
             [data.audio("enroll", utt) for utt in batch],
         )
         for utt, estimate in zip(batch, estimates, strict=True):
-            signals = data.signals[utt]
-            signals["denoised"] = as_stored(estimate, data.fs)
-            scores = signal_scores(
-                signals["ref"], signals["denoised"], signals["mix"], data.interferers(utt), data.fs
-            )
-            rows[utt] = _as_read({"id": utt} | scores)
+            denoised = data.signals[utt]["denoised"] = as_stored(estimate, data.fs)
+            rows[utt] = _as_read({"id": utt} | data.score(utt, denoised))
     return rows
 
 

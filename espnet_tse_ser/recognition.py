@@ -2,7 +2,6 @@
 
 from espnet_tse_ser.data.dynamic import length_batches
 from espnet_tse_ser.data.preprocessor import label_index
-from espnet_tse_ser.metrics.signal import signal_scores
 from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
 from espnet_tse_ser.progress import progress
 
@@ -19,7 +18,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
     Args:
         model: `TSESER`.
         data: `MixtureDir`, or what offers its ``ids``, ``lengths``, ``fs``, ``emotion``, ``audio``
-            and ``interferers``.
+            and ``score``.
         batch_size: utterances at a time; the result does not depend on it.
         keep: called with each id and its `Recognition`.
         features: `FeatureCache` of what is recognised, instead of its audio; for a SER model.
@@ -40,12 +39,11 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
             mixtures = [features.load(utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
         results = model.recognize(mixtures, enrollments)
-        for utt, mixture, result in zip(batch, mixtures, results, strict=True):
+        for utt, result in zip(batch, results, strict=True):
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}
             if model.extracts:
-                target = data.audio("ref", utt)
-                row |= signal_scores(target, result.speech, mixture, data.interferers(utt), data.fs)
+                row |= data.score(utt, result.speech)
             rows.append(row)
             if keep is not None:
                 keep(utt, result)

@@ -8,6 +8,7 @@ from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.id_list import select
 from espnet_tse_ser.data.kaldi_dir import read_table
+from espnet_tse_ser.metrics.signal import signal_scores
 
 
 class MixtureDir:
@@ -54,6 +55,13 @@ class MixtureDir:
         """The interferers as they are in the mixture, list of ``(num_samples,)``."""
         tables = [t for name, t in self.tables.items() if name.startswith("spk")]
         return [read_mono(t[utt], self.fs) for t in tables if utt in t]
+
+    def score(self, utt, estimate):
+        """`signal_scores` of what was extracted of ``utt``."""
+        return signal_scores(
+            *(self.audio("ref", utt), estimate, self.audio("mix", utt)),
+            *(self.interferers(utt), self.fs),
+        )
 
     def example(self, rng, utt):
         """``(id, {speech_mix, speech_ref1, enroll_ref1, emotion})``, like `EmotionMixtures`."""

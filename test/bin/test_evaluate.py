@@ -88,6 +88,9 @@ def test_nothing_changed(run, main_scores):
         for row, expected in zip(rows, main_scores[system], strict=True):
             assert row.keys() == expected.keys()
             for name, value in row.items():
+                if name.startswith("stoi"):
+                    assert value == ""
+                    continue
                 try:
                     assert float(value) == pytest.approx(float(expected[name]), abs=1e-4)
                 except ValueError:
