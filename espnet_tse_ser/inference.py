@@ -99,7 +99,8 @@ class TSESER:
         """Recognise a batch.
 
         Args:
-            mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate.
+            mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate. A SER
+            model also takes features ``(frames, size)`` of its front-end as ``mixtures``.
 
         Returns:
             list of `Recognition`, independent of what else is in the batch.

@@ -13,7 +13,7 @@ def hypothesis_columns(model):
     return columns + (list(SIGNAL_COLUMNS) if model.extracts else [])
 
 
-def recognize_set(model, data, batch_size, keep=None, label="recognize"):
+def recognize_set(model, data, batch_size, keep=None, features=None, label="recognize"):
     """Recognise all of a set.
 
     Args:
@@ -22,6 +22,7 @@ def recognize_set(model, data, batch_size, keep=None, label="recognize"):
             and ``interferers``.
         batch_size: utterances at a time; the result does not depend on it.
         keep: called with each id and its `Recognition`.
+        features: `FeatureCache` of what is recognised, instead of its audio; for a SER model.
 
     Returns:
         list of dicts with the keys of `hypothesis_columns`, sorted by id.
@@ -33,7 +34,10 @@ def recognize_set(model, data, batch_size, keep=None, label="recognize"):
         label_index(utt, data.emotion(utt), model.labels)
     rows = []
     for batch in progress(length_batches(data.lengths, batch_size), label):
-        mixtures = [data.audio("mix", utt) for utt in batch]
+        if features is None:
+            mixtures = [data.audio("mix", utt) for utt in batch]
+        else:
+            mixtures = [features.load(utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
         results = model.recognize(mixtures, enrollments)
         for utt, mixture, result in zip(batch, mixtures, results, strict=True):

@@ -13,6 +13,7 @@ def get_parser():
     parser.add_argument("--model_dir", required=True, help="SER or joint experiment")
     parser.add_argument("--data_dir", required=True, help="mixture directory")
     parser.add_argument("--scp", required=True, help="audio to recognise (of a condition)")
+    parser.add_argument("--feats", help="features of the audio (stage 9), for a SER experiment")
     parser.add_argument("--ids", required=True, help="list of ids, e.g. test.lst of the fold")
     parser.add_argument("--output", required=True, help="table to write (hyp.tsv)")
     parser.add_argument(
@@ -47,6 +48,7 @@ def main(argv=None):
     if args.output_audio and not model.extracts:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
+    features = _open_cache(args.feats, model, data) if args.feats else None
     extracted = {}
 
     def keep(utt, result):
@@ -54,15 +56,28 @@ def main(argv=None):
             extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
             write_audio(extracted[utt], result.speech, result.rate)
 
-    rows, columns = recognize_set(model, data, args.batch_size, keep), hypothesis_columns(model)
+    columns = hypothesis_columns(model)
+    rows = recognize_set(model, data, args.batch_size, keep, features)
     if extracted:
         write_table(Path(args.output_audio) / "wav.scp", extracted)
     if args.by_ua_and_wa:
         other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
         columns.append("hypothesis_wa")
-        for row, twin in zip(rows, recognize_set(other, data, args.batch_size), strict=True):
+        twins = recognize_set(other, data, args.batch_size, features=features)
+        for row, twin in zip(rows, twins, strict=True):
             row["hypothesis_wa"] = twin["hypothesis"]
     write_tsv(args.output, rows, columns)
+
+
+def _open_cache(directory, model, data):
+    from espnet_tse_ser.ser.feature_cache import FeatureCache
+
+    if model.extracts:
+        raise UserError("--feats is for a SER experiment: a joint model extracts from audio")
+    cache = FeatureCache(directory)
+    cache.check_frontend(model.model.frontend)
+    cache.check(data.tables["mix"])
+    return cache
 
 
 if __name__ == "__main__":

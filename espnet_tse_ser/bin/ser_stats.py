@@ -1,6 +1,7 @@
 """Stage 9: statistics of the front-end's features over the training utterances of each fold."""
 
 import argparse
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="configuration of the SER training")
     parser.add_argument("--scp", required=True, help="audio of one condition, all folds")
+    parser.add_argument("--feats", help="features of the audio (ser_features), if there are any")
     parser.add_argument("--splits", required=True, help="directory with fold<k>/train.lst")
     parser.add_argument("--output_dir", required=True, help="gets fold<k>/feats_stats.npz")
     return parser
@@ -46,23 +48,43 @@ def main(argv=None):
     ids = sorted({i for fold_ids in folds.values() for i in fold_ids})
     wavs = select(read_table(args.scp), ids, args.scp)
     frontend = build_frontend(vars(options)).eval()
+    if args.feats is None:
+        features = functools.partial(_features, frontend, wavs, options.fs)
+    else:
+        features = _open_cache(args.feats, frontend, wavs).load
     # Folds share most of their utterances: each is read once.
-    sums = {i: _sums(frontend, wavs[i], options.fs) for i in progress(ids, "features")}
+    sums = {i: _sums(features(i)) for i in progress(ids, "features")}
     for fold, fold_ids in folds.items():
         _write_stats(Path(args.output_dir) / fold / "feats_stats.npz", [sums[i] for i in fold_ids])
     logger.info("%s: %d utterances, %d folds", args.output_dir, len(ids), len(folds))
 
 
-def _sums(frontend, wav, fs):
-    """Frames, sum and sum of squares of the features of one file."""
+def _features(frontend, wavs, fs, utt):
+    """Features ``(frames, size)`` of an utterance."""
     import torch
 
     from espnet_tse_ser.data.audio import read_mono
 
-    speech = torch.from_numpy(read_mono(wav, fs))[None]
+    speech = torch.from_numpy(read_mono(wavs[utt], fs))[None]
     with torch.no_grad():
         feats, num_frames = frontend(speech, torch.tensor([speech.shape[1]]))
-    feats = feats[0, : num_frames[0]].double()
+    return feats[0, : num_frames[0]].numpy()
+
+
+def _open_cache(directory, frontend, wavs):
+    from espnet_tse_ser.ser.feature_cache import FeatureCache
+
+    cache = FeatureCache(directory)
+    cache.check_frontend(frontend)
+    cache.check(wavs)
+    return cache
+
+
+def _sums(feats):
+    """Frames, sum and sum of squares of features ``(frames, size)``."""
+    import torch
+
+    feats = torch.from_numpy(feats).double()
     return len(feats), feats.sum(0).numpy(), feats.square().sum(0).numpy()
 
 

@@ -18,6 +18,9 @@ def get_parser():
     parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
     parser.add_argument("--data_dir", required=True, help="has utt2emo and utt2num_samples")
     parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
+    parser.add_argument(
+        "--feats", help="features of the audio (stage 9), to train without reading it"
+    )
     parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and masks")
@@ -32,9 +35,10 @@ def main(argv=None):
     from espnet_tse_ser.tasks.ser import SERTask
 
     command = ["--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)]
+    speech = "wav.scp,speech,sound" if args.feats is None else "feats.scp,speech,kaldi_ark"
     for phase, part in (("train", "train"), ("valid", "dev")):
         data = f"{args.output_dir}/data/{part}"
-        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/wav.scp,speech,sound"]
+        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/{speech}"]
         command += [f"--{phase}_data_path_and_name_and_type", f"{data}/utt2emo,emotion,text"]
         command += [f"--{phase}_shape_file", f"{data}/utt2num_samples"]
     options = parse_task_options(SERTask, [*command, *further])
@@ -42,6 +46,11 @@ def main(argv=None):
         if args.stats is None:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
+    if args.feats is not None:
+        from espnet_tse_ser.ser.feature_cache import check_configuration
+
+        check_configuration(vars(options))
+        options.feats_dir = args.feats
     _write_lists(args, options.labels, is_first_process(options))
     SERTask.main(args=options)
 
@@ -49,8 +58,9 @@ def main(argv=None):
 def _write_lists(args, labels, write):
     """Check wav.scp, utt2emo and utt2num_samples of train and dev, and ``write`` them.
 
-    They have a directory of their own, because ESPnet would group batches by the utt2category
-    that lies beside the mixtures.
+    With ``--feats`` also feats.scp, of features that must be those of the audio. They have a
+    directory of their own, because ESPnet would group batches by the utt2category that lies beside
+    the mixtures.
     """
     from espnet_tse_ser.data.id_list import read_ids, select
     from espnet_tse_ser.data.kaldi_dir import read_table, write_table
@@ -63,12 +73,22 @@ def _write_lists(args, labels, write):
         "utt2num_samples": data_dir / "utt2num_samples",
     }
     tables = {name: read_table(path) for name, path in paths.items()}
+    if args.feats is not None:
+        from espnet_tse_ser.ser.feature_cache import FeatureCache
+
+        cache = FeatureCache(args.feats)
+    parts = {}
     for part in ("train", "dev"):
         ids = read_ids(Path(args.split) / f"{part}.lst")
         chosen = {name: select(tables[name], ids, path) for name, path in paths.items()}
+        if args.feats is not None:
+            cache.check(chosen["wav.scp"])
+            chosen["feats.scp"] = {uid: cache.place(uid) for uid in ids}
         for uid, label in chosen["utt2emo"].items():
             label_index(uid, label, labels)
-        for name, table in chosen.items() if write else ():
+        parts[part] = chosen
+    for part, chosen in parts.items() if write else ():
+        for name, table in chosen.items():
             write_table(Path(args.output_dir) / "data" / part / name, table)
 
 

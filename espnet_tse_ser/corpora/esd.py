@@ -36,7 +36,9 @@ def prepare_esd(root, language="english", labels=ALL_LABELS, complete=True, spk2
     angry, then happy, sad and surprise. ``complete`` asserts that.
 
     The genders are those of the distribution's ReadMe.txt, five women and five men a language. No
-    copy of the distribution was at hand: the list was taken from three public copies that agree.
+    copy of the distribution was at hand: they are taken from public repositories that quote the
+    list (three agree on the English speakers, two on all; one with alternating genders and no
+    source does not). Compare them with your ReadMe.txt; ``spk2gender`` corrects them.
 
     Args:
         root: the directory that holds ``0001`` ... ``0020`` (those of ``language`` suffice).

@@ -12,14 +12,18 @@ class EmotionPreprocessor:
         labels: the classes, in the order of their indices.
         max_samples: longest speech in training; a longer one is cropped at a random place.
         train: crop at all.
+        max_frames: the same for features that are given instead of speech.
     """
 
-    def __init__(self, labels, max_samples=None, train=False):
+    def __init__(self, labels, max_samples=None, train=False, max_frames=None):
         self.labels = list(labels)
         self.max_samples = max_samples if train else None
+        self.max_frames = max_frames if train else None
 
     def __call__(self, uid, data):
         """Map ``{speech: (T,), emotion: str}`` to ``{speech: (T,) float32, emotion: (1,) int64}``.
+
+        ``speech`` may be features ``(F, D)`` of any precision instead.
 
         Raises:
             UserError: the label is unknown.
@@ -31,11 +35,12 @@ class EmotionPreprocessor:
         return data
 
     def _crop(self, speech):
-        if self.max_samples is None or len(speech) <= self.max_samples:
+        longest = self.max_samples if speech.ndim == 1 else self.max_frames
+        if longest is None or len(speech) <= longest:
             return speech
         # ESPnet seeds numpy's global generator for every epoch and worker.
-        start = np.random.randint(len(speech) - self.max_samples + 1)
-        return speech[start : start + self.max_samples]
+        start = np.random.randint(len(speech) - longest + 1)
+        return speech[start : start + longest]
 
 
 def label_index(uid, label, labels):

@@ -57,12 +57,13 @@ class ESPnetSERModel(AbsESPnetModel):
         """Classify.
 
         Args:
-            speech: ``(B, T)``; lengths: valid samples ``(B,)``. What lies beyond has no effect.
+            speech: ``(B, T)``, or the front-end's features of it ``(B, F, D)``.
+            lengths: valid samples or frames ``(B,)``. What lies beyond has no effect.
 
         Returns:
             ``(B, len(labels))``.
         """
-        feats, num_frames = self.frontend(speech, lengths)
+        feats, num_frames = self._features(speech, lengths)
         if self.normalize is not None:
             feats, num_frames = self.normalize(feats, num_frames)
         if self.specaug is not None and self.training:
@@ -82,7 +83,7 @@ class ESPnetSERModel(AbsESPnetModel):
         """Compute the loss of a batch.
 
         Args:
-            speech: ``(B, T)``; speech_lengths: ``(B,)``; emotion: class indices ``(B, 1)``.
+            speech, speech_lengths: as in `logits`; emotion: class indices ``(B, 1)``.
 
         Returns:
             loss (scalar), stats (``loss``, ``acc``), weight (the batch size).
@@ -98,5 +99,8 @@ class ESPnetSERModel(AbsESPnetModel):
 
     def collect_feats(self, speech, speech_lengths, **kwargs):
         """Features of the front-end, before normalisation: ``feats``, ``feats_lengths``."""
-        feats, num_frames = self.frontend(speech, speech_lengths)
+        feats, num_frames = self._features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": num_frames}
+
+    def _features(self, speech, lengths):
+        return (speech, lengths) if speech.dim() == 3 else self.frontend(speech, lengths)

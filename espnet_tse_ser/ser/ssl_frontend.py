@@ -19,6 +19,7 @@ _FACTORIES = {
     "hubert": torchaudio.models.wav2vec2_model,  # the same network, trained otherwise
     "wavlm": torchaudio.models.wavlm_model,
 }
+_CONVOLUTIONS = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2  # torchaudio's default
 
 
 class SSLFrontend(AbsFrontend):
@@ -61,6 +62,11 @@ class SSLFrontend(AbsFrontend):
         super().__init__()
         self.fixed_samples = fixed_samples(fixed_seconds, _RATE)
         bundle, factory, params, self.normalize_waveform = _resolve(arch, arch_conf or {})
+        self.architecture = {
+            "factory": factory.__name__,
+            "normalize_waveform": self.normalize_waveform,
+            **params,
+        }
         try:
             self.ssl = factory(**params)
         except (TypeError, ValueError) as error:
@@ -173,6 +179,18 @@ class SSLFrontend(AbsFrontend):
     @property
     def _first_norm(self):
         return self.ssl.feature_extractor.conv_layers[0].layer_norm
+
+
+def count_frames(num_samples, arch, arch_conf=None, **_):
+    """Frames that `SSLFrontend` with this configuration makes of ``num_samples``.
+
+    >>> count_frames(16000, "HUBERT_BASE")
+    49
+    """
+    params = _resolve(arch, arch_conf or {})[2]
+    for _, kernel, stride in params.get("extractor_conv_layer_config") or _CONVOLUTIONS:
+        num_samples = max(0, (num_samples - kernel) // stride + 1)
+    return num_samples
 
 
 class MaskedGroupNorm(torch.nn.Module):

@@ -54,11 +54,18 @@ class SERTask(DistributedTask, AbsTask):
             help="feats_stats.npz of the training set, with --normalize global_mvn",
         )
         group.add_argument(
+            "--feats_dir",
+            type=str_or_none,
+            default=None,
+            help="Directory of stage 9 whose features are given as speech, in place of audio",
+        )
+        group.add_argument(
             "--max_seconds",
             type=float_or_none,
             default=None,
-            help="Crop longer training utterances at random; None takes them whole. Give "
-            "--frontend_conf fixed_seconds=7.5 instead for one length of all, always",
+            help="Crop longer training utterances at random; None takes them whole. With feats_dir "
+            "as many frames, which have seen the whole utterance. Give --frontend_conf "
+            "fixed_seconds=7.5 instead for one length of all, always",
         )
         group.add_argument("--fs", type=int, default=16000, help="Sampling rate of the data in Hz")
         group.add_argument(
@@ -78,7 +85,21 @@ class SERTask(DistributedTask, AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args, train) -> Optional[EmotionPreprocessor]:
         max_samples = None if args.max_seconds is None else round(args.max_seconds * args.fs)
-        return EmotionPreprocessor(args.labels, max_samples, train)
+        max_frames = None
+        if max_samples is not None and args.frontend == "ssl":
+            from espnet_tse_ser.ser.ssl_frontend import count_frames
+
+            max_frames = count_frames(max_samples, **args.frontend_conf)
+        return EmotionPreprocessor(args.labels, max_samples, train, max_frames)
+
+    @classmethod
+    def build_optimizers(cls, args, model):
+        """ESPnet's, of what is trained: not of a frozen front-end."""
+        optimizers = super().build_optimizers(args, model)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["params"] = [p for p in group["params"] if p.requires_grad]
+        return optimizers
 
     @classmethod
     def required_data_names(cls, train=True, inference=False):
@@ -100,8 +121,12 @@ class SERTask(DistributedTask, AbsTask):
             if model.normalize is None:
                 raise UserError("--stats_file needs --normalize global_mvn; drop one of them")
             model.normalize.read_stats(args.stats_file)
+        if args.feats_dir is not None:
+            from espnet_tse_ser.ser.feature_cache import FeatureCache
+
+            FeatureCache(args.feats_dir).check_frontend(model.frontend)
         # ESPnet writes config.yaml after this, from the same args.
-        args.stats_file = None
+        args.stats_file = args.feats_dir = None
         if args.frontend == "ssl":
             args.frontend_conf = dict(args.frontend_conf) | {"weights": None}
         return model

@@ -38,3 +38,18 @@ def test_crop_in_training_only():
     assert starts == set(range(7))
     assert len(EmotionPreprocessor(LABELS, 4, train=False)("a", data)["speech"]) == 10
     assert len(EmotionPreprocessor(LABELS, 10, train=True)("a", data)["speech"]) == 10
+
+
+def test_features_are_cropped_by_frames():
+    np.random.seed(0)
+    data = {"speech": np.arange(20, dtype=np.float16).reshape(10, 2)}
+    starts = set()
+    for _ in range(200):
+        feats = EmotionPreprocessor(LABELS, 4, train=True, max_frames=8)("a", data)["speech"]
+        assert feats.dtype == np.float32
+        start = int(feats[0, 0]) // 2
+        starts.add(start)
+        np.testing.assert_array_equal(feats, data["speech"][start : start + 8])
+    assert starts == {0, 1, 2}
+    for crop in (EmotionPreprocessor(LABELS, 4, True), EmotionPreprocessor(LABELS, 4, False, 8)):
+        assert len(crop("a", data)["speech"]) == 10

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+import yaml
 from recipes import ROOT, run_recipe
+from tiny_ssl import write_weights
 
 SYSTEMS = {"clean_clean", "clean_noisy", "noisy_noisy", "clean_denoised", "base", "ft"}
 
@@ -45,6 +48,32 @@ def test_a_second_run_recomputes_nothing(recipe):
     assert "done already" in output
     after = {p: p.stat().st_mtime_ns for d in ("dump", "exp") for p in (recipe / d).rglob("*.*")}
     assert after == before
+
+
+def test_features_of_a_frozen_frontend_are_kept(recipe):
+    config = yaml.safe_load((recipe / "conf/train_ser_ssl_debug.yaml").read_text())
+    write_weights(recipe / "data/ssl_debug.pt", arch=config["frontend_conf"]["arch_conf"])
+    # The scores of another SER model belong into another directory.
+    shutil.copytree(recipe / "exp/tse_ser_debug/fold1", recipe / "exp_ssl/tse_ser_debug/fold1")
+    options = ["--expdir", "exp_ssl", "--ser_config", "conf/train_ser_ssl_debug.yaml"]
+    options += ["--folds", "1", "--conditions", "clean", "--joint_init", "clean", "--nj", "1"]
+    run_recipe(recipe, *options, "--stage", "ser_stats", "--stop_stage", "ser")
+    assert [p.name for p in (recipe / "dump/feats_ssl_debug").iterdir()] == ["clean"]
+    run_recipe(recipe, *options, "--stage", "infer", "--stop_stage", "infer")
+    scores = recipe / "exp_ssl/scores"
+    for system, feats in (
+        ("clean_clean", "clean"),
+        ("clean_noisy", "noisy"),
+        ("clean_denoised", "denoised_debug"),
+    ):
+        assert len((scores / system / "fold1/hyp.tsv").read_text().splitlines()) == 1 + 64
+        command = (scores / system / "fold1/.done").read_text()
+        assert f"--feats dump/feats_ssl_debug/{feats}\n" in command
+        table = (recipe / "dump/feats_ssl_debug" / feats / "feats.scp").read_text()
+        assert len(table.splitlines()) >= 128
+    assert "--feats" not in (scores / "ft/fold1/.done").read_text()
+    trained = (recipe / "exp_ssl/ser_clean_ssl_debug/fold1/log/ser_train.log").read_text()
+    assert "feats.scp" in trained and "2epoch results" in trained
 
 
 def test_the_readme_commands_run_on_what_was_trained(recipe):

@@ -349,7 +349,8 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "ser_stats": 3,
         "ser_train": 6,
         "tse_ser_train": 2,
-        "recognize": 12,
+        "recognize": 14,
+        "preservation": 1,
         "score": 1,
         "results": 1,
         "evaluate": 1,
@@ -370,6 +371,58 @@ def test_all_stages_then_nothing_is_done_again(recipe):
     again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
     assert again.returncode == 0, again.stderr
     assert calls(recipe) == []  # no Python at all, so no seconds either
+
+
+def test_features_of_a_frozen_frontend_are_kept(recipe):
+    assert run(recipe, "--stop_stage extract").returncode == 0
+    (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
+    calls(recipe)
+    stages = '--folds 1 --conditions "noisy" --joint_init none --stage ser_stats --stop_stage ser'
+    assert run(recipe, stages).returncode == 0
+    done = calls(recipe)
+    assert [c.split()[0] for c in done] == ["ser_features"] * 2 + ["ser_stats", "ser_train"]
+    options = "--output_dir dump/feats_default/noisy --dtype float32"
+    assert f"--scp dump/mix/wav.scp {options} --job 1 --nj 1" in done[0]
+    assert done[1].endswith(f"{options} --combine --nj 1")
+    feats = "--scp dump/mix/wav.scp --feats dump/feats_default/noisy "
+    assert feats in done[2] and feats in done[3]
+    # Inference needs those of what its systems are tested on, and none for the joint model.
+    (recipe / "exp/tse_ser_default/fold1").mkdir(parents=True)
+    (recipe / "exp/tse_ser_default/fold1/.done").write_text("")
+    (recipe / "exp/ser_clean_default/fold1").mkdir(parents=True)
+    (recipe / "exp/ser_clean_default/fold1/.done").write_text("")
+    stage = '--folds 1 --conditions "clean" --stage infer --stop_stage infer'
+    assert run(recipe, stage).returncode == 0
+    done = calls(recipe)
+    made = {c.split("--output_dir ")[1].split()[0] for c in done if c.startswith("ser_features")}
+    assert made == {"dump/feats_default/clean", "dump/feats_default/denoised_default"}
+    read = {c.split("scores/")[1].split("/")[0]: "--feats" in c for c in done if "hyp.tsv" in c}
+    assert read == {"clean_clean": True, "clean_noisy": True, "clean_denoised": True, "ft": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "kept"),
+    [
+        ("frontend: 'ssl'  # HuBERT\nfrontend_conf:\n  finetune: false\n", "", "float32"),
+        ("frontend: ssl\n", "--feats_dtype float16", "float16"),
+        ("frontend: ssl\n", "--feats_dtype none", None),
+        ("frontend: ssl\nfrontend_conf:\n  finetune: true\n", "", None),
+        ("frontend: ssl\nfrontend_conf: {layer: weighted}\n", "", None),
+        ("frontend: logmel\n", "", None),
+        ("encoder: shift_cnn\n", "", None),
+    ],
+)
+def test_which_features_are_kept(recipe, config, options, kept):
+    assert run(recipe, "--stop_stage simulate").returncode == 0
+    calls(recipe)
+    (recipe / "conf/train_ser.yaml").write_text(config)
+    stage = (
+        f"--conditions clean --joint_init none --stage ser_stats --stop_stage ser_stats {options}"
+    )
+    assert run(recipe, stage).returncode == 0
+    done = calls(recipe)
+    assert len(done) == (1 if kept is None else 3)
+    assert all(f"--dtype {kept}" in c for c in done[:-1]) and ("--feats" in done[-1]) == bool(kept)
 
 
 def test_stages_by_name_and_number(recipe):

@@ -44,6 +44,7 @@ joint_tag=                # name of the joint models (empty: the config's, witho
 tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
+feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
 conditions="clean noisy denoised"         # what SER models are trained on
 train_joint=true          # false: no joint training, and no ft
 joint_init=denoised       # the SER model that joint training starts from; none: from scratch
@@ -69,7 +70,7 @@ joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_in
 infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
 score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
-tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/TESTS.md ${tests_dir}
+tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/RESULTS_TESTS.md ${tests_dir}
 pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
 upload|Upload|${joint_exp}/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
 EOF
@@ -298,12 +299,55 @@ done_of() {
     esac
 }
 
+# feats_of CONDITION: where the features of a frozen SSL front-end are kept; nothing if none are.
+feats_of() {
+    if [ "${feats_dtype}" = none ] || ! is_frozen_ssl; then
+        return 0
+    fi
+    case $1 in
+        denoised) echo "${dumpdir}/feats_${ser_tag}/denoised_${tse_tag}" ;;
+        *) echo "${dumpdir}/feats_${ser_tag}/$1" ;;
+    esac
+}
+
+# Whether the features that ${ser_config} asks for never change (ser_features makes sure of it).
+is_frozen_ssl() {
+    grep -Eq '^frontend: *["'\'']?ssl["'\'']? *(#.*)?$' "${ser_config}" &&
+        ! grep -Eq '^[^#]*(finetune: *(true|yes|on)|layer: *["'\'']?weighted)' "${ser_config}"
+}
+
+# keep_features CONDITION...: compute what feats_of names.
+keep_features() {
+    local condition dir
+    for condition; do
+        dir=$(feats_of "${condition}")
+        [ -n "${dir}" ] || continue
+        step --redo --nj "${nj}" --input "${ser_config}" \
+            --input "$(done_of "${condition}")" "${dir}" \
+            ser_features --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+            --output_dir "${dir}" --dtype "${feats_dtype}"
+        # How many they are, their size, and the time they took.
+        sed -n 's/^.* INFO: \(.* utterances, .*\)$/    \1/p' "${dir}/log/ser_features.combine.log" || true
+    done
+}
+
+# use_features CONDITION: set feats to the arguments of a command that reads them, needs to its input.
+use_features() {
+    local dir
+    dir=$(feats_of "$1")
+    feats=(${dir:+--feats "${dir}"})
+    needs=(${dir:+--input "${dir}/.done"})
+}
+
+# shellcheck disable=SC2086
 stage_ser_stats() {
-    local condition
+    local condition feats needs
+    keep_features ${conditions}
     for condition in ${conditions}; do
-        step --batch --input "${ser_config}" \
-            --input "$(done_of "${condition}")" "${ser_stats}/${condition}" \
-            ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+        use_features "${condition}"
+        step --batch --input "${ser_config}" --input "$(done_of "${condition}")" "${needs[@]}" \
+            "${ser_stats}/${condition}" \
+            ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
             --splits "${protocol_dir}/splits" --output_dir "${ser_stats}/${condition}"
     done
     run_batch
@@ -311,13 +355,14 @@ stage_ser_stats() {
 
 # shellcheck disable=SC2086
 stage_ser() {
-    local condition run fold run_seed dir
+    local condition run fold run_seed dir feats needs
     for condition in ${conditions}; do
+        use_features "${condition}"
         while read -r run fold run_seed; do
             dir=${expdir}/ser_${condition}_${ser_tag}/${run}
             step --train "${num_threads:-1}" --batch --input "${ser_config}" \
-                --input "${ser_stats}/${condition}/.done" "${dir}" \
-                ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+                --input "${ser_stats}/${condition}/.done" "${needs[@]}" "${dir}" \
+                ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
                 --data_dir "${mix}" --split "${protocol_dir}/splits/fold${fold}" \
                 --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
                 --output_dir "${dir}" --seed "${run_seed}" --labels ${labels} ${ser_args}
@@ -374,9 +419,13 @@ EOF
 }
 
 stage_infer() {
-    local run fold system train test dir model also=() audio
+    local run fold system train test dir model feats needs also=() audio
     [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
+    # shellcheck disable=SC2046
+    keep_features $(systems | awk '$2 != "joint" { print $3 }' | sort -u)
     while read -r system train test; do
+        use_features "${test}"
+        [ "${train}" != joint ] || feats=() needs=()
         while read -r run fold _; do
             dir=${scores}/${system}/${run}
             model=${expdir}/ser_${train}_${ser_tag}/${run}
@@ -385,10 +434,10 @@ stage_infer() {
             # The main seed's extracted speech is what preservation compares.
             [ "${system} ${run}" != "ft fold${fold}" ] || audio=(--output_audio "${dir}/audio")
             step --redo --batch --unrecorded "--batch_size ${batch_size}" \
-                --input "${model}/.done" --input "$(done_of "${test}")" "${dir}" \
+                --input "${model}/.done" --input "$(done_of "${test}")" "${needs[@]}" "${dir}" \
                 recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
-                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
-                "${also[@]}" "${audio[@]}"
+                "${feats[@]}" --ids "${protocol_dir}/splits/fold${fold}/test.lst" \
+                --output "${dir}/hyp.tsv" "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(systems)
     run_batch
@@ -404,8 +453,13 @@ stage_score() {
     step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}"
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}"
     preservation
+}
+
+# How dev was made, in words for the tables.
+dev_set() {
+    [ "${protocol}" != loso ] || echo "${dev_split} ${dev_share}"
 }
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
@@ -442,7 +496,8 @@ preservation() {
 stage_results() {
     [ -s "${results}/RESULTS.md" ] || rm -f "${results}/.done.results"
     step --redo --name results --input "${scores}/.done" "${results}" \
-        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}"
+        results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
+        --protocol "${protocol}" --dev "$(dev_set)"
     cat "${results}/RESULTS.md"
 }
 
@@ -460,7 +515,7 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir trained=${conditions} models=() needs=()
+    local condition name run dir trained=${conditions} models=() needs=() inputs=()
     [ "${train_joint}" = false ] || trained+=" joint"
     for condition in ${trained}; do
         dir=${expdir}/ser_${condition}_${ser_tag}
@@ -478,8 +533,15 @@ stage_tests() {
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
             --folds "${folds}" --models "${models[*]}" --tse_dir "${tse_exp}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}"
+        inputs+=(--input "${tests_dir}/${name}/.done")
     done < <(test_names)
     run_batch
+    [ ${#inputs[@]} -gt 0 ] || return 0
+    [ -s "${results}/RESULTS_TESTS.md" ] || rm -f "${results}/.done.tests_report"
+    step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" "${results}" \
+        tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
+        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)"
+    log "  see ${results}/RESULTS_TESTS.md"
 }
 
 stage_pack() {
@@ -534,6 +596,7 @@ done
 for condition in ${conditions}; do
     [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
 done
+[[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
 [[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
 
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"

@@ -1,0 +1,85 @@
+"""Stage 9: features of a frozen front-end, kept for every fold, seed and system; restartable."""
+
+import argparse
+import logging
+import sys
+import time
+
+from espnet_tse_ser.errors import UserError, run
+
+logger = logging.getLogger(__name__)
+
+
+def get_parser():
+    """The options of the features."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="configuration of the SER training")
+    parser.add_argument("--scp", required=True, help="audio of one condition, all folds")
+    parser.add_argument("--output_dir", required=True, help="cache directory to write")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16 takes half the room and keeps 11 bits of each feature",
+    )
+    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
+    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument("--combine", action="store_true", help="write the index instead")
+    return parser
+
+
+def main(argv=None):
+    """Compute one job's features that are new or whose audio has changed, or combine."""
+    args = get_parser().parse_args(argv)
+    from espnet_tse_ser.progress import log_to_stderr
+
+    log_to_stderr()
+    if not 1 <= args.job <= args.nj:
+        raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
+    from espnet_tse_ser.checkpoints import get_rate
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.ser.build import build_frontend
+    from espnet_tse_ser.ser.feature_cache import check_configuration, combine, compute
+
+    # Without the task, whose import takes longer than the jobs of a small set.
+    config = {"frontend": "logmel"} | read_yaml(args.config)
+    fs = get_rate(config, "fs", args.config)
+    try:
+        check_configuration(config)
+        frontend = build_frontend(config)
+    except UserError as error:
+        raise UserError(f"{args.config}: {error}") from None
+    wavs = read_table(args.scp)
+    if args.combine:
+        _report(args, fs, combine(args.output_dir, frontend, wavs, args.dtype))
+        return
+    wavs = dict(list(wavs.items())[args.job - 1 :: args.nj])
+    start, label = time.monotonic(), f"features {args.job}/{args.nj}"
+    written = compute(args.output_dir, frontend, wavs, fs, args.dtype, label)
+    logger.info(
+        "%d computed, %d reused, in %.1f s%s",
+        *(len(written), len(wavs) - len(written), time.monotonic() - start),
+        _real_time(written, fs),
+    )
+
+
+def _report(args, fs, entries):
+    size = sum(entry.end - entry.offset for entry in entries) / 1e6
+    hours = sum(entry.samples for entry in entries) / fs / 3600
+    logger.info(
+        "%s: %d utterances, %.3g h, %.3g MB in %s, computed in %.3g s%s",
+        *(args.output_dir, len(entries), hours, size, args.dtype),
+        *(sum(entry.seconds for entry in entries), _real_time(entries, fs)),
+    )
+
+
+def _real_time(entries, fs):
+    if not entries:
+        return ""
+    factor = sum(e.seconds for e in entries) * fs / sum(e.samples for e in entries)
+    return f", real-time factor {factor:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
