@@ -56,7 +56,7 @@ def compare(a, b):
 
 def render(compared):
     """The comparison as a table of Markdown."""
-    from espnet_tse_ser.metrics.report import number, p_value, percent, table
+    from espnet_tse_ser.metrics.report import number, p_value, percent, smallest_p, table
 
     names = {"wa": "WA, %", "ua": "UA, %", "macro_f1": "macro-F1, %", "si_sdri": "SI-SDRi, dB"}
     rows = []
@@ -70,7 +70,9 @@ def render(compared):
     return (
         f"A: {compared['a']} ({seeds[0]})\nB: {compared['b']} ({seeds[1]})\n"
         f"{compared['n']} utterances, {compared['speakers']} speakers; 95 % intervals and p over "
-        "speakers\n\n" + table(["", "A", "B", "A - B", "p"], rows) + "\n"
+        f"speakers{smallest_p(compared['speakers'])}\n\n"
+        + table(["", "A", "B", "A - B", "p"], rows)
+        + "\n"
     )
 
 

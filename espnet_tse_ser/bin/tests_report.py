@@ -48,7 +48,7 @@ def main(argv=None):
     for name, rows in scores.items():
         check_protocol(args.protocol, Path(args.scores_dir) / name / "score_utt.tsv", rows)
     results.check_same_utterances(scores)
-    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, args.protocol)
+    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels)
     if not any(test.scores for test in tests):
         raise UserError(
             f"{args.tests_dir}: no <name>/<system>/score_utt.tsv of the tests in {args.conf_dir}; "
@@ -59,7 +59,7 @@ def main(argv=None):
     shown = {}
     for sweep in summary:
         if len(sweep["rows"]) > 1:
-            path = output_dir / "plots" / f"sweep_{sweep['sweep']}.png"
+            path = output_dir / "plots" / sweeps.plot_name(sweep["sweep"])
             plots.plot_sweep(path, sweep, stamp.warning)
             shown[sweep["sweep"]] = path.relative_to(output_dir).as_posix()
         for test, systems in sweep["missing"].items():

@@ -19,8 +19,8 @@ def render(figures):
         "# What is kept of the target's voice\n\nWritten by `python -m "
         "espnet_tse_ser.bin.preservation`; the same figures are in preservation.json, the "
         "utterances behind them in preservation_utt.tsv. Every signal is compared with the clean "
-        "target in it. Means over utterances with 95 % intervals (bootstrap over speakers, "
-        "Student's t); `espnet_tse_ser/metrics/preservation.py` defines the measures.",
+        "target in it. Means over utterances with 95 % intervals (each speaker left out "
+        "once, Student's t); `espnet_tse_ser/metrics/preservation.py` defines the measures.",
         _conditions(overall),
         _changes(figures["changes"]),
         _recognition(figures["recognition"]),

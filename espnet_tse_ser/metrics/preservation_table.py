@@ -63,7 +63,7 @@ def summarise(rows):
     Returns:
         list of dicts: condition, emotion, gender_state ("all" or one; not one of each), n
         (utterances), too_little_voicing (the share of them that has no F0 measures), and for each
-        measure that any utterance has a dict: mean, ci ``[low, high]`` (95 %, speakers resampled;
+        measure that any utterance has a dict: mean, ci ``[low, high]`` (95 %, over speakers;
         None for one speaker) and n (utterances for which it is defined).
     """
     summary = []
@@ -165,7 +165,7 @@ def predict(rows):
 
 
 def speaker_auc(values, positives, speakers, strata=None):
-    """Area under the ROC curve with a 95 % interval over resampled speakers.
+    """Area under the ROC curve with a 95 % interval over speakers.
 
     Args:
         values: ``(N,)``, larger where positives are expected. positives: ``(N,)`` bool.
@@ -173,7 +173,8 @@ def speaker_auc(values, positives, speakers, strata=None):
             a negative of the same stratum count. None: all pairs.
 
     Returns:
-        the area (NaN if there is no pair), and ``(low, high)`` (NaN if a resample has no pair).
+        the area (NaN if there is no pair), and ``(low, high)`` (NaN if one speaker has a part in
+        all pairs).
     """
     values, positives = np.asarray(values, np.float64), np.asarray(positives, bool)
     difference = values[positives][:, None] - values[~positives]
@@ -189,7 +190,7 @@ def speaker_auc(values, positives, speakers, strata=None):
         won, of = (np.einsum("rs,st,rt->r", weights, table, weights) for table in (wins, pairs))
         return np.divide(won, of, out=np.full(len(of), np.nan), where=of > 0)
 
-    # The area is no function of sums over speakers, but of how often each one was drawn.
+    # The area is no function of sums over speakers, but of which of them are there.
     drawn = np.eye(len(names))
     return area(drawn.sum(0)[None])[0], cluster_interval(drawn, area, limits=(0, 1))
 

@@ -128,8 +128,8 @@ def _differences(differences, state_differences, pooled):
     text = (
         "## Differences\n\nPercentage points (SI-SDRi: dB) with 95 % intervals and p, on the same "
         f"utterances of {speakers} speakers: flipping the signs of speakers' scores, two-sided, "
-        "not corrected for the number of tests. The share of the gap is (UA - UA of noisy_noisy) / "
-        "(UA of clean_clean - UA of noisy_noisy).\n\n"
+        f"not corrected for the number of tests{smallest_p(speakers)}. The share of the gap "
+        "is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of noisy_noisy).\n\n"
         + table([*columns, "share of the gap recovered, %"], rows)
     )
     if state_differences:
@@ -334,6 +334,13 @@ def percent(value, interval=None):
     if interval:
         text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return text
+
+
+def smallest_p(speakers):
+    """What to say of p with few speakers, else nothing."""
+    if not 1 < speakers < 9:
+        return ""
+    return f"; with {speakers} speakers no p is below {2 / 2**speakers:.3f}"
 
 
 def p_value(p):

@@ -6,6 +6,7 @@ to), ``value`` (its row) and ``about`` (one sentence), and, for each system that
 it utterance by utterance, in the seeds that both have.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
 from espnet_tse_ser.metrics.report import number, p_value, percent, table
 from espnet_tse_ser.metrics.results import check_same_utterances, measure_rows
 from espnet_tse_ser.metrics.speaker_totals import speaker_totals
-from espnet_tse_ser.metrics.stamp import check_protocol
 from espnet_tse_ser.metrics.tables import SYSTEMS, find_systems, read_scores
 
 MAIN = "main"  # the row of the condition that the systems were trained for
@@ -39,12 +39,19 @@ class Test:
     scores: dict = field(default_factory=dict)
 
 
-def read_tests(tests_dir, conf_dir, labels, protocol=None):
+def plot_name(sweep):
+    """File name of the plot of a sweep: "SNR, dB" -> "sweep_SNR_dB.png"."""
+    return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
+
+
+def read_tests(tests_dir, conf_dir, labels):
     """Read all tests that are configured, in the order of sweeps and values.
+
+    They are recognised with one epoch of each system under any protocol.
 
     Args:
         tests_dir: holds ``<name>/<system>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
-        labels: the classes, of the main condition. protocol: see `stamp.check_protocol`.
+        labels: the classes, of the main condition.
 
     Returns:
         list of `Test`, and the names of directories in ``tests_dir`` without configuration.
@@ -66,7 +73,7 @@ def read_tests(tests_dir, conf_dir, labels, protocol=None):
                 f"{path}: sweep '{conf['sweep']}' has the value '{conf['value']}' twice, also in "
                 f"{first}; change one"
             )
-        scores = _read_scores(tests_dir / path.stem, labels, protocol)
+        scores = _read_scores(tests_dir / path.stem, labels)
         described = (str(conf["sweep"]), conf["value"], str(conf["about"]))
         tests.append(Test(path.stem, *described, scores))
     if not tests:
@@ -134,14 +141,13 @@ def render(sweeps, unknown, header, stamp, plots=()):
     return "\n\n".join(sections) + "\n"
 
 
-def _read_scores(directory, labels, protocol):
+def _read_scores(directory, labels):
     if not any(directory.glob("*/score_utt.tsv")):
         return {}
     scores = {}
     for system in find_systems(directory, "score_utt.tsv"):
         path = directory / system.name / "score_utt.tsv"
         own_labels, scores[system.name] = read_scores(path)
-        check_protocol(protocol, path, scores[system.name])
         if own_labels != labels:
             raise UserError(
                 f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
@@ -155,11 +161,9 @@ def _read_scores(directory, labels, protocol):
 
 
 def _value_key(value):
-    """Numbers by value, then words."""
-    try:
-        return 0, float(value), ""
-    except ValueError:
-        return 1, 0.0, str(value)
+    """Numbers, also with a unit, by value; then words."""
+    found = re.match(r"[-+]?\d+(\.\d+)?", str(value))
+    return (0, float(found[0]), str(value)) if found else (1, 0.0, str(value))
 
 
 def _row(test, main, labels):

@@ -24,6 +24,7 @@ def test_table(tables, capsys):
     assert lines[0] == f"A: {tables[0]}/score_utt.tsv (1 seed)"
     assert lines[1] == f"B: {tables[1]} (3 seeds)"
     assert lines[2].startswith("40 utterances, 4 speakers; 95 % intervals")
+    assert lines[2].endswith("p over speakers; with 4 speakers no p is below 0.125")
     assert [line.split("|")[1].strip() for line in lines[6:]] == ["WA, %", "UA, %", "macro-F1, %"]
     compared = compare.compare(*tables)
     ua = compared["measures"]["ua"]

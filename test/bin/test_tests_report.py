@@ -19,11 +19,11 @@ def exp(tmp_path):
     write_scores(tmp_path, systems=SYSTEMS)
     (tmp_path / "conf").mkdir()
     for name, sweep, value, systems in (
-        ("snr_-5", "snr", -5, SYSTEMS[1:]),
-        ("snr_5", "snr", 5, SYSTEMS[1:3]),
+        ("snr_-5", "SNR, dB", -5, SYSTEMS[1:]),
+        ("snr_5", "SNR, dB", 5, SYSTEMS[1:3]),
         ("talkers_3", "talkers", 3, ()),
     ):
-        text = f"sweep: {sweep}\nvalue: {value}\nabout: {sweep} of {value}\nsnr_db: 1\n"
+        text = f"sweep: {sweep}\nvalue: {value}\nabout: as {value}\nsnr_db: 1\n"
         (tmp_path / f"conf/{name}.yaml").write_text(text)
         if systems:
             write_scores(tmp_path / "x", systems=systems)
@@ -48,8 +48,8 @@ def test_outputs(exp, caplog):
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
     text = (exp / "out/RESULTS_TESTS.md").read_text()
     assert "Protocol loso; dev: speaker 0.1; folds 1, 2; seed 0.\n" in text
-    assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_snr.png)" in text
-    assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_snr.png"]
+    assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
+    assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]
     assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text
     first = (exp / "out/tests.json").read_bytes()
     tests_report.main(arguments(exp, "--protocol", "loso", "--dev", "speaker 0.1"))
