@@ -23,7 +23,7 @@ def mini_recipe(tmp_path_factory):
     from recipes import copy_of_the_recipes, run_recipe
 
     recipe = copy_of_the_recipes(tmp_path_factory.mktemp("mini"))
-    run_recipe(recipe)
+    run_recipe(recipe, "--tests", "")  # all
     return recipe
 
 

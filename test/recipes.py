@@ -11,6 +11,7 @@ DEBUG = [
     *("--tse_config", "conf/train_tse_debug.yaml", "--ser_config", "conf/train_ser_debug.yaml"),
     *("--joint_config", "conf/train_tse_ser_debug.yaml", "--folds", "1 2", "--num_threads", "1"),
     *("--nj", "2"),  # the last digits depend on what is extracted in one batch
+    *("--tests", "none"),
 ]
 
 

@@ -13,6 +13,8 @@ import yaml
 from recipes import ROOT, run_recipe
 from tiny_ssl import write_weights
 
+from espnet_tse_ser.files import read_tsv
+
 SYSTEMS = {"clean_clean", "clean_noisy", "noisy_noisy", "clean_denoised", "base", "ft"}
 
 
@@ -109,3 +111,96 @@ def test_the_readme_commands_run_on_what_was_trained(recipe):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() in {"ang", "hap", "neu", "sad"}
+
+
+def test_every_test_is_reported(recipe):
+    names = {path.stem for path in (recipe / "conf/tests").glob("*.yaml")}
+    assert len(names) > 5
+    for name in names:
+        tables = (recipe / "exp/tests" / name).glob("*/score_utt.tsv")
+        assert {path.parent.name for path in tables} == SYSTEMS
+    tests = json.loads((recipe / "exp/tests.json").read_text())
+    assert names <= set(re.findall(r'"name": "([^"]+)"', json.dumps(tests)))
+    text = (recipe / "exp/RESULTS_TESTS.md").read_text()
+    for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
+        assert f"## {sweep}" in text
+    assert "Protocol loso; dev: speaker 0.1" in text
+
+
+def test_what_extraction_keeps(recipe):
+    rows = read_tsv(recipe / "exp/preservation/preservation_utt.tsv")
+    assert {row["condition"] for row in rows} == {"noisy", "denoised", "ft"}
+    assert len(rows) == 3 * 128
+    assert "KL" in (recipe / "exp/preservation/PRESERVATION.md").read_text()
+
+
+def run_set(recipe, tag, *options, first="protocol"):
+    """Run a further set of mixtures without joint training; returns its results.json."""
+    stages = ("--stage", first, "--stop_stage", "tests")
+    run_recipe(recipe, "--mix_tag", tag, *options, "--train_joint", "false", *stages)
+    return json.loads((recipe / f"exp/results_{tag}/results.json").read_text())
+
+
+def protocol_of(recipe, tag):
+    return read_tsv(recipe / f"data/mix_{tag}/protocol.tsv")
+
+
+def test_interferers_from_the_emotional_corpus(recipe):
+    results = run_set(
+        recipe,
+        "emo",
+        *("--interferer_set", "emo", "--gender_state", "different"),
+        *("--conditions", "noisy", "--folds", "1", "--tests", "gender_same"),
+    )
+    assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
+    protocol = protocol_of(recipe, "emo")
+    assert {row["interferer_emotions"] for row in protocol} == {"ang", "hap", "neu", "sad"}
+    assert {row["gender_state"] for row in protocol} == {"different"}
+
+
+def test_interferers_from_esd(recipe):
+    results = run_set(
+        recipe,
+        "esd",
+        *("--local_data_opts", "--esd true", "--interferer_set", "esd", "--folds", "1"),
+        *("--conditions", "denoised", "--num_interferers", "2"),
+        first="data",
+    )
+    assert {r["system"] for r in results["results"]} == {"base"}
+    protocol = protocol_of(recipe, "esd")
+    emotions = {e for row in protocol for e in row["interferer_emotions"].split(",")}
+    assert {"ang", "neu"} <= emotions and {len(r["offsets"].split(",")) for r in protocol} == {2}
+
+
+def test_dev_is_the_other_speaker_of_the_session(recipe):
+    options = ("--protocol", "loso_speaker", "--folds", "1 10", "--conditions", "clean")
+    results = run_set(recipe, "speakers", *options)
+    speaker = {row["mixture"]: row["speaker"] for row in protocol_of(recipe, "speakers")}
+    for fold in ("1", "10"):
+        lists = recipe / f"data/mix_speakers/splits/fold{fold}"
+        who = {
+            n: {speaker[u] for u in (lists / f"{n}.lst").read_text().split()}
+            for n in ("train", "dev", "test")
+        }
+        assert [len(who[n]) for n in ("train", "dev", "test")] == [8, 1, 1]
+        assert not who["dev"] & who["test"] and not who["train"] & (who["dev"] | who["test"])
+    assert {r["fold"] for r in results["results"]} == {"1", "10", "all"}
+    assert "Protocol loso_speaker" in (recipe / "exp/results_speakers/RESULTS.md").read_text()
+
+
+def test_an_epoch_chosen_on_the_test_fold_is_marked(recipe):
+    options = ("--protocol", "best_test_epoch", "--folds", "1", "--conditions", "clean")
+    results = run_set(recipe, "best", *options)
+    lists = recipe / "data/mix_best/splits/fold1"
+    assert (lists / "dev.lst").read_bytes() == (lists / "test.lst").read_bytes()
+    text = (recipe / "exp/results_best/RESULTS.md").read_text()
+    assert "optimistic: epoch chosen on the test fold" in text
+    epochs = read_tsv(recipe / "exp/ser_clean_debug_best/fold1/epochs.tsv")
+    (all_folds,) = (
+        r
+        for r in results["results"]
+        if r["fold"] == "all" and r["train"] == "clean" and r["test"] == "clean"
+    )
+    # what is reported is the best that training saw, for each measure
+    assert all_folds["ua"] == pytest.approx(max(float(e["valid_ua"]) for e in epochs), abs=1e-5)
+    assert all_folds["wa"] == pytest.approx(max(float(e["valid_wa"]) for e in epochs), abs=1e-5)
