@@ -64,7 +64,7 @@ tse_stats|TSE statistics|${dumpdir}/clean/pretrain ${tse_config}|${tse_stats}
 tse|TSE pretraining|${dumpdir}/clean/pretrain ${tse_config}|${tse_exp}
 extract|Extraction: the denoised sets|${tse_exp} ${mix}|${denoised}
 tse_score|TSE scoring|${mix} ${denoised}|${tse_scores}
-ser_stats|SER statistics|${mix} ${denoised} ${ser_config}|${ser_stats}
+ser_stats|SER features and statistics|${mix} ${denoised} ${ser_config}|${ser_stats}; ${dumpdir}/feats_${ser_tag} of a frozen SSL front-end
 ser|SER training: ${conditions}; folds ${folds}|${mix} ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
 joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_init}_${ser_tag} ${joint_config}|${joint_exp}
 infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
