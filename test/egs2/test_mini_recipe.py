@@ -119,8 +119,8 @@ def test_every_test_is_reported(recipe):
     for name in names:
         tables = (recipe / "exp/tests" / name).glob("*/score_utt.tsv")
         assert {path.parent.name for path in tables} == SYSTEMS
-    tests = json.loads((recipe / "exp/tests.json").read_text())
-    assert names <= set(re.findall(r'"name": "([^"]+)"', json.dumps(tests)))
+    sweeps = json.loads((recipe / "exp/tests.json").read_text())["sweeps"]
+    assert {row["test"] for sweep in sweeps for row in sweep["rows"]} == {*names, "main"}
     text = (recipe / "exp/RESULTS_TESTS.md").read_text()
     for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
         assert f"## {sweep}" in text
