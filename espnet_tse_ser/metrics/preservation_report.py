@@ -2,6 +2,7 @@
 
 from espnet_tse_ser.metrics.preservation import MEASURES, MIN_VOICED
 from espnet_tse_ser.metrics.preservation_table import ALL_MEASURES
+from espnet_tse_ser.metrics.report import table
 
 _ARROWS = {True: "higher is better", False: "lower is better"}
 
@@ -33,7 +34,7 @@ def render(figures):
 def _conditions(overall):
     rows = _rows(overall)
     columns = ["", *(f"{s['condition']} (n = {s['n']})" for s in overall), ""]
-    return "## By condition\n\n" + _table(columns, rows) + _undefined(overall)
+    return "## By condition\n\n" + table(columns, rows) + _undefined(overall)
 
 
 def _rows(groups):
@@ -78,7 +79,7 @@ def _changes(differences):
     ]
     return (
         f"## Change from {reference}\n\nDifferences on the utterances for which both are "
-        "defined.\n\n" + _table(["", *conditions, ""], rows)
+        "defined.\n\n" + table(["", *conditions, ""], rows)
     )
 
 
@@ -92,7 +93,7 @@ def _recognition(results):
     ]
     return (
         "## What the clean-trained recogniser makes of it\n\n%; trained on clean speech, tested on "
-        "that of the condition.\n\n" + _table(["system", "n", "WA", "UA"], rows)
+        "that of the condition.\n\n" + table(["system", "n", "WA", "UA"], rows)
     )
 
 
@@ -119,7 +120,7 @@ def _prediction(predictions):
         "has right on clean speech: the probability that one whose emotion it still recognises "
         "(kept) is better preserved than one of the same emotion that it does not (lost). 0.5 is "
         "chance; an interval without it is marked `*`. The counts are those of the measures that "
-        "every utterance has.\n\n" + _table(columns, rows)
+        "every utterance has.\n\n" + table(columns, rows)
     )
 
 
@@ -131,12 +132,7 @@ def _area(entry):
 def _emotions(condition, summary):
     groups = [s for s in summary if s["condition"] == condition and s["emotion"] != "all"]
     columns = ["", *(f"{s['emotion']} (n = {s['n']})" for s in groups), ""]
-    return f"## By emotion: {condition}\n\n" + _table(columns, _rows(groups))
-
-
-def _table(columns, rows):
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return f"## By emotion: {condition}\n\n" + table(columns, _rows(groups))
 
 
 def _number(entry, key, digits=2, sign=""):

@@ -1,6 +1,7 @@
 """The recogniser: loss and statistics, padding, predictions, gradients, errors of building."""
 
 import pytest
+import tiny_ssl
 import torch
 from espnet2.optimizers.optim_groups import configure_optimizer
 
@@ -164,27 +165,9 @@ def test_collect_feats_is_before_normalisation(batch):
 
 @torch.no_grad()
 def test_ssl_front_end_without_stem(batch):
-    arch = {
-        "type": "hubert",
-        "extractor_mode": "group_norm",
-        "extractor_conv_layer_config": [(8, 10, 5), (8, 4, 4)],
-        "extractor_conv_bias": False,
-        "encoder_embed_dim": 16,
-        "encoder_projection_dropout": 0.1,
-        "encoder_pos_conv_kernel": 4,
-        "encoder_pos_conv_groups": 2,
-        "encoder_num_layers": 1,
-        "encoder_num_heads": 2,
-        "encoder_attention_dropout": 0.1,
-        "encoder_ff_interm_features": 16,
-        "encoder_ff_interm_dropout": 0.0,
-        "encoder_dropout": 0.1,
-        "encoder_layer_norm_first": False,
-        "encoder_layer_drop": 0.0,
-    }
     model = _build(
         frontend="ssl",
-        frontend_conf={"arch": "custom", "arch_conf": arch, "weights": None},
+        frontend_conf={"arch": "custom", "arch_conf": tiny_ssl.ARCH, "weights": None},
         normalize=None,
         specaug=None,
         preencoder=None,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny_ssl
 import torch
 import torchaudio
 
@@ -10,23 +11,7 @@ from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.ssl_frontend import SSLFrontend
 
 LENGTHS = [3000, 1600, 700]
-ARCH = {
-    "extractor_mode": "group_norm",
-    "extractor_conv_layer_config": [(8, 10, 5), (8, 4, 4)],
-    "extractor_conv_bias": False,
-    "encoder_embed_dim": 16,
-    "encoder_projection_dropout": 0.1,
-    "encoder_pos_conv_kernel": 4,
-    "encoder_pos_conv_groups": 2,
-    "encoder_num_layers": 1,
-    "encoder_num_heads": 2,
-    "encoder_attention_dropout": 0.1,
-    "encoder_ff_interm_features": 16,
-    "encoder_ff_interm_dropout": 0.0,
-    "encoder_dropout": 0.1,
-    "encoder_layer_norm_first": False,
-    "encoder_layer_drop": 0.0,
-}
+ARCH = {k: v for k, v in tiny_ssl.ARCH.items() if k != "type"}
 
 
 @pytest.fixture

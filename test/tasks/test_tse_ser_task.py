@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_ssl
 import torch
 import yaml
 
@@ -95,25 +96,7 @@ def test_rendered_mixtures_are_those_of_the_protocol(options, tiny_mixtures, mod
 
 
 def test_weights_from_files_are_not_needed_again(tmp_path, options, tse_dir, joint_config):
-    arch = {
-        "type": "hubert",
-        "extractor_mode": "group_norm",
-        "extractor_conv_layer_config": [[8, 10, 5], [8, 4, 4]],
-        "extractor_conv_bias": False,
-        "encoder_embed_dim": 16,
-        "encoder_projection_dropout": 0.1,
-        "encoder_pos_conv_kernel": 4,
-        "encoder_pos_conv_groups": 2,
-        "encoder_num_layers": 1,
-        "encoder_num_heads": 2,
-        "encoder_attention_dropout": 0.1,
-        "encoder_ff_interm_features": 16,
-        "encoder_ff_interm_dropout": 0.0,
-        "encoder_dropout": 0.1,
-        "encoder_layer_norm_first": False,
-        "encoder_layer_drop": 0.0,
-    }
-    conf = {"arch": "custom", "arch_conf": arch, "weights": None}
+    conf = {"arch": "custom", "arch_conf": tiny_ssl.ARCH, "weights": None}
     ser = joint_config["ser"] | {"frontend": "ssl", "frontend_conf": conf, "preencoder": None}
     ssl = build_ser_model(ser).frontend.ssl
     weights = tmp_path / "ssl.pt"
