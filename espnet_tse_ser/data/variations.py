@@ -33,8 +33,8 @@ class Variation:
         gender_state: "same" or "different".
         interferers: another set of interferers, a directory beside that of the usual ones; "emo"
             is the emotional corpus itself (other speakers of the fold).
-        enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (another
-            speaker's of the fold, neutral).
+        enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (of another
+            speaker of the fold, who is not in the mixture, neutral).
         enrollment_seconds: cut the enrollment to this; a longer one is put together from several
             utterances of the speaker.
     """
@@ -136,7 +136,8 @@ def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu")
             raise UserError(f"mixture '{mixture.mixture}': an interferer is silent in it")
         change = snr(scaled[0], scaled[1:]) - variation.snr
         gains = [gains[0], *(g + change for g in gains[1:])]
-    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral)
+    heard = {mixture.speaker, *(interferers[o].speaker for o in chosen)}
+    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral, heard)
     return describe(
         entry,
         interferers,
@@ -180,14 +181,17 @@ def _sources(rng, mixture, variation, entry, interferers, fold_of):
     return chosen + new, offsets, gains
 
 
-def _enroll(rng, mixture, variation, targets, neutral):
-    """Ids of the enrollment's utterances and the samples to cut it to (0: none)."""
+def _enroll(rng, mixture, variation, targets, neutral, heard):
+    """Ids of the enrollment's utterances and the samples to cut it to (0: none).
+
+    ``heard`` are the speakers in the mixture.
+    """
     kind, seconds = variation.enrollment or "neutral", variation.enrollment_seconds
     if kind == "wrong":
         choices = [
             e.utt
             for e in targets.entries.values()
-            if e.fold == mixture.fold and e.speaker != mixture.speaker and e.emotion == neutral
+            if e.fold == mixture.fold and e.speaker not in heard and e.emotion == neutral
         ]
         choices = _of_one_speaker(rng, choices, targets)
     else:

@@ -137,6 +137,16 @@ def test_enrollments(pools, mixtures, kind, fits):
         assert (other.gains_db, other.interferers) == (mixture.gains_db, mixture.interferers)
 
 
+def test_a_wrong_enrollment_is_of_nobody_in_the_mixture(pools):
+    targets = pools[0].with_folds(dict.fromkeys(pools[0].gender, "1"))
+    variation = Variation("a test", "tests", 1, enrollment="wrong")
+    folds = speaker_folds(targets, targets, 0)
+    for mixture in make_protocol(targets, targets, Levels(), seed=0):
+        other = vary(mixture, variation, targets, targets, folds, seed=0)
+        enrolled = targets[other.enrollment[0]].speaker
+        assert enrolled not in (mixture.speaker, *mixture.interferer_speakers)
+
+
 def test_length_of_the_enrollment(varied, pools):
     shortest = min(len(pools[0].audio(m.enrollment[0])) for m, _ in varied())
     for one, other in varied(enrollment_seconds=shortest / 16000):
