@@ -25,7 +25,8 @@ def get_parser():
     )
     parser.add_argument("--tse_dir", help="TSE experiment; without it nothing is denoised")
     parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
-    parser.add_argument("--protocol", default="loso", help="as in stage 2")
+    for name, default in (("protocol", "loso"), ("gender_state", "random"), ("levels", "loudness")):
+        parser.add_argument(f"--{name}", default=default, help="as in stage 2")
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     parser.add_argument("--seed", type=int, default=0, help="of the protocol and of fold<k>")
     parser.add_argument("--seeds", default="", help="further seeds, of fold<k>_seed<s>")
@@ -95,7 +96,10 @@ def _mixtures(args, variation):
     fold_of = speaker_folds(targets, interferers, args.seed)
     protocol = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
     mixtures = [
-        vary(m, variation, targets, interferers, fold_of, args.seed, args.neutral)
+        vary(
+            *(m, variation, targets, interferers, fold_of, args.seed, args.neutral),
+            *(args.gender_state, args.levels),
+        )
         for m in progress([m for m in protocol if m.fold in args.folds.split()], "vary")
     ]
     return mixtures, targets, interferers

@@ -99,6 +99,35 @@ def test_gender_state(varied, state):
     assert kept > 5
 
 
+def test_every_interferer_has_the_gender_of_the_state(pools):
+    targets, interferers = pools
+    folds = speaker_folds(targets, interferers, 0)
+    kept = 0
+    for mixture in make_protocol(targets, interferers, Levels(), seed=0, num_interferers=2):
+        for state, talkers in (("different", None), ("different", 2), ("same", 2)):
+            changes = {"gender_state": state, "talkers": talkers}
+            variation = Variation("a test", "tests", 1, **changes)
+            other = vary(mixture, variation, targets, interferers, folds, seed=0)
+            same = {g == mixture.gender for g in other.interferer_genders}
+            assert same == {state == "same"} and other.gender_state == state
+            kept += other.interferers[0] == mixture.interferers[0]
+    assert kept > 5
+
+
+def test_what_the_protocol_says_of_all_mixtures_stays(pools):
+    targets, interferers = pools
+    folds = speaker_folds(targets, interferers, 0)
+    of_all = {"gender_state": "same", "levels": "snr"}
+    for mixture in make_protocol(
+        targets, interferers, Levels("snr", snr=(2.0, 2.0)), seed=0, gender_state="same"
+    ):
+        for changes in ({"talkers": 3}, {"overlap": 0.5}, {"gender_state": "different"}, {}):
+            variation = Variation("a test", "tests", 1, **changes)
+            other = vary(mixture, variation, targets, interferers, folds, seed=0, **of_all)
+            assert other.gender_state == changes.get("gender_state", "same")
+            assert other.snr_db == pytest.approx(2, abs=0.01)
+
+
 def test_emotional_interferers_are_others_of_the_fold(varied, pools):
     emotions = set()
     for one, mixture in varied(interferers="emo"):
