@@ -12,7 +12,9 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="what the test changes, of conf/tests")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument(
+        "--interferers", required=True, help="formatted interferer pool, or --targets"
+    )
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
     parser.add_argument("--folds", required=True, help="folds to test, e.g. '1 2'")
     parser.add_argument(
@@ -23,6 +25,8 @@ def get_parser():
     )
     parser.add_argument("--tse_dir", help="TSE experiment; without it nothing is denoised")
     parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
+    for name, default in (("protocol", "loso"), ("gender_state", "random"), ("levels", "loudness")):
+        parser.add_argument(f"--{name}", default=default, help="as in stage 2")
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
     parser.add_argument("--seed", type=int, default=0, help="of the protocol and of fold<k>")
     parser.add_argument("--seeds", default="", help="further seeds, of fold<k>_seed<s>")
@@ -77,21 +81,25 @@ def _mixtures(args, variation):
     """The varied mixtures of the folds, and the pools they are made of."""
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.protocol import read_protocol, speaker_folds
+    from espnet_tse_ser.data.splits import fold_of_speakers
     from espnet_tse_ser.data.variations import vary
     from espnet_tse_ser.progress import progress
 
+    # As in stage 2: interferers that are no one's but this fold's.
     targets = Pool.read(args.targets, args.fs)
-    if variation.interferers == "emo":
-        interferers = targets
-    else:
-        directory = Path(args.interferers)
-        if variation.interferers is not None:
-            directory = directory.parent / variation.interferers
-        interferers = Pool.read(directory, args.fs)
+    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
+    directory = Path(args.interferers)
+    if variation.interferers is not None:
+        directory = directory.parent / variation.interferers
+    same = variation.interferers == "emo" or directory.resolve() == Path(args.targets).resolve()
+    interferers = targets if same else Pool.read(directory, args.fs)
     fold_of = speaker_folds(targets, interferers, args.seed)
     protocol = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
     mixtures = [
-        vary(m, variation, targets, interferers, fold_of, args.seed, args.neutral)
+        vary(
+            *(m, variation, targets, interferers, fold_of, args.seed, args.neutral),
+            *(args.gender_state, args.levels),
+        )
         for m in progress([m for m in protocol if m.fold in args.folds.split()], "vary")
     ]
     return mixtures, targets, interferers

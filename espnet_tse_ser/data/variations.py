@@ -33,8 +33,8 @@ class Variation:
         gender_state: "same" or "different".
         interferers: another set of interferers, a directory beside that of the usual ones; "emo"
             is the emotional corpus itself (other speakers of the fold).
-        enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (another
-            speaker's of the fold, neutral).
+        enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (of another
+            speaker of the fold, who is not in the mixture, neutral).
         enrollment_seconds: cut the enrollment to this; a longer one is put together from several
             utterances of the speaker.
     """
@@ -102,7 +102,17 @@ def read_variation(path):
         raise UserError(f"{path}: {error}; correct it") from None
 
 
-def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu"):
+def vary(
+    mixture,
+    variation,
+    targets,
+    interferers,
+    fold_of,
+    seed,
+    neutral="neu",
+    gender_state="random",
+    levels="loudness",
+):
     """Change a mixture.
 
     Args:
@@ -111,6 +121,8 @@ def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu")
             ``variation.interferers`` names another.
         fold_of: fold of each speaker in it (see `protocol.speaker_folds`).
         seed: of the new draws, which depend on it and on the mixture's id alone.
+        gender_state, levels: of the protocol, which hold where the variation says nothing else:
+            new interferers have that gender state, and with levels "snr" the mixture keeps its SNR.
 
     Returns:
         `Mixture`.
@@ -120,7 +132,8 @@ def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu")
     """
     rng = np.random.default_rng([seed, 3, zlib.crc32(mixture.mixture.encode())])
     entry = targets[mixture.target]
-    chosen, offsets, gains = _sources(rng, mixture, variation, entry, interferers, fold_of)
+    state = variation.gender_state or gender_state
+    chosen, offsets, gains = _sources(rng, mixture, variation, entry, interferers, fold_of, state)
     tail = 0
     if variation.overlap is not None:
         tail = round((1 - variation.overlap) * entry.num_samples)
@@ -130,13 +143,18 @@ def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu")
         place(interferers.audio(o), offset, len(target))
         for o, offset in zip(chosen, offsets, strict=True)
     ]
-    if variation.snr is not None:
+    wanted = variation.snr
+    is_new = (tuple(chosen), tuple(offsets)) != (mixture.interferers, mixture.offsets)
+    if wanted is None and levels == "snr" and is_new:
+        wanted = mixture.snr_db
+    if wanted is not None:
         scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
         if not all(np.any(p) for p in placed):
             raise UserError(f"mixture '{mixture.mixture}': an interferer is silent in it")
-        change = snr(scaled[0], scaled[1:]) - variation.snr
+        change = snr(scaled[0], scaled[1:]) - wanted
         gains = [gains[0], *(g + change for g in gains[1:])]
-    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral)
+    heard = {mixture.speaker, *(interferers[o].speaker for o in chosen)}
+    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral, heard)
     return describe(
         entry,
         interferers,
@@ -152,13 +170,14 @@ def vary(mixture, variation, targets, interferers, fold_of, seed, neutral="neu")
     )
 
 
-def _sources(rng, mixture, variation, entry, interferers, fold_of):
+def _sources(rng, mixture, variation, entry, interferers, fold_of, state):
     """Ids, offsets and gains (the target's first) of the interferers: those of the mixture as far
     as they fit, else new ones."""
     count = len(mixture.interferers) if variation.talkers is None else variation.talkers - 1
-    state = variation.gender_state
-    fits = variation.interferers is None and state in (None, mixture.gender_state)
-    kept = min(count, len(mixture.interferers)) if fits else 0
+    kept = min(count, len(mixture.interferers))
+    like = {g == mixture.gender for g in mixture.interferer_genders[:kept]}
+    if variation.interferers is not None or (state != "random" and like != {state == "same"}):
+        kept = 0
     chosen = list(mixture.interferers[:kept])
     offsets = list(mixture.offsets[:kept])
     gains = list(mixture.gains_db[: 1 + kept])
@@ -167,7 +186,7 @@ def _sources(rng, mixture, variation, entry, interferers, fold_of):
         interferers,
         fold_of,
         entry,
-        state or "random",
+        state,
         count - kept,
         mixture.interferer_speakers[:kept],
     )
@@ -180,14 +199,17 @@ def _sources(rng, mixture, variation, entry, interferers, fold_of):
     return chosen + new, offsets, gains
 
 
-def _enroll(rng, mixture, variation, targets, neutral):
-    """Ids of the enrollment's utterances and the samples to cut it to (0: none)."""
+def _enroll(rng, mixture, variation, targets, neutral, heard):
+    """Ids of the enrollment's utterances and the samples to cut it to (0: none).
+
+    ``heard`` are the speakers in the mixture.
+    """
     kind, seconds = variation.enrollment or "neutral", variation.enrollment_seconds
     if kind == "wrong":
         choices = [
             e.utt
             for e in targets.entries.values()
-            if e.fold == mixture.fold and e.speaker != mixture.speaker and e.emotion == neutral
+            if e.fold == mixture.fold and e.speaker not in heard and e.emotion == neutral
         ]
         choices = _of_one_speaker(rng, choices, targets)
     else:

@@ -165,8 +165,8 @@ def describe(frontend):
         frontend: `SSLFrontend`, frozen.
 
     Returns:
-        dict ``version``, ``architecture``, ``layer``, ``size``, ``weights`` (their checksum), for
-        JSON.
+        dict ``version``, ``architecture``, ``layer``, ``fixed_samples``, ``size``, ``weights``
+        (their checksum), for JSON.
 
     Raises:
         UserError: its features change in training, or need none of this.
@@ -184,6 +184,7 @@ def describe(frontend):
         "version": VERSION,
         "architecture": frontend.architecture,
         "layer": frontend.layer,
+        "fixed_samples": frontend.fixed_samples,
         "size": frontend.output_size(),
         "weights": digest.hexdigest(),
     }

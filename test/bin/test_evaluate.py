@@ -1,10 +1,13 @@
 """Stage 15: a variation that changes nothing gives what the stages 4 to 13 give."""
 
+import numpy as np
 import pytest
 import yaml
+from conftest import voice, write_formatted
 
-from espnet_tse_ser.bin import evaluate, extract, recognize, score, tse_score
+from espnet_tse_ser.bin import evaluate, extract, protocol, recognize, score, tse_score
 from espnet_tse_ser.data.protocol import read_protocol
+from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 
@@ -124,3 +127,39 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
     with pytest.raises(UserError, match="esd"):
         run({"interferers": "esd"})
     assert not list((tmp_path / "test").glob("*/score_utt.tsv"))
+
+
+def varied(root, pools, *options, **changes):
+    """Mixtures of the protocol in ``root`` and what a test makes of them, without any model."""
+    files = ["--config", "none", "--output_dir", "none", "--models", "", "--protocol_dir", f"{root}"]
+    before = {m.mixture: m for m in read_protocol(root / "protocol.tsv")}
+    folds = " ".join({m.fold for m in before.values()})
+    args = evaluate.get_parser().parse_args([*pools, *files, "--folds", folds, *options])
+    mixtures = evaluate._mixtures(args, Variation("a test", "tests", 1, **changes))[0]
+    return [(before[m.mixture], m) for m in mixtures]
+
+
+def test_new_interferers_from_the_targets_are_of_the_fold(tmp_path, tiny_mixtures):
+    pools = [*("--targets", f"{tiny_mixtures}/emo"), *("--interferers", f"{tiny_mixtures}/emo")]
+    protocol.main([*pools, "--output_dir", str(tmp_path), "--dev_share", "0.5"])
+    for one, other in varied(tmp_path, pools, talkers=3):
+        assert other.interferers[0] == one.interferers[0]
+        assert one.speaker not in other.interferer_speakers
+        # speakers t0 to t3 are of fold 1, t4 to t7 of fold 2
+        assert {"12"[int(s[1]) // 4] for s in other.interferer_speakers} == {one.fold}
+
+
+def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
+    rng = np.random.default_rng(0)
+    speakers = [(f"i{s:02}", "mf"[s % 2]) for s in range(20)]
+    many = [(f"{s}-0", s, gender, voice(rng, 150, 4000), None, None) for s, gender in speakers]
+    write_formatted(tmp_path / "many", many)
+    pools = ["--targets", f"{tiny_mixtures}/emo", "--interferers", f"{tmp_path}/many"]
+    of_speakers = ["--protocol", "loso_speaker"]
+    protocol.main([*pools, "--output_dir", str(tmp_path), *of_speakers])
+    pairs = varied(tmp_path, pools, *of_speakers, gender_state="same")
+    fold_of = {s: one.fold for one, _ in pairs for s in one.interferer_speakers}
+    assert len({one.fold for one, _ in pairs}) == 8
+    for one, other in pairs:
+        assert (other.fold, other.speaker, other.gender_state) == (one.fold, one.speaker, "same")
+        assert all(fold_of.get(s, one.fold) == one.fold for s in other.interferer_speakers)

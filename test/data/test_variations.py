@@ -99,6 +99,35 @@ def test_gender_state(varied, state):
     assert kept > 5
 
 
+def test_every_interferer_has_the_gender_of_the_state(pools):
+    targets, interferers = pools
+    folds = speaker_folds(targets, interferers, 0)
+    kept = 0
+    for mixture in make_protocol(targets, interferers, Levels(), seed=0, num_interferers=2):
+        for state, talkers in (("different", None), ("different", 2), ("same", 2)):
+            changes = {"gender_state": state, "talkers": talkers}
+            variation = Variation("a test", "tests", 1, **changes)
+            other = vary(mixture, variation, targets, interferers, folds, seed=0)
+            same = {g == mixture.gender for g in other.interferer_genders}
+            assert same == {state == "same"} and other.gender_state == state
+            kept += other.interferers[0] == mixture.interferers[0]
+    assert kept > 5
+
+
+def test_what_the_protocol_says_of_all_mixtures_stays(pools):
+    targets, interferers = pools
+    folds = speaker_folds(targets, interferers, 0)
+    of_all = {"gender_state": "same", "levels": "snr"}
+    for mixture in make_protocol(
+        targets, interferers, Levels("snr", snr=(2.0, 2.0)), seed=0, gender_state="same"
+    ):
+        for changes in ({"talkers": 3}, {"overlap": 0.5}, {"gender_state": "different"}, {}):
+            variation = Variation("a test", "tests", 1, **changes)
+            other = vary(mixture, variation, targets, interferers, folds, seed=0, **of_all)
+            assert other.gender_state == changes.get("gender_state", "same")
+            assert other.snr_db == pytest.approx(2, abs=0.01)
+
+
 def test_emotional_interferers_are_others_of_the_fold(varied, pools):
     emotions = set()
     for one, mixture in varied(interferers="emo"):
@@ -135,6 +164,16 @@ def test_enrollments(pools, mixtures, kind, fits):
         assert other.enrollment != mixture.enrollment and mixture.target not in other.enrollment
         assert all(fits(targets[mixture.target], targets[u]) for u in other.enrollment)
         assert (other.gains_db, other.interferers) == (mixture.gains_db, mixture.interferers)
+
+
+def test_a_wrong_enrollment_is_of_nobody_in_the_mixture(pools):
+    targets = pools[0].with_folds(dict.fromkeys(pools[0].gender, "1"))
+    variation = Variation("a test", "tests", 1, enrollment="wrong")
+    folds = speaker_folds(targets, targets, 0)
+    for mixture in make_protocol(targets, targets, Levels(), seed=0):
+        other = vary(mixture, variation, targets, targets, folds, seed=0)
+        enrolled = targets[other.enrollment[0]].speaker
+        assert enrolled not in (mixture.speaker, *mixture.interferer_speakers)
 
 
 def test_length_of_the_enrollment(varied, pools):

@@ -150,7 +150,7 @@ def test_interferers_from_the_emotional_corpus(recipe):
         recipe,
         "emo",
         *("--interferer_set", "emo", "--gender_state", "different"),
-        *("--conditions", "noisy", "--folds", "1", "--tests", "gender_same"),
+        *("--conditions", "noisy", "--folds", "1", "--tests", "emotional"),
     )
     assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
     protocol = protocol_of(recipe, "emo")
@@ -174,7 +174,7 @@ def test_interferers_from_esd(recipe):
 
 def test_dev_is_the_other_speaker_of_the_session(recipe):
     options = ("--protocol", "loso_speaker", "--folds", "1 10", "--conditions", "clean")
-    results = run_set(recipe, "speakers", *options)
+    results = run_set(recipe, "speakers", *options, "--tests", "gender_same")
     speaker = {row["mixture"]: row["speaker"] for row in protocol_of(recipe, "speakers")}
     for fold in ("1", "10"):
         lists = recipe / f"data/mix_speakers/splits/fold{fold}"
@@ -185,6 +185,12 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
         assert [len(who[n]) for n in ("train", "dev", "test")] == [8, 1, 1]
         assert not who["dev"] & who["test"] and not who["train"] & (who["dev"] | who["test"])
     assert {r["fold"] for r in results["results"]} == {"1", "10", "all"}
+    tested = read_tsv(recipe / "exp/tests_speakers/gender_same/clean_noisy/score_utt.tsv")
+    assert {(r["id"], r["fold"]) for r in tested} == {
+        (row["mixture"], row["fold"])
+        for row in protocol_of(recipe, "speakers")
+        if row["fold"] in ("1", "10")
+    }
     assert "Protocol loso_speaker" in (recipe / "exp/results_speakers/RESULTS.md").read_text()
 
 

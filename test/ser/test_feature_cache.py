@@ -69,6 +69,17 @@ def test_features_are_those_of_the_frontend(cache_dir, frontend, wavs):
     assert len(list(cache_dir.glob("shards/*/*.ark"))) == 3
 
 
+def test_another_length_is_another_frontend(tmp_path, cache_dir, frontend, wavs):
+    fixed = SSLFrontend(**frontend_conf(tmp_path / "ssl.pt", fixed_seconds=0.1))
+    with pytest.raises(UserError, match="fixed_samples is null, the model has 1600"):
+        FeatureCache(cache_dir).check_frontend(fixed)
+    assert _update(cache_dir, fixed, wavs) == list(wavs)
+    for utt, path in wavs.items():
+        feats = FeatureCache(cache_dir).load(utt)
+        assert len(feats) == count_frames(1600, "custom", ARCH)
+        np.testing.assert_array_equal(feats, _expected(fixed, path))
+
+
 def test_half_precision(tmp_path, frontend, wavs, cache_dir):
     half = tmp_path / "half"
     assert len(_update(half, frontend, wavs, "float16")) == 5

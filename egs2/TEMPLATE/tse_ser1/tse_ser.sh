@@ -531,6 +531,7 @@ stage_tests() {
             --input "${tse_exp}/.done" "${needs[@]}" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
+            --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
             --folds "${folds}" --models "${models[*]}" --tse_dir "${tse_exp}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}"
         inputs+=(--input "${tests_dir}/${name}/.done")
