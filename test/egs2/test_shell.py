@@ -30,6 +30,7 @@ echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
 if [[ $2 == *.results ]]; then echo the table > exp/RESULTS.md; fi
+if [[ $2 == *.tests_report ]]; then echo the tests > exp/RESULTS_TESTS.md; fi
 for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
@@ -354,6 +355,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "score": 1,
         "results": 1,
         "evaluate": 1,
+        "tests_report": 1,
         "pack": 2,
     }
     assert (
@@ -365,7 +367,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
     assert (
         "recognize --model_dir exp/tse_ser_default/fold1 --data_dir dump/mix "
         "--scp dump/mix/wav.scp --ids data/mix/splits/fold1/test.lst "
-        "--output exp/scores/ft/fold1/hyp.tsv --batch_size 16"
+        "--output exp/scores/ft/fold1/hyp.tsv --output_audio exp/scores/ft/fold1/audio --batch_size 16"
     ) in done
 
     again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
@@ -480,7 +482,10 @@ def test_a_retrained_model_is_tested_again(recipe):
     shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
     assert run(recipe, options).returncode == 0
     names = [c.split()[0] for c in calls(recipe)]
-    assert names == ["ser_train", "recognize", "score", "results", "evaluate"]
+    assert names == [
+        *("ser_train", "recognize", "score", "results"),
+        *("evaluate", "tests_report"),
+    ]
 
 
 def test_more_folds_add_to_what_is_there(recipe):
@@ -708,7 +713,7 @@ def test_more_seeds_train_and_test_once_more(recipe):
     names = [c.split()[0] for c in done]
     assert {n: names.count(n) for n in names} == {
         **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1},
-        "evaluate": 1,
+        **{"evaluate": 1, "tests_report": 1},
     }
     joint = next(c for c in done if "tse_ser_default/fold2_seed8" in c and "tse_ser_train" in c)
     assert "--ser_dir exp/ser_noisy_default/fold2_seed8" in joint and "--seed 8" in joint
