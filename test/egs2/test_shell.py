@@ -367,7 +367,8 @@ def test_all_stages_then_nothing_is_done_again(recipe):
     assert (
         "recognize --model_dir exp/tse_ser_default/fold1 --data_dir dump/mix "
         "--scp dump/mix/wav.scp --ids data/mix/splits/fold1/test.lst "
-        "--output exp/scores/ft/fold1/hyp.tsv --output_audio exp/scores/ft/fold1/audio --batch_size 16"
+        "--output exp/scores/ft/fold1/hyp.tsv --output_audio exp/scores/ft/fold1/audio "
+        "--batch_size 16"
     ) in done
 
     again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
