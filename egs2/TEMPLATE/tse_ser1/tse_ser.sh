@@ -464,7 +464,8 @@ dev_set() {
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
 preservation() {
-    local fold dir model system inputs=()
+    local fold dir model system inputs=() also=()
+    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa) # the epoch of the clean systems
     if [[ " ${conditions} " != *" clean "* ]] || [[ " ${conditions} " != *" denoised "* ]] ||
         [ "${train_joint}" = false ]; then
         log "  without ${preserved}, which needs clean, denoised and joint models"
@@ -477,7 +478,7 @@ preservation() {
             --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" "${dir}" \
             recognize --model_dir "${model}" --data_dir "${mix}" \
             --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
-            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
         inputs+=(--input "${dir}/.done")
         for system in clean_clean clean_noisy clean_denoised; do
             inputs+=(--input "${scores}/${system}/fold${fold}/.done")
@@ -487,6 +488,7 @@ preservation() {
     step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
         "${inputs[@]}" "${preserved}" \
         preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
+        --protocol "${protocol}" --dev "$(dev_set)" \
         --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
         --condition noisy "${mix}/wav.scp" "${scores}/clean_noisy/fold{fold}/hyp.tsv" \
         --condition denoised "${denoised}/wav.scp" "${scores}/clean_denoised/fold{fold}/hyp.tsv" \
