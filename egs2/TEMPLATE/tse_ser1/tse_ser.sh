@@ -453,7 +453,8 @@ stage_score() {
     step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}"
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" \
+        --systems "$(systems | cut -d' ' -f1 | paste -s -d ' ')"
     preservation
 }
 
@@ -543,7 +544,8 @@ stage_tests() {
     [ -s "${results}/RESULTS_TESTS.md" ] || rm -f "${results}/.done.tests_report"
     step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
-        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)"
+        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)" \
+        --tests "$(test_names | paste -s -d ' ')"
     log "  see ${results}/RESULTS_TESTS.md"
 }
 
