@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from espnet_tse_ser.checkpoints import find_weights
 from espnet_tse_ser.data.audio import as_stored, check_not_silent
 from espnet_tse_ser.data.dynamic import length_batches
 from espnet_tse_ser.data.simulation import enrollment_audio, render
@@ -84,13 +85,14 @@ def extract_set(model, data, batch_size):
     return rows
 
 
-def recognize_systems(data, models, run, batch_size):
+def recognize_systems(data, models, run, batch_size, criterion=None):
     """Recognise `RenderedMixtures` with every system that has been trained.
 
     Args:
         data: `RenderedMixtures` of one fold, with "denoised" if any model is to recognise it.
         models: condition of the training (or "joint") -> directory of its runs.
         run: name of the run, as ``fold1``.
+        criterion: the epoch to take, e.g. ``valid.ua``; None: that of each model's configuration.
 
     Returns:
         name of a system -> (directory of its model, id -> row of ``hyp.tsv``).
@@ -103,7 +105,8 @@ def recognize_systems(data, models, run, batch_size):
             continue
         directory = Path(models[system.train]) / run
         if system.train not in loaded:
-            loaded[system.train] = TSESER.from_pretrained(directory)
+            weights = None if criterion is None else find_weights(directory, criterion)
+            loaded[system.train] = TSESER.from_pretrained(directory, weights)
         rows = recognize_set(
             loaded[system.train], data.of(inputs[system.test]), batch_size, label=system.name
         )

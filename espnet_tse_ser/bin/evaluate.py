@@ -58,6 +58,8 @@ def main(argv=None):
         tse_scores |= scores
         for (system, seed), rows in found.items():
             hypotheses.setdefault(system, {})[fold, seed] = rows
+    for other in tables.SYSTEMS.keys() - hypotheses.keys():  # of models that were there before
+        (output_dir / other / "score_utt.tsv").unlink(missing_ok=True)
     for name, found in hypotheses.items():
         rows = tables.join(tables.SYSTEMS[name], found, tests, tse_scores or None)
         labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
@@ -108,8 +110,10 @@ def _mixtures(args, variation):
 def _recognize(args, fold, mixtures, targets, interferers, models):
     """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
+    from espnet_tse_ser.metrics.stamp import OPTIMISTIC
     from espnet_tse_ser.tse.extraction import load_extraction_model
 
+    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
     data = RenderedMixtures(mixtures, targets, interferers)
     scores = {}
     if args.tse_dir is not None:
@@ -120,7 +124,8 @@ def _recognize(args, fold, mixtures, targets, interferers, models):
     found = {}
     for seed in (str(args.seed), *args.seeds.split()):
         name = f"fold{fold}" if seed == str(args.seed) else f"fold{fold}_seed{seed}"
-        for system, rows in recognize_systems(data, models, name, args.batch_size).items():
+        systems = recognize_systems(data, models, name, args.batch_size, criterion)
+        for system, rows in systems.items():
             found[system, seed] = rows
     return found, scores
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.metrics.stamp import PROTOCOLS, Stamp, add_dev_option, add_protocol_option
 from espnet_tse_ser.progress import log_to_stderr, progress
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ def get_parser():
     )
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate of all audio in Hz")
     parser.add_argument("--nj", type=int, default=1, help="number of processes")
+    add_protocol_option(parser)
+    add_dev_option(parser)
     return parser
 
 
@@ -48,7 +51,10 @@ def main(argv=None):
     from espnet_tse_ser.files import write_json, write_text
     from espnet_tse_ser.metrics import preservation_table
     from espnet_tse_ser.metrics.preservation_report import render
+    from espnet_tse_ser.metrics.tables import fold_key
 
+    if args.protocol not in (None, *PROTOCOLS):
+        raise UserError(f"--protocol '{args.protocol}': it is one of {', '.join(PROTOCOLS)}")
     conditions = _conditions(args)
     entries, labels = _entries(args, conditions)
     logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
@@ -63,14 +69,17 @@ def main(argv=None):
     path = output_dir / "preservation_utt.tsv"
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])
     rows = preservation_table.read_preservation(path)
+    folds = sorted({row["fold"] for row in rows}, key=fold_key)
+    stamp = Stamp(args.protocol, args.dev, tuple(folds))
     figures = {
+        "protocol": stamp.as_dict(),
         "summary": preservation_table.summarise(rows),
         "changes": preservation_table.changes(rows),
         "recognition": preservation_table.recognition(rows, labels) if labels else [],
         "prediction": preservation_table.predict(rows) if labels else [],
     }
     write_json(output_dir / "preservation.json", figures)
-    write_text(output_dir / "PRESERVATION.md", render(figures))
+    write_text(output_dir / "PRESERVATION.md", render(figures, stamp))
     logger.info("wrote %s, preservation.json and PRESERVATION.md", path)
 
 

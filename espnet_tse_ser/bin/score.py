@@ -26,6 +26,11 @@ def get_parser():
     parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
     parser.add_argument("--seed", default="0", help="the seed of fold<k>; default: 0")
     parser.add_argument("--seeds", default="", help='further seeds, e.g. "1 2"; default: none')
+    parser.add_argument(
+        "--systems",
+        help='systems to score, e.g. "base ft"; tables of others, which may be of other models, '
+        "are removed; default: all that were recognised",
+    )
     add_protocol_option(parser)
     return parser
 
@@ -44,7 +49,7 @@ def main(argv=None):
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
     labels, joined = None, {}
-    for system in tables.find_systems(scores_dir, "fold*/hyp.tsv"):
+    for system in _systems(args, tables):
         hypotheses = {}
         for fold, seed in itertools.product(tests, seeds):
             run = f"fold{fold}" if seed == args.seed else f"fold{fold}_seed{seed}"
@@ -60,6 +65,11 @@ def main(argv=None):
             hypotheses[fold, seed] = (path, rows)
         joined[system.name] = tables.join(system, hypotheses, tests, tse_scores)
     # written last, so that an error leaves no mixture of new and old tables
+    for name in tables.SYSTEMS.keys() - joined.keys():
+        path = scores_dir / name / "score_utt.tsv"
+        if path.is_file():
+            logger.warning("removed %s, which is not asked for", path)
+            path.unlink()
     two_epochs = args.protocol == OPTIMISTIC
     for name, rows in joined.items():
         path = scores_dir / name / "score_utt.tsv"
@@ -68,6 +78,18 @@ def main(argv=None):
             "wrote %s: %d utterances, folds %s, seeds %s",
             *(path, len(rows) // len(seeds), " ".join(tests), " ".join(seeds)),
         )
+
+
+def _systems(args, tables):
+    if args.systems is None:
+        return tables.find_systems(args.scores_dir, "fold*/hyp.tsv")
+    names = args.systems.split()
+    unknown = [name for name in names if name not in tables.SYSTEMS]
+    if unknown or not names:
+        raise UserError(
+            f"--systems '{args.systems}': expected names of systems: {' '.join(tables.SYSTEMS)}"
+        )
+    return [system for name, system in tables.SYSTEMS.items() if name in names]
 
 
 def _seeds(main_seed, further):

@@ -32,6 +32,7 @@ def get_parser():
     parser.add_argument(
         "--output_dir", required=True, help="for RESULTS_TESTS.md, tests.json and plots"
     )
+    parser.add_argument("--tests", help='tests to show, e.g. "snr_-5 snr_5"; default: all')
     add_protocol_option(parser)
     add_dev_option(parser)
     return parser
@@ -47,8 +48,11 @@ def main(argv=None):
     labels, scores = tables.read_systems(args.scores_dir)
     for name, rows in scores.items():
         check_protocol(args.protocol, Path(args.scores_dir) / name / "score_utt.tsv", rows)
+        for row in rows:
+            row.pop("hypothesis_wa", None)  # tests have one epoch of a system, the best in UA
     results.check_same_utterances(scores)
-    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels)
+    names = None if args.tests is None else args.tests.split()
+    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, names)
     if not any(test.scores for test in tests):
         raise UserError(
             f"{args.tests_dir}: no <name>/<system>/score_utt.tsv of the tests in {args.conf_dir}; "

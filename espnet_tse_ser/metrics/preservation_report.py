@@ -2,17 +2,19 @@
 
 from espnet_tse_ser.metrics.preservation import MEASURES, MIN_VOICED
 from espnet_tse_ser.metrics.preservation_table import ALL_MEASURES
-from espnet_tse_ser.metrics.report import table
+from espnet_tse_ser.metrics.report import stamped, table
+from espnet_tse_ser.metrics.stamp import Stamp
 
 _ARROWS = {True: "higher is better", False: "lower is better"}
 
 
-def render(figures):
+def render(figures, stamp=None):
     """The text of PRESERVATION.md.
 
     Args:
         figures: dict with ``summary``, ``changes``, ``recognition`` and ``prediction``, the values
             of the functions of `preservation_table`; the last two are empty without posteriors.
+        stamp: `Stamp`, printed with every table.
     """
     summary = figures["summary"]
     overall = [s for s in summary if s["emotion"] == s["gender_state"] == "all"]
@@ -28,7 +30,9 @@ def render(figures):
         _prediction(figures["prediction"]),
         *(_emotions(s["condition"], summary) for s in overall),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    text = (stamp or Stamp()).text()
+    shown = [sections[0], *(stamped(section, text) for section in sections[1:] if section)]
+    return "\n\n".join(shown) + "\n"
 
 
 def _conditions(overall):

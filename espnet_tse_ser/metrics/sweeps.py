@@ -44,14 +44,15 @@ def plot_name(sweep):
     return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
 
 
-def read_tests(tests_dir, conf_dir, labels):
-    """Read all tests that are configured, in the order of sweeps and values.
+def read_tests(tests_dir, conf_dir, labels, names=None):
+    """Read the tests that are configured, in the order of sweeps and values.
 
     They are recognised with one epoch of each system under any protocol.
 
     Args:
         tests_dir: holds ``<name>/<system>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
         labels: the classes, of the main condition.
+        names: the tests to read, others may be of other models; None: all.
 
     Returns:
         list of `Test`, and the names of directories in ``tests_dir`` without configuration.
@@ -62,7 +63,13 @@ def read_tests(tests_dir, conf_dir, labels):
     """
     tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
     tests, values = [], {}
-    for path in sorted(conf_dir.glob("*.yaml")):
+    paths = {path.stem: path for path in sorted(conf_dir.glob("*.yaml"))}
+    lacking = [name for name in names or () if name not in paths]
+    if lacking:
+        raise UserError(f"{conf_dir}: no {lacking[0]}.yaml in it; correct the names of the tests")
+    for name, path in paths.items():
+        if names is not None and name not in names:
+            continue
         conf = read_yaml(path)
         missing = [key for key in _KEYS if conf.get(key) in (None, "")]
         if missing:
@@ -78,9 +85,8 @@ def read_tests(tests_dir, conf_dir, labels):
         tests.append(Test(path.stem, *described, scores))
     if not tests:
         raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
-    names = {test.name for test in tests}
     found = tests_dir.iterdir() if tests_dir.is_dir() else ()
-    unknown = sorted(path.name for path in found if path.is_dir() and path.name not in names)
+    unknown = sorted(path.name for path in found if path.is_dir() and path.name not in paths)
     return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
 
 

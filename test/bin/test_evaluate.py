@@ -10,6 +10,7 @@ from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.inference import TSESER
 
 NOTHING = {"about": "Nothing is changed.", "sweep": "none", "value": "none"}
 SYSTEMS = {
@@ -117,6 +118,28 @@ def test_folds_seeds_and_what_is_not_trained(run):
     rows = tables["noisy_noisy"]
     assert {r["fold"] for r in rows} == {"2"} and {r["seed"] for r in rows} == {"0", "3"}
     assert len(rows) == 40
+
+
+def test_tables_of_systems_that_are_not_asked_for_any_more_are_removed(run, tmp_path):
+    run({}, tse=False, conditions="clean noisy")
+    tables = run({}, tse=False, conditions="noisy")
+    assert tables.keys() == {"noisy_noisy"}
+    assert (tmp_path / "test/protocol.tsv").is_file()
+
+
+def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatch):
+    """Under best_test_epoch it is the best in UA, whatever the configuration chooses by."""
+    seen = []
+    load = TSESER.from_pretrained.__func__
+    monkeypatch.setattr(
+        TSESER,
+        "from_pretrained",
+        classmethod(lambda cls, *args: seen.append(args[1]) or load(cls, *args)),
+    )
+    run({}, "--protocol", "best_test_epoch", conditions="noisy", tse=False, folds="1")
+    assert seen == [models / "ser/fold1/valid.ua.best.pth"]
+    run({}, conditions="noisy", tse=False, folds="1")
+    assert seen[1:] == [None]
 
 
 def test_errors(run, tmp_path, tiny_mixtures, models):

@@ -64,7 +64,7 @@ def hyp_of(root, name, uid):
 
 def test_table_and_figures(dirs):
     root, mix = dirs
-    preservation.main(arguments(dirs))
+    preservation.main(arguments(dirs, "--protocol", "best_test_epoch"))
     rows = read_tsv(root / "out/preservation_utt.tsv", COLUMNS)
     assert len(rows) == 2 * 40 and [row["condition"] for row in rows[:2]] == ["noisy", "ft"]
     row = rows[25]
@@ -86,7 +86,8 @@ def test_table_and_figures(dirs):
     assert (row["clean_hypothesis"], row["hypothesis"]) == (clean["hypothesis"], ft["hypothesis"])
     assert float(row["agreement"]) == (clean["hypothesis"] == ft["hypothesis"])
     figures = json.loads((root / "out/preservation.json").read_text())
-    assert set(figures) == {"summary", "changes", "recognition", "prediction"}
+    assert set(figures) == {"protocol", "summary", "changes", "recognition", "prediction"}
+    assert figures["protocol"]["optimistic"] and figures["protocol"]["folds"] == ["1", "2"]
     noisy, ft = (
         next(s for s in figures["summary"] if s["condition"] == c and s["emotion"] == "all")
         for c in ("noisy", "ft")
@@ -94,7 +95,10 @@ def test_table_and_figures(dirs):
     for name in ("si_sdr", "energy_corr", "f0_corr"):
         assert ft[name]["mean"] > noisy[name]["mean"]
     assert [r["condition"] for r in figures["recognition"]] == ["clean", "noisy", "ft"]
-    assert "## By emotion: ft" in (root / "out/PRESERVATION.md").read_text()
+    text = (root / "out/PRESERVATION.md").read_text()
+    assert "## By emotion: ft" in text
+    # every table is marked
+    assert text.count("## ") == text.count("optimistic: epoch chosen on the test fold**")
 
 
 def test_number_of_processes_does_not_matter(dirs):

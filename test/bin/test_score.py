@@ -133,6 +133,18 @@ def test_denoised_systems_need_tse_scores(experiment):
         score.main([a for a in arguments(experiment) if not a.startswith("--tse_scores")])
 
 
+def test_only_what_is_asked_for(experiment):
+    score.main(arguments(experiment))
+    score.main(arguments(experiment, "--systems", "ft base"))
+    assert {p.parent.name for p in experiment.glob("scores/*/score_utt.tsv")} == {"base", "ft"}
+    with pytest.raises(UserError, match="noisy_noisy/fold1/hyp.tsv"):
+        score.main(arguments(experiment, "--systems", "noisy_noisy ft"))
+    for wrong in ("", "ft best"):
+        with pytest.raises(UserError, match=f"--systems '{wrong}': expected names of systems"):
+            score.main(arguments(experiment, "--systems", wrong))
+    assert {p.parent.name for p in experiment.glob("scores/*/score_utt.tsv")} == {"base", "ft"}
+
+
 def test_two_epochs(experiment):
     best = ["--protocol", "best_test_epoch"]
     with pytest.raises(UserError, match="hyp.tsv: has no column hypothesis_wa, which best_test"):

@@ -56,6 +56,15 @@ def test_outputs(exp, caplog):
     assert (exp / "out/tests.json").read_bytes() == first
 
 
+def test_only_what_is_asked_for(exp):
+    tests_report.main(arguments(exp, "--tests", "snr_5"))
+    figures = json.loads((exp / "out/tests.json").read_text())
+    assert [row["value"] for sweep in figures["sweeps"] for row in sweep["rows"]] == ["main", 5]
+    assert figures["unknown"] == []
+    with pytest.raises(UserError, match="conf: no snr_6.yaml in it"):
+        tests_report.main(arguments(exp, "--tests", "snr_5 snr_6"))
+
+
 def test_nothing_run_and_other_classes(exp, capsys):
     path = exp / "tests/snr_5/base/score_utt.tsv"
     path.write_text(path.read_text().replace("sad", "hap"))

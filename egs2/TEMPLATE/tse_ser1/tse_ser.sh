@@ -453,7 +453,8 @@ stage_score() {
     step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}"
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" \
+        --systems "$(systems | cut -d' ' -f1 | paste -s -d ' ')"
     preservation
 }
 
@@ -464,7 +465,8 @@ dev_set() {
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
 preservation() {
-    local fold dir model system inputs=()
+    local fold dir model system inputs=() also=()
+    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa) # the epoch of the clean systems
     if [[ " ${conditions} " != *" clean "* ]] || [[ " ${conditions} " != *" denoised "* ]] ||
         [ "${train_joint}" = false ]; then
         log "  without ${preserved}, which needs clean, denoised and joint models"
@@ -477,7 +479,7 @@ preservation() {
             --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" "${dir}" \
             recognize --model_dir "${model}" --data_dir "${mix}" \
             --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
-            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv"
+            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
         inputs+=(--input "${dir}/.done")
         for system in clean_clean clean_noisy clean_denoised; do
             inputs+=(--input "${scores}/${system}/fold${fold}/.done")
@@ -487,6 +489,7 @@ preservation() {
     step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
         "${inputs[@]}" "${preserved}" \
         preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
+        --protocol "${protocol}" --dev "$(dev_set)" \
         --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
         --condition noisy "${mix}/wav.scp" "${scores}/clean_noisy/fold{fold}/hyp.tsv" \
         --condition denoised "${denoised}/wav.scp" "${scores}/clean_denoised/fold{fold}/hyp.tsv" \
@@ -541,7 +544,8 @@ stage_tests() {
     [ -s "${results}/RESULTS_TESTS.md" ] || rm -f "${results}/.done.tests_report"
     step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
-        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)"
+        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)" \
+        --tests "$(test_names | paste -s -d ' ')"
     log "  see ${results}/RESULTS_TESTS.md"
 }
 
