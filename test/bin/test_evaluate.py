@@ -154,7 +154,16 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
 
 def varied(root, pools, *options, **changes):
     """Mixtures of the protocol in ``root`` and what a test makes of them, without any model."""
-    files = ["--config", "none", "--output_dir", "none", "--models", "", "--protocol_dir", f"{root}"]
+    files = [
+        "--config",
+        "none",
+        "--output_dir",
+        "none",
+        "--models",
+        "",
+        "--protocol_dir",
+        f"{root}",
+    ]
     before = {m.mixture: m for m in read_protocol(root / "protocol.tsv")}
     folds = " ".join({m.fold for m in before.values()})
     args = evaluate.get_parser().parse_args([*pools, *files, "--folds", folds, *options])

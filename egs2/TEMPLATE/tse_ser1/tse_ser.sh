@@ -373,10 +373,14 @@ stage_ser() {
 
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
-    local run fold run_seed dir ser_dir stats from needs
+    local run fold run_seed dir ser_dir stats from needs low high mixing=()
     if [ "${train_joint}" = false ]; then
         log "  not asked for (--train_joint false)"
         return 0
+    fi
+    if [ "${levels}" = snr ]; then # fresh mixtures are like those of the protocol
+        read -r low high <<<"${snr_range:--5 5}"
+        mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
     fi
     # From scratch: the features of what is most like the extracted speech.
     stats=${ser_stats}/${conditions##* }
@@ -397,7 +401,7 @@ stage_joint() {
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
             --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
             --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
-            --output_dir "${dir}" --seed "${run_seed}" ${joint_args}
+            --output_dir "${dir}" --seed "${run_seed}" "${mixing[@]}" ${joint_args}
     done < <(runs)
     run_batch
 }
