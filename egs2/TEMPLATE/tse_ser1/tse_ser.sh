@@ -522,7 +522,7 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir trained=${conditions} models=() needs=() inputs=()
+    local condition name run dir set others trained=${conditions} models=() needs=() inputs=()
     [ "${train_joint}" = false ] || trained+=" joint"
     for condition in ${trained}; do
         dir=${expdir}/ser_${condition}_${ser_tag}
@@ -533,7 +533,9 @@ stage_tests() {
         done < <(runs)
     done
     while read -r name; do
-        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+        set=$(sed -nE 's/^interferers: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' "conf/tests/${name}.yaml")
+        others=(${set:+--input "${clean}/${set}/.done"})
+        step --redo --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
             --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" \
             --input "${tse_exp}/.done" "${needs[@]}" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
