@@ -29,7 +29,8 @@ class Variation:
         snr: energy ratio of target to interferers over the whole mixture, in dB.
         talkers: target and interferers together.
         overlap: share of the target, at its end, during which the interferers speak; they go on
-            after it for the rest of its length, so that at 0 they only follow it.
+            after it for the rest of its length, so that at 0 they only follow it. One whose
+            utterance is shorter than the target ends before; `Mixture.overlap` has what there is.
         gender_state: "same" or "different".
         interferers: another set of interferers, a directory beside that of the usual ones; "emo"
             is the emotional corpus itself (other speakers of the fold).

@@ -483,10 +483,7 @@ def test_a_retrained_model_is_tested_again(recipe):
     shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
     assert run(recipe, options).returncode == 0
     names = [c.split()[0] for c in calls(recipe)]
-    assert names == [
-        *("ser_train", "recognize", "score", "results"),
-        *("evaluate", "tests_report"),
-    ]
+    assert names == ["ser_train", "recognize", "score", "results", "evaluate", "tests_report"]
 
 
 def test_more_folds_add_to_what_is_there(recipe):
@@ -530,6 +527,19 @@ def test_joint_training_from_scratch_gets_what_it_needs(recipe):
     assert "ser_stats_default/denoised/fold1" in next(
         c for c in calls(recipe) if c.startswith("tse_ser_train")
     )
+
+
+def test_every_stage_hears_how_mixtures_are_made(recipe):
+    options = '--folds 1 --joint_init none --levels snr --snr_range "-2 3" --gender_state same'
+    assert run(recipe, options).returncode == 0
+    done = calls(recipe)
+    joint = next(c for c in done if c.startswith("tse_ser_train"))
+    assert "--mixing_conf levels=snr --mixing_conf snr=[-2,3]" in joint
+    test = next(c for c in done if c.startswith("evaluate "))
+    assert "--protocol loso --gender_state same --levels snr" in test
+    scored = next(c for c in done if c.startswith("score "))
+    assert "--systems clean_clean clean_noisy noisy_noisy clean_denoised base ft" in scored
+    assert "--tests snr_0" in next(c for c in done if c.startswith("tests_report "))
 
 
 def test_lost_results_are_made_again(recipe):
@@ -714,7 +724,8 @@ def test_more_seeds_train_and_test_once_more(recipe):
     names = [c.split()[0] for c in done]
     assert {n: names.count(n) for n in names} == {
         **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1},
-        **{"evaluate": 1, "tests_report": 1},
+        "evaluate": 1,
+        "tests_report": 1,
     }
     joint = next(c for c in done if "tse_ser_default/fold2_seed8" in c and "tse_ser_train" in c)
     assert "--ser_dir exp/ser_noisy_default/fold2_seed8" in joint and "--seed 8" in joint

@@ -373,10 +373,14 @@ stage_ser() {
 
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
-    local run fold run_seed dir ser_dir stats from needs
+    local run fold run_seed dir ser_dir stats from needs low high mixing=()
     if [ "${train_joint}" = false ]; then
         log "  not asked for (--train_joint false)"
         return 0
+    fi
+    if [ "${levels}" = snr ]; then # fresh mixtures are like those of the protocol
+        read -r low high <<<"${snr_range:--5 5}"
+        mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
     fi
     # From scratch: the features of what is most like the extracted speech.
     stats=${ser_stats}/${conditions##* }
@@ -397,7 +401,7 @@ stage_joint() {
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
             --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
             --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
-            --output_dir "${dir}" --seed "${run_seed}" ${joint_args}
+            --output_dir "${dir}" --seed "${run_seed}" "${mixing[@]}" ${joint_args}
     done < <(runs)
     run_batch
 }
@@ -518,7 +522,7 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir trained=${conditions} models=() needs=() inputs=()
+    local condition name run dir set others trained=${conditions} models=() needs=() inputs=()
     [ "${train_joint}" = false ] || trained+=" joint"
     for condition in ${trained}; do
         dir=${expdir}/ser_${condition}_${ser_tag}
@@ -529,7 +533,9 @@ stage_tests() {
         done < <(runs)
     done
     while read -r name; do
-        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+        set=$(sed -nE 's/^interferers: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' "conf/tests/${name}.yaml")
+        others=(${set:+--input "${clean}/${set}/.done"})
+        step --redo --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
             --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" \
             --input "${tse_exp}/.done" "${needs[@]}" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
