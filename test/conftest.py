@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import yaml
+from tiny_experiments import write_experiment
 
 FS = 16000
 LABELS = ["ang", "hap", "neu", "sad"]
@@ -76,16 +76,6 @@ def ser_config():
         "model_conf": {},
         "fs": FS,
     }
-
-
-def write_experiment(directory, config, model, criterion):
-    """An experiment directory as training leaves it, of an untrained model."""
-    import torch
-
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save(model.state_dict(), directory / f"{criterion}.best.pth")
-    return directory
 
 
 @pytest.fixture(scope="session")

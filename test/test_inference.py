@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import write_experiment
+from tiny_experiments import write_experiment
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.inference import TSESER
