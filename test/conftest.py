@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 from tiny_experiments import write_experiment
+from tiny_formatted import FS, voice, write_formatted
 
-FS = 16000
 LABELS = ["ang", "hap", "neu", "sad"]
 
 
@@ -118,42 +118,6 @@ def joint_dir(tmp_path_factory, joint_config):
     torch.manual_seed(3)
     model = build_joint_model(joint_config)
     return write_experiment(tmp_path_factory.mktemp("exp_joint"), joint_config, model, "valid.ua")
-
-
-def voice(rng, pitch, num_samples):
-    """A buzz of slowly moving pitch (Hz) and loudness, peak 0.3: ``(num_samples,)``."""
-    time = np.arange(num_samples) / FS
-    phase = 2 * np.pi * (pitch * time + 3 * np.sin(2 * np.pi * rng.uniform(1, 3) * time))
-    buzz = sum(np.sin(n * phase) / n for n in range(1, 6))
-    buzz *= 0.6 + 0.4 * np.sin(2 * np.pi * rng.uniform(2, 4) * time + rng.uniform(0, 6))
-    buzz += 0.01 * rng.standard_normal(num_samples)
-    return (0.3 * buzz / np.abs(buzz).max()).astype(np.float32)
-
-
-def write_formatted(directory, utterances):
-    """A formatted directory of ``(utt, speaker, gender, samples, emotion, fold)``."""
-    from espnet_tse_ser.data.audio import write_audio
-    from espnet_tse_ser.data.kaldi_dir import invert, write_table
-
-    tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
-    genders, emotions, folds = {}, {}, {}
-    for utt, speaker, gender, samples, emotion, fold in utterances:
-        path = directory / "audio" / f"{utt}.wav"
-        write_audio(path, samples, FS)
-        tables["wav.scp"][utt], tables["utt2spk"][utt] = path, speaker
-        tables["utt2num_samples"][utt] = len(samples)
-        tables["utt2lufs"][utt] = f"{10 * np.log10(np.mean(samples**2)) - 0.7:.4f}"
-        genders[speaker] = gender
-        if emotion:
-            emotions[utt], folds[utt] = emotion, fold
-    for name, table in tables.items():
-        write_table(directory / name, table)
-    write_table(directory / "spk2utt", invert(tables["utt2spk"]))
-    write_table(directory / "spk2gender", genders)
-    if emotions:
-        write_table(directory / "utt2emo", emotions)
-        write_table(directory / "utt2fold", folds)
-    return directory
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from conftest import voice, write_formatted
+from tiny_formatted import voice, write_formatted
 
 from espnet_tse_ser.bin import evaluate, extract, protocol, recognize, score, tse_score
 from espnet_tse_ser.data.protocol import read_protocol
