@@ -1,5 +1,6 @@
 """Trained systems on mixtures that are made in memory, as every point of a sweep needs."""
 
+import copy
 from pathlib import Path
 
 from espnet_tse_ser.checkpoints import find_weights
@@ -37,8 +38,8 @@ class RenderedMixtures:
 
     def of(self, kind):
         """The same with "ref" (the clean targets) or "denoised" in place of the mixtures."""
-        other = object.__new__(RenderedMixtures)
-        other.__dict__ = self.__dict__ | {"input": kind}
+        other = copy.copy(self)
+        other.input = kind
         return other
 
     @property

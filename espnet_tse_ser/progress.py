@@ -32,6 +32,19 @@ def progress(items, label, total=None):
     logger.info("%s: %d done in %.1f s", label, total, time.monotonic() - start)
 
 
+def map_progress(function, items, label, nj=1):
+    """``[function(item) for item in items]`` in ``nj`` processes, with `progress`.
+
+    With more than one, ``function`` and the items must be such as can be sent to a process.
+    """
+    if nj <= 1:
+        return [function(item) for item in progress(items, label)]
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(nj) as pool:
+        return list(progress(pool.map(function, items, chunksize=8), label, len(items)))
+
+
 def log_to_stderr(level="INFO"):
     """Configure logging of a command line: time, level and message on stderr."""
     logging.basicConfig(

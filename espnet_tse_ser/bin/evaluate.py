@@ -51,10 +51,10 @@ def main(argv=None):
     mixtures, targets, interferers = _mixtures(args, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", args.folds.split())
-    labels, hypotheses, tse_scores = None, {}, {}
+    hypotheses, tse_scores, extractor = {}, {}, _load_extractor(args)
     for fold in tests:
         chosen = [m for m in mixtures if m.fold == fold]
-        found, scores = _recognize(args, fold, chosen, targets, interferers, models)
+        found, scores = _recognize(args, fold, chosen, (targets, interferers), extractor, models)
         tse_scores |= scores
         for (system, seed), rows in found.items():
             hypotheses.setdefault(system, {})[fold, seed] = rows
@@ -107,23 +107,30 @@ def _mixtures(args, variation):
     return mixtures, targets, interferers
 
 
-def _recognize(args, fold, mixtures, targets, interferers, models):
+def _load_extractor(args):
+    """The pretrained extraction model, or None without --tse_dir."""
+    from espnet_tse_ser.tse.extraction import load_extraction_model
+
+    if args.tse_dir is None:
+        return None
+    model, rate = load_extraction_model(args.tse_dir)
+    if rate != args.fs:
+        raise UserError(f"{args.tse_dir}: is for {rate} Hz, the data has {args.fs} Hz")
+    return model
+
+
+def _recognize(args, fold, mixtures, pools, extractor, models):
     """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
     from espnet_tse_ser.metrics.stamp import OPTIMISTIC
-    from espnet_tse_ser.tse.extraction import load_extraction_model
+    from espnet_tse_ser.metrics.tables import run_name
 
     criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
-    data = RenderedMixtures(mixtures, targets, interferers)
-    scores = {}
-    if args.tse_dir is not None:
-        tse, rate = load_extraction_model(args.tse_dir)
-        if rate != args.fs:
-            raise UserError(f"{args.tse_dir}: is for {rate} Hz, the data has {args.fs} Hz")
-        scores = extract_set(tse, data, args.batch_size)
+    data = RenderedMixtures(mixtures, *pools)
+    scores = {} if extractor is None else extract_set(extractor, data, args.batch_size)
     found = {}
     for seed in (str(args.seed), *args.seeds.split()):
-        name = f"fold{fold}" if seed == str(args.seed) else f"fold{fold}_seed{seed}"
+        name = run_name(fold, seed, str(args.seed))
         systems = recognize_systems(data, models, name, args.batch_size, criterion)
         for system, rows in systems.items():
             found[system, seed] = rows

@@ -3,13 +3,12 @@
 import argparse
 import logging
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import PROTOCOLS, Stamp, add_dev_option, add_protocol_option
-from espnet_tse_ser.progress import log_to_stderr, progress
+from espnet_tse_ser.metrics.stamp import Stamp, add_dev_option, add_protocol_option, check_name
+from espnet_tse_ser.progress import log_to_stderr, map_progress
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +52,12 @@ def main(argv=None):
     from espnet_tse_ser.metrics.preservation_report import render
     from espnet_tse_ser.metrics.tables import fold_key
 
-    if args.protocol not in (None, *PROTOCOLS):
-        raise UserError(f"--protocol '{args.protocol}': it is one of {', '.join(PROTOCOLS)}")
+    check_name(args.protocol)
     conditions = _conditions(args)
     entries, labels = _entries(args, conditions)
     logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
     compare = partial(_compare, fs=args.fs)
-    if args.nj > 1:
-        with ProcessPoolExecutor(args.nj) as pool:
-            mapped = pool.map(compare, entries, chunksize=4)
-            rows = list(progress(mapped, "compare", len(entries)))
-    else:
-        rows = [compare(entry) for entry in progress(entries, "compare")]
+    rows = map_progress(compare, entries, "compare", args.nj)
     output_dir = Path(args.output_dir)
     path = output_dir / "preservation_utt.tsv"
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])

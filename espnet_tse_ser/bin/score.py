@@ -52,7 +52,7 @@ def main(argv=None):
     for system in _systems(args, tables):
         hypotheses = {}
         for fold, seed in itertools.product(tests, seeds):
-            run = f"fold{fold}" if seed == args.seed else f"fold{fold}_seed{seed}"
+            run = tables.run_name(fold, seed, args.seed)
             path = scores_dir / system.name / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
             check_protocol(args.protocol, path, rows.values())

@@ -4,12 +4,11 @@ import argparse
 import logging
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.progress import log_to_stderr, progress
+from espnet_tse_ser.progress import log_to_stderr, map_progress
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +32,7 @@ def main(argv=None):
     entries = _entries(Path(args.data_dir), Path(args.denoised_dir))
     logger.info("scoring %d utterances of %s", len(entries), args.denoised_dir)
     score = partial(_score, fs=args.fs)
-    if args.nj > 1:
-        with ProcessPoolExecutor(args.nj) as pool:
-            scores = list(progress(pool.map(score, entries, chunksize=8), "score", len(entries)))
-    else:
-        scores = [score(entry) for entry in progress(entries, "score")]
-    write_tsv(args.output, scores, TSE_COLUMNS)
+    write_tsv(args.output, map_progress(score, entries, "score", args.nj), TSE_COLUMNS)
     logger.info("wrote %s", args.output)
 
 

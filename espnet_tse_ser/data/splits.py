@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 
 from espnet_tse_ser.errors import UserError
-
-PROTOCOLS = ("loso", "loso_speaker", "best_test_epoch")
+from espnet_tse_ser.metrics.stamp import PROTOCOLS
+from espnet_tse_ser.metrics.tables import fold_key
 
 
 def fold_of_speakers(entries, protocol):
@@ -35,13 +35,8 @@ def fold_of_speakers(entries, protocol):
             )
     if protocol != "loso_speaker":
         return fold_of
-    order = sorted(fold_of, key=lambda s: (number_key(fold_of[s]), s))
+    order = sorted(fold_of, key=lambda s: (fold_key(fold_of[s]), s))
     return {speaker: str(number) for number, speaker in enumerate(order, 1)}
-
-
-def number_key(name):
-    """Sort key of names: numbers by value, then other names."""
-    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
 
 
 def hold_out_speakers(gender, share, seed):

@@ -4,6 +4,7 @@ A factor sorts utterances into cells. Cells have the speakers that happen to be 
 are described, not compared; few speakers give wide intervals, one gives none.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def break_down(scores, labels):
     results = []
     for by in varied:
         grouped = {name: _group(rows, by) for name, rows in scores.items()}
-        for cell in _product([cells[name] for name in by]):
+        for cell in itertools.product(*(cells[name] for name in by)):
             for system, groups in grouped.items():
                 if cell in groups:
                     results.append(
@@ -153,13 +154,6 @@ def _group(rows, by):
     for row in rows:
         groups.setdefault(tuple(FACTORS[name].cell(row) for name in by), []).append(row)
     return groups
-
-
-def _product(lists):
-    cells = [()]
-    for names in lists:
-        cells = [(*cell, name) for cell in cells for name in names]
-    return cells
 
 
 def _measure(rows, labels, is_recall):

@@ -4,6 +4,7 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.emotion import ua_of, wa_of
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
 from espnet_tse_ser.metrics.preservation import EMOTION_MEASURES, MEASURES, MIN_VOICED
@@ -119,8 +120,8 @@ def recognition(rows, labels):
         totals = cluster_totals(pairs, [row["speaker"] for row in chosen])
         result = {"condition": condition, "n": len(chosen)}
         for name, statistic in (("wa", wa_of), ("ua", ua_of)):
-            result[name] = _rounded(statistic(totals.sum(0)))
-            result[f"{name}_ci"] = _interval(cluster_interval(totals, statistic, limits=(0, 1)))
+            result[name] = rounded(statistic(totals.sum(0)))
+            result[f"{name}_ci"] = interval(cluster_interval(totals, statistic, limits=(0, 1)))
         results.append(result)
     return results
 
@@ -155,8 +156,8 @@ def predict(rows):
                 {
                     "condition": condition,
                     "measure": name,
-                    "auc": _rounded(area),
-                    "ci": _interval(bounds),
+                    "auc": rounded(area),
+                    "ci": interval(bounds),
                     "kept": int(kept.sum()),
                     "lost": int((~kept).sum()),
                 }
@@ -199,7 +200,7 @@ def _measure(rows):
     means = {name: _mean(rows, name, measure.limits) for name, measure in ALL_MEASURES.items()}
     return {
         "n": len(rows),
-        "too_little_voicing": _rounded(np.mean([row["voiced"] < MIN_VOICED for row in rows])),
+        "too_little_voicing": rounded(np.mean([row["voiced"] < MIN_VOICED for row in rows])),
         **{name: mean for name, mean in means.items() if mean},
     }
 
@@ -211,20 +212,10 @@ def _mean(rows, column, limits):
         return None
     totals = cluster_totals([[r[column], 1] for r in rows], [r["speaker"] for r in rows])
     bounds = cluster_interval(totals, mean_of, limits=limits)
-    return {"mean": _rounded(mean_of(totals.sum(0))), "ci": _interval(bounds), "n": len(rows)}
+    return {"mean": rounded(mean_of(totals.sum(0))), "ci": interval(bounds), "n": len(rows)}
 
 
 def _field(value):
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.{_DIGITS}f}"
     return value
-
-
-def _interval(bounds):
-    low, high = (_rounded(bound) for bound in bounds)
-    return None if low is None or high is None else [low, high]
-
-
-def _rounded(value):
-    # "+ 0.0" turns -0.0 into 0.0; JSON has no NaN and no infinity
-    return round(float(value), _DIGITS) + 0.0 if np.isfinite(value) else None

@@ -66,14 +66,19 @@ def stamp_of(args, rows):
     return Stamp(args.protocol, args.dev, tuple(folds), tuple(seeds))
 
 
+def check_name(protocol):
+    """Raise `UserError` unless the protocol is known, or None."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UserError(f"--protocol '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+
+
 def check_protocol(protocol, path, rows):
     """Raise `UserError` unless the rows of a table fit the protocol.
 
     With best_test_epoch, and with no other, a table has ``hypothesis_wa``: the hypothesis of the
     epoch that is best in WA, while ``hypothesis`` is of the one that is best in UA.
     """
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise UserError(f"--protocol '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+    check_name(protocol)
     has_both = sum("hypothesis_wa" in row for row in rows)
     if 0 < has_both < len(rows):
         raise UserError(

@@ -230,6 +230,11 @@ def read_systems(scores_dir):
     return labels, scores
 
 
+def run_name(fold, seed, main_seed):
+    """The directory of a training: that of the main seed is named after the fold alone."""
+    return f"fold{fold}" if seed == main_seed else f"fold{fold}_seed{seed}"
+
+
 def fold_key(fold):
     """Sort key of the names of folds or seeds: numbers by value, then other names."""
     return (not fold.isdigit(), int(fold) if fold.isdigit() else 0, fold)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_ssl
 import torch
 import yaml
 
@@ -65,25 +66,11 @@ def test_config_and_checkpoint_alone_rebuild_the_model(tmp_path, config, stats):
 
 
 def test_ssl_weights_are_not_needed_again(tmp_path):
-    arch = {
+    arch = tiny_ssl.ARCH | {
         "type": "wavlm",
-        "extractor_mode": "group_norm",
-        "extractor_conv_layer_config": [[8, 10, 5], [8, 4, 4]],
-        "extractor_conv_bias": False,
-        "encoder_embed_dim": 16,
-        "encoder_projection_dropout": 0.1,
-        "encoder_pos_conv_kernel": 4,
-        "encoder_pos_conv_groups": 2,
         "encoder_num_layers": 1,
-        "encoder_num_heads": 2,
         "encoder_num_buckets": 8,
         "encoder_max_distance": 16,
-        "encoder_attention_dropout": 0.1,
-        "encoder_ff_interm_features": 16,
-        "encoder_ff_interm_dropout": 0.0,
-        "encoder_dropout": 0.1,
-        "encoder_layer_norm_first": False,
-        "encoder_layer_drop": 0.0,
     }
     conf = {"arch": "custom", "arch_conf": arch}
     config = {"labels": ["a", "b"], "frontend": "ssl", "encoder": "shift_cnn", "pooling": "stats"}
