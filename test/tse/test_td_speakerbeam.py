@@ -6,13 +6,8 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
     TDSpeakerBeamExtractor as ESPnetTDSpeakerBeamExtractor,
 )
 
-from espnet_tse_ser.tse.td_speakerbeam import (
-    TDSpeakerBeamExtractor,
-    _Depthwise,
-    _MaskedGlobalNorm,
-    _PReLU,
-    frame_mask,
-)
+from espnet_tse_ser.tse import td_speakerbeam
+from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor, frame_mask
 
 SMALL = {
     "input_dim": 12,
@@ -41,6 +36,13 @@ SETTINGS = {
     "embedding": {"use_spk_emb": True, "spk_emb_dim": 7},
     "embedding-no-skip": {"use_spk_emb": True, "spk_emb_dim": 7, "skip_dim": None},
 }
+
+
+@pytest.fixture(params=["one by one", "batch"], autouse=True)
+def path(request, monkeypatch):
+    """As on a CPU, utterance by utterance, and as elsewhere, in batches."""
+    if request.param == "batch":
+        monkeypatch.setattr(td_speakerbeam, "_runs_one_by_one", lambda tcn, x: False)
 
 
 def _pair(**changes):
@@ -174,47 +176,6 @@ def test_causal_means_causal():
     after, _, _ = ours(feature, lengths, enrollment, torch.tensor([9]))
     torch.testing.assert_close(before[:, :20], after[:, :20], atol=1e-6, rtol=0)
     assert (before[:, 20:] - after[:, 20:]).abs().max() > 1e-3
-
-
-def test_gradient_of_prelu():
-    torch.manual_seed(0)
-    # Away from the kink, where the numerical derivative is not defined.
-    x = torch.randn(2, 3, 5, dtype=torch.double)
-    x = (x + 0.1 * x.sign()).requires_grad_()
-    slope = torch.tensor([0.3], dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(_PReLU.apply, (x, slope))
-    torch.testing.assert_close(_PReLU.apply(x, slope), torch.nn.functional.prelu(x, slope))
-
-
-def test_gradient_and_value_of_the_masked_global_norm():
-    torch.manual_seed(0)
-    x = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True)
-    gamma, beta = torch.randn(2, 1, 4, 1, dtype=torch.double).requires_grad_().unbind()
-    lengths = [6, 3, 1]
-    mask = frame_mask(torch.tensor(lengths), 6)
-    assert torch.autograd.gradcheck(_MaskedGlobalNorm.apply, (x, gamma, beta, mask))
-    normed = _MaskedGlobalNorm.apply(x, gamma, beta, mask)
-    for row, own, n in zip(normed, x, lengths, strict=True):
-        centred = own[:, :n] - own[:, :n].mean()
-        expected = centred / centred.square().mean().add(torch.finfo(torch.float).eps).sqrt()
-        torch.testing.assert_close(row[:, :n], expected * gamma[0] + beta[0])
-        assert (row[:, n:] == 0).all()
-
-
-@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
-@pytest.mark.parametrize("dilation", [1, 2, 8])
-@pytest.mark.parametrize("causal", [False, True])
-def test_gradient_and_value_of_depthwise(kernel, dilation, causal):
-    torch.manual_seed(0)
-    length = 7  # shorter than the reach of the largest dilation
-    reach = (kernel - 1) * dilation
-    padding = reach if causal else reach // 2
-    x = torch.randn(2, 3, length, dtype=torch.double, requires_grad=True)
-    weight = torch.randn(3, 1, kernel, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(_Depthwise.apply, (x, weight, dilation, padding))
-    padded = torch.nn.functional.pad(x, (padding, reach - padding))
-    expected = torch.nn.functional.conv1d(padded, weight, dilation=dilation, groups=3)
-    torch.testing.assert_close(_Depthwise.apply(x, weight, dilation, padding), expected)
 
 
 def test_frame_mask():
