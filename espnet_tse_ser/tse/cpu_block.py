@@ -2,23 +2,26 @@
 
     x -> 1x1 -> PReLU -> gLN -> depthwise -> PReLU -> gLN -> 1x1 -> (residual, skip)
 
-What autograd would do in some sixty passes over the hidden channels takes a third of them here, and
-of the dozen hidden tensors that it would keep, two are:
+Autograd would pass over the hidden channels some sixty times and keep a dozen tensors of them. Here
+it is a few passes, which are in `cpu_kernels`, and two tensors:
 
-* A global layer norm is one scale and one offset a channel. They are never applied by themselves:
-  the first norm's go into the taps of the depthwise convolution, the second's into the last product.
-* The sums that the gradients of norms and taps need are those of the products' own gradients.
+* A global layer norm is one scale and one offset a channel. The first norm's go into the depthwise
+  convolution, the second's into the product after it.
+* Many sums that the gradients of norms and taps need are those of the products' own gradients.
 * PReLU is done again in the backward pass instead of being kept.
 
-One utterance is done at a time. It needs no mask, wastes no work on the padding of a batch, and its
-hidden channels stay in the processor's cache. Frames beyond ``valid`` are zero everywhere.
+The utterances of a batch lie one behind the other, without padding: frames ``starts[u]`` to
+``starts[u + 1]`` are utterance u's, and frames after the last are zero everywhere.
 """
 
+import threading
+
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from espnet_tse_ser.matmul import matmul
+from espnet_tse_ser.tse import cpu_kernels as kernels
 
 EPS = torch.finfo(torch.float32).eps  # ESPnet's, so that outputs agree
 
@@ -27,137 +30,117 @@ class Block(torch.autograd.Function):
     """One block with global layer norms.
 
     Args of ``apply``:
-        x: ``(C, L)``, zero from frame ``valid`` on. expand: ``(H, C)``.
+        x: ``(C, L)``, zero from frame ``starts[-1]`` on. expand: ``(H, C)``.
         slope1, slope2: ``(1,)`` of the PReLUs. gamma1, beta1, gamma2, beta2: ``(H,)``.
         taps: ``(H, K)`` of the depthwise convolution. project: ``(O, H)``.
-        shifts: K ints; tap k is for frame t + shifts[k]. valid: int, frames that count.
+        shifts: ``(K,)`` int array; tap k is for frame t + shifts[k].
+        starts: ``(U + 1,)`` int array, the first frame of each of U utterances and what follows.
 
     Returns:
-        ``(O, L)``, zero from frame ``valid`` on.
+        ``(O, L)``, zero from frame ``starts[-1]`` on.
     """
 
     @staticmethod
     def forward(
-        ctx, x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, valid
+        ctx, x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, starts
     ):
+        slopes = slope1.numpy()[0], slope2.numpy()[0]
         first = matmul(expand, x)
-        active = F.leaky_relu(first, slope1.item())
-        norm1 = _Norm(active, gamma1, beta1, valid)
-        second = _convolve(active, taps * norm1.scale, shifts)
-        second += norm1.offset * taps.sum(1, keepdim=True)
-        for tap, shift in enumerate(shifts):  # the norm's offset ends where the utterance ends
-            second[:, _outside(shift, valid)] -= norm1.offset * taps[:, tap : tap + 1]
-        second[:, valid:] = 0
-        active = F.leaky_relu(second, slope2.item())
-        norm2 = _Norm(active, gamma2, beta2, valid)
-        out = matmul(project * norm2.scale.t(), active)
-        out += project @ norm2.offset
-        out[:, valid:] = 0
-        ctx.save_for_backward(
-            x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, first, second
+        norm1 = _Norm(kernels.moments(first, slopes[0], starts), gamma1, beta1, starts)
+        second, active = torch.empty_like(first), _scratch(first)
+        sums = kernels.convolve(
+            *(first, slopes[0], norm1.scale, norm1.offset, taps, shifts, starts),
+            *(slopes[1], second, active),
         )
-        ctx.norms, ctx.shifts, ctx.valid = (norm1, norm2), shifts, valid
+        norm2 = _Norm(sums, gamma2, beta2, starts)
+        out = matmul(project * gamma2, active)
+        kernels.scale(out, norm2.inverse, project.numpy() @ norm2.offset, starts, out)
+        ctx.save_for_backward(x, expand, taps, gamma2, project, first, second)
+        ctx.norms, ctx.slopes, ctx.shifts, ctx.starts = (norm1, norm2), slopes, shifts, starts
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, expand, slope1, gamma1, _, taps, slope2, gamma2, _, project, first, second = (
-            ctx.saved_tensors
+        x, expand, taps, gamma2, project, first, second = ctx.saved_tensors
+        (norm1, norm2), (slope1, slope2) = ctx.norms, ctx.slopes
+        shifts, starts = ctx.shifts, ctx.starts
+        grad = grad.contiguous()
+        scaled, active = torch.empty_like(grad), _scratch(second)
+        nothing = np.zeros((len(grad), len(starts) - 1), norm2.scale.dtype)
+        totals = kernels.scale(grad, norm2.inverse, nothing, starts, scaled)
+        hidden = matmul((project * gamma2).t(), scaled)
+        terms = norm2.backward(*kernels.dots(hidden, second, slope2, starts, active))
+        outer = matmul(scaled, active.t())
+        grad_project = outer * gamma2 + torch.from_numpy(totals @ norm2.offset.T)
+        totals = project.numpy().T @ totals
+        grad_gamma2 = (project * outer).sum(0).numpy() - totals @ (norm2.inverse * norm2.mean)
+        grad_beta2 = totals.sum(1)
+
+        grad_slope2, products, totals = kernels.back_to_taps(
+            hidden, second, slope2, *terms, first, slope1, shifts, starts
         )
-        (norm1, norm2), shifts, valid = ctx.norms, ctx.shifts, ctx.valid
-
-        active = F.leaky_relu(second, slope2.item())
-        products = matmul(grad, active.t())
-        grad_sum = grad.sum(1, keepdim=True)
-        grad_project = products * norm2.scale.t() + grad_sum * norm2.offset.t()
-        sums = (project * products).sum(0)[:, None], project.t() @ grad_sum
-        grad_gamma2, grad_beta2, slope, constant = norm2.backward(*sums, gamma2)
-        hidden = matmul((project * norm2.scale.t()).t(), grad)
-        hidden.add_(active, alpha=slope).add_(constant)
-        hidden[:, valid:] = 0
-        grad_slope2 = _prelu_backward(hidden, second, slope2)
-
-        active = F.leaky_relu(first, slope1.item())
-        dots, ends = [], []
-        total = hidden.sum(1)
-        for shift in shifts:
-            to, source = _overlap(shift, hidden.shape[1])
-            dots.append((hidden[:, to] * active[:, source]).sum(1))
-            ends.append(total - hidden[:, _outside(shift, valid)].sum(1))
-        dots, ends = torch.stack(dots, 1), torch.stack(ends, 1)
-        grad_taps = norm1.scale * dots + norm1.offset * ends
-        sums = ((taps * values).sum(1, keepdim=True) for values in (dots, ends))
-        grad_gamma1, grad_beta1, slope, constant = norm1.backward(*sums, gamma1)
-        hidden = _convolve(hidden, taps * norm1.scale, [-shift for shift in shifts])
-        hidden.add_(active, alpha=slope).add_(constant)
-        hidden[:, valid:] = 0
-        grad_slope1 = _prelu_backward(hidden, first, slope1)
-        grad_expand = matmul(hidden, x.t())
-        grad_x = matmul(expand.t(), hidden)
+        scale, offset = norm1.scale[:, None], norm1.offset[:, None]
+        grad_taps = (scale * products + offset * totals).sum(2)
+        products, totals = ((taps.numpy()[:, :, None] * sums).sum(1) for sums in (products, totals))
+        grad_gamma1 = (norm1.inverse * (products - norm1.mean * totals)).sum(1)
+        grad_beta1 = totals.sum(1)
+        terms = norm1.backward(
+            *((norm1.scale * sums).sum(0, dtype=np.float64) for sums in (products, totals))
+        )
+        grad_slope1 = kernels.back_to_input(
+            hidden, first, slope1, *terms, norm1.scale, taps, shifts, starts
+        )
+        small = (grad_slope1, grad_gamma1, grad_beta1, grad_taps)
+        small += (grad_slope2, grad_gamma2, grad_beta2)
         return (
-            *(grad_x, grad_expand, grad_slope1, grad_gamma1, grad_beta1, grad_taps),
-            *(grad_slope2, grad_gamma2, grad_beta2, grad_project, None, None),
+            *(matmul(expand.t(), hidden), matmul(hidden, x.t())),
+            *(torch.from_numpy(np.atleast_1d(gradient)).to(x.dtype) for gradient in small),
+            *(grad_project, None, None),
         )
 
 
 class _Norm:
-    """Global layer norm of ``(H, L)`` as ``scale * x + offset``, both ``(H, 1)``.
+    """Global layer norm of the ``(H, L)`` of each utterance: ``scale * x + offset``, ``(H, U)``.
 
-    ``x`` is zero beyond the valid frames; ``scale * x + offset`` is meant only within them.
+    Args:
+        sums: sum and sum of squares of each utterance, ``(2, U)``.
+        gamma, beta: ``(H,)`` tensors. starts: ``(U + 1,)``.
     """
 
-    def __init__(self, x, gamma, beta, valid):
-        self.count = x.shape[0] * valid
-        self.mean = x.sum(1).sum() / self.count
-        energy = torch.linalg.vector_norm(x, dim=1).square().sum() / self.count
-        variance = (energy - self.mean.square()).clamp(min=0)
-        self.inverse = torch.rsqrt(variance + EPS)
-        self.scale = (gamma * self.inverse)[:, None]
+    def __init__(self, sums, gamma, beta, starts):
+        gamma, beta = gamma.numpy(), beta.numpy()
+        self.count = len(gamma) * np.diff(starts)
+        mean, energy = sums / self.count
+        inverse = 1 / np.sqrt(np.maximum(energy - mean**2, 0) + EPS)
+        self.mean, self.inverse = mean.astype(gamma.dtype), inverse.astype(gamma.dtype)
+        self.scale = np.outer(gamma, self.inverse)
         self.offset = beta[:, None] - self.mean * self.scale
 
-    def backward(self, dots, sums, gamma):
-        """The gradients of gamma and beta, and what makes that of ``x``.
+    def backward(self, dots, totals):
+        """What makes the gradient of ``x`` of that of the output.
 
         Args:
-            dots: ``(H, 1)``, sum over frames of the output's gradient times ``x``.
-            sums: ``(H, 1)``, sum over frames of the output's gradient.
+            dots, totals: of each utterance, the sum of scale * (gradient of the output), times x
+                and alone, ``(U,)``.
 
         Returns:
-            gradients of gamma and beta ``(H,)``; floats a, b: that of ``x`` is ``scale`` times the
-            output's plus ``a * x + b``.
+            a, b ``(U,)``: the gradient of x is scale * (gradient of the output) + a * x + b.
         """
-        grad_gamma = self.inverse * (dots - self.mean * sums)[:, 0]
-        along = self.inverse.square() * (gamma @ grad_gamma) / self.count
-        level = self.inverse * (gamma @ sums[:, 0]) / self.count
-        return grad_gamma, sums[:, 0], -along.item(), (along * self.mean - level).item()
+        along = -((self.inverse.astype(float)) ** 2) * (dots - self.mean * totals) / self.count
+        level = -totals / self.count - along * self.mean
+        return along.astype(self.mean.dtype), level.astype(self.mean.dtype)
 
 
-def _prelu_backward(grad, x, slope):
-    """Turn the gradient of PReLU's output into that of its input, in place; return the slope's."""
-    grad_slope = torch.dot(grad.view(-1), x.clamp(max=0).view(-1)).reshape(slope.shape)
-    torch.ops.aten.leaky_relu_backward.grad_input(grad, x, slope.item(), False, grad_input=grad)
-    return grad_slope
+class _Buffer(threading.local):
+    memory = torch.empty(0)
 
 
-def _convolve(x, taps, shifts):
-    """``out[c, t] = sum_k taps[c, k] * x[c, t + shifts[k]]``, x being zero outside."""
-    center = shifts.index(0) if 0 in shifts else None
-    out = torch.zeros_like(x) if center is None else x * taps[:, center, None]
-    for tap, shift in enumerate(shifts):
-        if tap != center:
-            to, source = _overlap(shift, x.shape[1])
-            out[:, to].addcmul_(x[:, source], taps[:, tap, None])
-    return out
+_buffer = _Buffer()
 
 
-def _overlap(shift, length):
-    """The slices of output and input that meet at ``shift``."""
-    start, stop = max(0, -shift), max(0, min(length, length - shift))
-    start = min(start, stop)
-    return slice(start, stop), slice(start + shift, stop + shift)
-
-
-def _outside(shift, valid):
-    """The slice of valid frames t whose t + shift is not one."""
-    return slice(0, min(-shift, valid)) if shift < 0 else slice(max(0, valid - shift), valid)
+def _scratch(like):
+    """A tensor like this one, the same memory again and again: fresh memory is slow to come by."""
+    if _buffer.memory.dtype != like.dtype or _buffer.memory.numel() < like.numel():
+        _buffer.memory = torch.empty(like.numel(), dtype=like.dtype)
+    return _buffer.memory[: like.numel()].view(like.shape)

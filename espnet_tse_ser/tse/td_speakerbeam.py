@@ -9,8 +9,10 @@ an utterance gives the same result alone and in a padded batch (ESPnet's global 
 enrollment mean see the padding). And it is several times faster on a CPU, see `cpu_block`.
 """
 
+import functools
 from collections import OrderedDict
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from espnet2.enh.extractor.td_speakerbeam_extractor import (
@@ -21,7 +23,7 @@ from espnet_tse_ser.matmul import Product
 from espnet_tse_ser.tse.cpu_block import EPS, Block
 
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
-_FRAMES = 32  # utterances are padded to multiples: oneDNN prepares the products of each shape anew
+_FRAMES = 256  # batches on a CPU get multiples: oneDNN prepares the products of each shape anew
 
 def frame_mask(lengths, num_frames):
     """Make a mask of valid frames.
@@ -114,58 +116,68 @@ def _run_tcn(tcn, x, lengths, embedding=None):
     Returns:
         ``(B, out, L)``, zero in padded frames.
     """
-    if not _runs_one_by_one(tcn, x):
+    parts = ()
+    if embedding is not None:
+        parts = embedding.chunk(2, dim=1) if tcn.skip_connection else (embedding,)
+    if not _is_for_cpu_block(tcn, x):
         mask = frame_mask(lengths, x.shape[2])
-        out = _run_layers(tcn, x, embedding, lambda x, block: _run_block(x, block, mask))
+
+        def adapt(outputs):
+            return tcn.adapt_layer(outputs, parts)
+
+        out = _run_layers(tcn, x, lambda x, block: _run_block(x, block, mask), adapt)
         return out if mask is None else out * mask
-    outputs = []
-    for index, valid in enumerate(lengths.tolist()):
-        out = _run_layers(
-            tcn,
-            x[index : index + 1, :, :valid],
-            None if embedding is None else embedding[index : index + 1],
-            lambda x, block, valid=valid: _run_block_on_cpu(x, block, valid),
-            padding=-valid % _FRAMES,
-        )
-        outputs.append(F.pad(out, (0, x.shape[2] - valid)))
-    return torch.cat(outputs)
+
+    lengths = lengths.tolist()
+    starts = np.cumsum([0, *lengths])
+    padding = -int(starts[-1]) % _FRAMES
+
+    def adapt_each(outputs):
+        outputs = [out.split([*lengths, padding], dim=2) for out in outputs]
+        adapted = [
+            tcn.adapt_layer(tuple(out[u] for out in outputs), tuple(p[u : u + 1] for p in parts))
+            for u in range(len(lengths))
+        ]
+        return [F.pad(torch.cat(utts, dim=2), (0, padding)) for utts in zip(*adapted, strict=True)]
+
+    packed = torch.cat([utt[:, :n] for utt, n in zip(x, lengths, strict=True)], dim=1)[None]
+    run_block = functools.partial(_run_block_on_cpu, starts=starts)
+    out = _run_layers(tcn, packed, run_block, adapt_each, padding).split(lengths, dim=2)
+    return torch.cat([F.pad(utt, (0, x.shape[2] - utt.shape[2])) for utt in out])
 
 
-def _runs_one_by_one(tcn, x):
-    """Whether `cpu_block` is for this: on a CPU, with global norms."""
+def _is_for_cpu_block(tcn, x):
     norm = tcn.network[2][0][0].net[2]
     return x.device.type == "cpu" and type(norm).__name__ == "GlobalLayerNorm"
 
 
-def _run_layers(tcn, x, embedding, run_block, padding=0):
+def _run_layers(tcn, x, run_block, adapt, padding=0):
     """Run a TCN: ``(B, N, L)`` -> ``(B, out, L)``.
 
     Args:
-        run_block: function of ``(B, C, L)`` and a block -> (residual, skip) or (residual,), zero
-            in padded frames. padding: frames to add for the time of the computation.
+        run_block: function of ``(B, C, L)`` and a block -> (residual, skip) or (residual,).
+        adapt: function that makes these those of one speaker. padding: zero frames to add meanwhile.
     """
     norm, bottleneck, stacks, *head = tcn.network
-    valid = x.shape[2]
+    num_frames = x.shape[2]
     output = _pointwise(F.pad(norm(x), (0, padding)), bottleneck.weight)
     skip_sum = 0.0
     for index, block in enumerate(block for stack in stacks for block in stack):
         outputs = run_block(output, block)
-        if embedding is not None and index == tcn.i_adapt_layer:
-            parts = embedding.chunk(2, dim=1) if tcn.skip_connection else (embedding,)
-            adapted = tcn.adapt_layer(tuple(outputs), tuple(parts))
-            outputs = [F.pad(out[:, :, :valid], (0, padding)) for out in adapted]
+        if index == getattr(tcn, "i_adapt_layer", None):
+            outputs = adapt(outputs)
         output = output + outputs[0]
         if tcn.skip_connection:
             skip_sum = skip_sum + outputs[1]
     score = skip_sum if tcn.skip_connection else output
     for layer in head[:-1]:
         score = layer(score)
-    score = _pointwise(score, head[-1].weight)[:, :, :valid]
+    score = _pointwise(score, head[-1].weight)[:, :, :num_frames]
     return _NONLINEAR[tcn.mask_nonlinear](score) if tcn.mask_nonlinear != "linear" else score
 
 
-def _run_block_on_cpu(x, block, valid):
-    """Run a block with global layer norms on one utterance ``(1, C, L)`` with zeros at its end."""
+def _run_block_on_cpu(x, block, starts):
+    """Run a block with global layer norms on utterances behind each other ``(1, C, L)``."""
     expand, prelu1, norm1, separable = block.net
     depthwise, *_, prelu2, norm2, _ = separable.net
     last = _last_weights(separable)
@@ -173,7 +185,7 @@ def _run_block_on_cpu(x, block, valid):
         x[0],
         *(expand.weight[:, :, 0], prelu1.weight, norm1.gamma.flatten(), norm1.beta.flatten()),
         *(depthwise.weight[:, 0], prelu2.weight, norm2.gamma.flatten(), norm2.beta.flatten()),
-        *(torch.cat(last)[:, :, 0], _shifts(depthwise), valid),
+        *(torch.cat(last)[:, :, 0], _shifts(depthwise), starts),
     )
     return out[None].split([len(weight) for weight in last], dim=1)
 
@@ -186,7 +198,7 @@ def _run_block(x, block, mask):
     h = _norm(prelu1(_pointwise(x, expand.weight)), norm1, mask)
     shifts = _shifts(depthwise)
     # A causal layer pads on both sides and chomps the end, which is to pad the left.
-    h = F.pad(h, (-min(*shifts, 0), max(*shifts, 0)))
+    h = F.pad(h, (max(-shifts[0], 0), max(shifts[-1], 0)))
     h = F.conv1d(h, depthwise.weight, dilation=depthwise.dilation, groups=len(depthwise.weight))
     h = _norm(prelu2(h), norm2, mask)
     return _pointwise(h, torch.cat(last)).split([len(weight) for weight in last], dim=1)
@@ -200,8 +212,7 @@ def _last_weights(separable):
 
 def _shifts(depthwise):
     """The frames from the output to those that the taps see."""
-    dilation, padding = depthwise.dilation[0], depthwise.padding[0]
-    return [tap * dilation - padding for tap in range(depthwise.kernel_size[0])]
+    return np.arange(depthwise.kernel_size[0]) * depthwise.dilation[0] - depthwise.padding[0]
 
 
 def _pointwise(x, weight):

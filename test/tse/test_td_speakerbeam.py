@@ -38,11 +38,11 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(params=["one by one", "batch"], autouse=True)
+@pytest.fixture(params=["packed", "batch"], autouse=True)
 def path(request, monkeypatch):
-    """As on a CPU, utterance by utterance, and as elsewhere, in batches."""
+    """As on a CPU, one utterance behind the other, and as elsewhere, in padded batches."""
     if request.param == "batch":
-        monkeypatch.setattr(td_speakerbeam, "_runs_one_by_one", lambda tcn, x: False)
+        monkeypatch.setattr(td_speakerbeam, "_is_for_cpu_block", lambda tcn, x: False)
 
 
 def _pair(**changes):
