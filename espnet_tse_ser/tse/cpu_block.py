@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from espnet_tse_ser.matmul import matmul
+from espnet_tse_ser.matmul import autocast_dtype, matmul
 from espnet_tse_ser.tse import cpu_kernels as kernels
 
 EPS = torch.finfo(torch.float32).eps  # ESPnet's, so that outputs agree
@@ -44,8 +44,9 @@ class Block(torch.autograd.Function):
     def forward(
         ctx, x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, starts
     ):
+        dtype = autocast_dtype(x)
         slopes = slope1.numpy()[0], slope2.numpy()[0]
-        first = matmul(expand, x)
+        first = matmul(expand, x, dtype)
         norm1 = _Norm(kernels.moments(first, slopes[0], starts), gamma1, beta1, starts)
         second, active = torch.empty_like(first), _scratch(first)
         sums = kernels.convolve(
@@ -53,10 +54,11 @@ class Block(torch.autograd.Function):
             *(slopes[1], second, active),
         )
         norm2 = _Norm(sums, gamma2, beta2, starts)
-        out = matmul(project * gamma2, active)
-        kernels.scale(out, norm2.inverse, project.numpy() @ norm2.offset, starts, out)
+        out = matmul(project * gamma2, active, dtype)
+        kernels.scale(out, norm2.inverse, project.numpy() @ norm2.offset, starts)
         ctx.save_for_backward(x, expand, taps, gamma2, project, first, second)
-        ctx.norms, ctx.slopes, ctx.shifts, ctx.starts = (norm1, norm2), slopes, shifts, starts
+        ctx.norms, ctx.slopes, ctx.dtype = (norm1, norm2), slopes, dtype
+        ctx.shifts, ctx.starts = shifts, starts
         return out
 
     @staticmethod
@@ -64,14 +66,13 @@ class Block(torch.autograd.Function):
     def backward(ctx, grad):
         x, expand, taps, gamma2, project, first, second = ctx.saved_tensors
         (norm1, norm2), (slope1, slope2) = ctx.norms, ctx.slopes
-        shifts, starts = ctx.shifts, ctx.starts
-        grad = grad.contiguous()
-        scaled, active = torch.empty_like(grad), _scratch(second)
+        shifts, starts, dtype = ctx.shifts, ctx.starts, ctx.dtype
+        scaled, active = grad.clone(memory_format=torch.contiguous_format), _scratch(second)
         nothing = np.zeros((len(grad), len(starts) - 1), norm2.scale.dtype)
-        totals = kernels.scale(grad, norm2.inverse, nothing, starts, scaled)
-        hidden = matmul((project * gamma2).t(), scaled)
+        totals = kernels.scale(scaled, norm2.inverse, nothing, starts)
+        hidden = matmul((project * gamma2).t(), scaled, dtype)
         terms = norm2.backward(*kernels.dots(hidden, second, slope2, starts, active))
-        outer = matmul(scaled, active.t())
+        outer = matmul(scaled, active.t(), dtype)
         grad_project = outer * gamma2 + torch.from_numpy(totals @ norm2.offset.T)
         totals = project.numpy().T @ totals
         grad_gamma2 = (project * outer).sum(0).numpy() - totals @ (norm2.inverse * norm2.mean)
@@ -94,7 +95,7 @@ class Block(torch.autograd.Function):
         small = (grad_slope1, grad_gamma1, grad_beta1, grad_taps)
         small += (grad_slope2, grad_gamma2, grad_beta2)
         return (
-            *(matmul(expand.t(), hidden), matmul(hidden, x.t())),
+            *(matmul(expand.t(), hidden, dtype), matmul(hidden, x.t(), dtype)),
             *(torch.from_numpy(np.atleast_1d(gradient)).to(x.dtype) for gradient in small),
             *(grad_project, None, None),
         )

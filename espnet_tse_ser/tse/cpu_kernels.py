@@ -95,25 +95,24 @@ def convolve(x, slope, scale, offset, taps, shifts, starts, next_slope, out, act
 
 
 @_kernel
-def scale(x, factors, offsets, starts, out):
-    """Write ``factors[u] * x + offsets[:, u]`` for each utterance u; zero after the last.
+def scale(x, factors, offsets, starts):
+    """Make x ``factors[u] * x + offsets[:, u]`` for each utterance u, and zero after the last.
 
     Returns:
-        the sum of each row and utterance of ``x``, ``(H, U)``.
+        the sum of each row and utterance that x had, ``(H, U)``.
     """
     sums = np.empty((len(x), len(starts) - 1), x.dtype)
     for row in range(len(x)):
         for utt in range(len(starts) - 1):
-            source = x[row, starts[utt] : starts[utt + 1]]
-            to = out[row, starts[utt] : starts[utt + 1]]
+            part = x[row, starts[utt] : starts[utt + 1]]
             factor, offset = factors[utt], offsets[row, utt]
             total = x.dtype.type(0)
-            for t in range(len(source)):
-                value = source[t]
+            for t in range(len(part)):
+                value = part[t]
                 total += value
-                to[t] = factor * value + offset
+                part[t] = factor * value + offset
             sums[row, utt] = total
-        out[row, starts[-1] :] = 0
+        x[row, starts[-1] :] = 0
     return sums
 
 

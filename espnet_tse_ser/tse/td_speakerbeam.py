@@ -160,7 +160,7 @@ def _run_layers(tcn, x, run_block, adapt, padding=0):
     """
     norm, bottleneck, stacks, *head = tcn.network
     num_frames = x.shape[2]
-    output = _pointwise(F.pad(norm(x), (0, padding)), bottleneck.weight)
+    output = F.pad(_bottleneck(x, norm, bottleneck.weight), (0, padding))
     skip_sum = 0.0
     for index, block in enumerate(block for stack in stacks for block in stack):
         outputs = run_block(output, block)
@@ -174,6 +174,19 @@ def _run_layers(tcn, x, run_block, adapt, padding=0):
         score = layer(score)
     score = _pointwise(score, head[-1].weight)[:, :, :num_frames]
     return _NONLINEAR[tcn.mask_nonlinear](score) if tcn.mask_nonlinear != "linear" else score
+
+
+def _bottleneck(x, norm, weight):
+    """Channel-wise layer norm and 1x1 convolution, the norm where there are fewer channels.
+
+    That norm is one scale and one offset a frame, which the convolution may as well get later.
+    """
+    scaled = weight * norm.gamma.transpose(1, 2).flatten()[:, None]
+    each = torch.full((1, x.shape[1], 1), 1 / x.shape[1], dtype=x.dtype, device=x.device)
+    mean, energy = _pointwise(x, each), _pointwise(x.square(), each)
+    inverse = torch.rsqrt((energy - mean.square()).clamp(min=0) + EPS)
+    out = _pointwise(x, scaled) - scaled.sum(1) * mean
+    return out * inverse + weight[:, :, 0] @ norm.beta[0]
 
 
 def _run_block_on_cpu(x, block, starts):
