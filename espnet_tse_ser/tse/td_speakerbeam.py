@@ -25,6 +25,7 @@ from espnet_tse_ser.tse.cpu_block import EPS, Block
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 _FRAMES = 256  # batches on a CPU get multiples: oneDNN prepares the products of each shape anew
 
+
 def frame_mask(lengths, num_frames):
     """Make a mask of valid frames.
 
@@ -116,6 +117,8 @@ def _run_tcn(tcn, x, lengths, embedding=None):
     Returns:
         ``(B, out, L)``, zero in padded frames.
     """
+    if x.dtype in (torch.bfloat16, torch.float16):  # of the encoder, with autocast
+        x = x.float()
     parts = ()
     if embedding is not None:
         parts = embedding.chunk(2, dim=1) if tcn.skip_connection else (embedding,)
@@ -156,7 +159,7 @@ def _run_layers(tcn, x, run_block, adapt, padding=0):
 
     Args:
         run_block: function of ``(B, C, L)`` and a block -> (residual, skip) or (residual,).
-        adapt: function that makes these those of one speaker. padding: zero frames to add meanwhile.
+        adapt: function that makes these those of one speaker. padding: zero frames to compute with.
     """
     norm, bottleneck, stacks, *head = tcn.network
     num_frames = x.shape[2]
@@ -182,8 +185,7 @@ def _bottleneck(x, norm, weight):
     That norm is one scale and one offset a frame, which the convolution may as well get later.
     """
     scaled = weight * norm.gamma.transpose(1, 2).flatten()[:, None]
-    each = torch.full((1, x.shape[1], 1), 1 / x.shape[1], dtype=x.dtype, device=x.device)
-    mean, energy = _pointwise(x, each), _pointwise(x.square(), each)
+    mean, energy = x.mean(1, keepdim=True), x.square().mean(1, keepdim=True)
     inverse = torch.rsqrt((energy - mean.square()).clamp(min=0) + EPS)
     out = _pointwise(x, scaled) - scaled.sum(1) * mean
     return out * inverse + weight[:, :, 0] @ norm.beta[0]

@@ -26,9 +26,7 @@ def _norm(x, gamma, beta):
     return gamma[:, None] * centred / (centred.square().mean() + EPS).sqrt() + beta[:, None]
 
 
-def _define(
-    x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, starts
-):
+def _define(x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, starts):
     """The block of the paper, one utterance after the other."""
     outputs = []
     for start, stop in zip(starts[:-1], starts[1:], strict=True):
