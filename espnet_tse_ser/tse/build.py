@@ -7,7 +7,7 @@ from espnet_tse_ser.errors import UserError
 # Lazy, because each of ESPnet's choices drags its own dependencies in.
 _CLASSES = {
     ("encoder", "conv"): "espnet2.enh.encoder.conv_encoder:ConvEncoder",
-    ("decoder", "conv"): "espnet2.enh.decoder.conv_decoder:ConvDecoder",
+    ("decoder", "conv"): "espnet_tse_ser.tse.conv_decoder:ConvDecoder",
     ("extractor", "td_speakerbeam"): "espnet_tse_ser.tse.td_speakerbeam:TDSpeakerBeamExtractor",
     ("criterion", "snr"): "espnet2.enh.loss.criterions.time_domain:SNRLoss",
     ("criterion", "si_snr"): "espnet2.enh.loss.criterions.time_domain:SISNRLoss",
