@@ -40,7 +40,9 @@ def main(argv=None):
         return
     device = set_up(args, args.nj)
     _check_source(args, output_dir)
-    utts = [utt for utt in list(mixtures)[args.job - 1 :: args.nj] if not paths[utt].exists()]
+    # Neighbours share their speaker, and so enrollments, which are embedded once in a job.
+    first, end = (len(mixtures) * job // args.nj for job in (args.job - 1, args.job))
+    utts = [utt for utt in list(mixtures)[first:end] if not paths[utt].exists()]
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
     if missing:
