@@ -26,7 +26,6 @@ _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 _FRAMES = 256  # batches on a CPU get multiples: oneDNN prepares the products of each shape anew
 
 
-
 def frame_mask(lengths, num_frames):
     """Make a mask of valid frames.
 
