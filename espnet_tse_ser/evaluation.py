@@ -5,14 +5,14 @@ from pathlib import Path
 
 from espnet_tse_ser.checkpoints import find_weights
 from espnet_tse_ser.data.audio import as_stored, check_not_silent
-from espnet_tse_ser.data.dynamic import length_batches
+from espnet_tse_ser.data.batches import inference_batches
 from espnet_tse_ser.data.simulation import enrollment_audio, render
 from espnet_tse_ser.inference import TSESER
 from espnet_tse_ser.metrics.signal import signal_scores
 from espnet_tse_ser.metrics.tables import SYSTEMS
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.recognition import recognize_set
-from espnet_tse_ser.tse.extraction import extract
+from espnet_tse_ser.tse.extraction import Embeddings, extract
 
 
 class RenderedMixtures:
@@ -73,12 +73,13 @@ def extract_set(model, data, batch_size):
     Returns:
         id -> row of the table of stage 8.
     """
-    rows = {}
-    for batch in progress(length_batches(data.lengths, batch_size), "extract"):
+    rows, embeddings = {}, Embeddings(model, data.fs)
+    for batch in progress(inference_batches(data.lengths, batch_size, data.fs), "extract"):
         estimates = extract(
             model,
             [data.audio("mix", utt) for utt in batch],
             [data.audio("enroll", utt) for utt in batch],
+            embeddings,
         )
         for utt, estimate in zip(batch, estimates, strict=True):
             denoised = data.signals[utt]["denoised"] = as_stored(estimate, data.fs)
@@ -86,7 +87,7 @@ def extract_set(model, data, batch_size):
     return rows
 
 
-def recognize_systems(data, models, run, batch_size, criterion=None):
+def recognize_systems(data, models, run, batch_size, criterion=None, device="cpu"):
     """Recognise `RenderedMixtures` with every system that has been trained.
 
     Args:
@@ -94,6 +95,7 @@ def recognize_systems(data, models, run, batch_size, criterion=None):
         models: condition of the training (or "joint") -> directory of its runs.
         run: name of the run, as ``fold1``.
         criterion: the epoch to take, e.g. ``valid.ua``; None: that of each model's configuration.
+        device: where to compute.
 
     Returns:
         name of a system -> (directory of its model, id -> row of ``hyp.tsv``).
@@ -107,7 +109,7 @@ def recognize_systems(data, models, run, batch_size, criterion=None):
         directory = Path(models[system.train]) / run
         if system.train not in loaded:
             weights = None if criterion is None else find_weights(directory, criterion)
-            loaded[system.train] = TSESER.from_pretrained(directory, weights)
+            loaded[system.train] = TSESER.from_pretrained(directory, weights, device)
         rows = recognize_set(
             loaded[system.train], data.of(inputs[system.test]), batch_size, label=system.name
         )

@@ -22,9 +22,8 @@ from espnet_tse_ser.checkpoints import (
 )
 from espnet_tse_ser.data.audio import check_not_silent, to_mono
 from espnet_tse_ser.data.checks import MIN_SAMPLES
-from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.tse.extraction import rescale
+from espnet_tse_ser.tse.extraction import Embeddings, device_of, pad_signals, rescale
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,16 @@ class TSESER:
 
     Args:
         model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
+        device: where to compute, e.g. ``cuda:0``.
     """
 
-    def __init__(self, model, rate):
-        self.model, self.rate = model.eval(), rate
+    def __init__(self, model, rate, device="cpu"):
+        self.model, self.rate = model.to(device).eval(), rate
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
 
     @classmethod
-    def from_pretrained(cls, model_dir, weights=None):
+    def from_pretrained(cls, model_dir, weights=None, device="cpu"):
         """Load an experiment of stage 10 or 11, or an unpacked archive of stage 16.
 
         Raises:
@@ -70,7 +70,7 @@ class TSESER:
             raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
         weights = weights or find_weights(model_dir, chosen_criterion(config))
         load_weights(model, Path(weights))
-        return cls(model, rate)
+        return cls(model, rate, device)
 
     def __call__(self, mixture, enrollment=None, rate=None):
         """Recognise one recording.
@@ -95,34 +95,30 @@ class TSESER:
         return self.recognize([mixture], [self.prepare(enrollment, rate, "the enrollment")])[0]
 
     @torch.no_grad()
-    def recognize(self, mixtures, enrollments=None):
+    def recognize(self, mixtures, enrollments=None, embeddings=None):
         """Recognise a batch.
 
         Args:
             mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate. A SER
             model also takes features ``(frames, size)`` of its front-end as ``mixtures``.
+            embeddings: what `embeddings` returned, to embed an enrollment of several calls once.
 
         Returns:
             list of `Recognition`, independent of what else is in the batch.
         """
-        arrays = [{"speech": np.asarray(m, np.float32)} for m in mixtures]
+        device = device_of(self.model)
+        speech, lengths = pad_signals(mixtures, device)
+        estimates = None
         if self.extracts:
-            for item, enrollment in zip(arrays, enrollments, strict=True):
-                item["enroll"] = np.asarray(enrollment, np.float32)
-        _, batch = pad_collate([("", item) for item in arrays])
-        speech, lengths = batch["speech"], batch["speech_lengths"]
-        if self.extracts:
-            estimates, logits = self.model.extract_and_classify(
-                speech, lengths, batch["enroll"], batch["enroll_lengths"]
-            )
-        else:
-            logits = self.model.logits(speech, lengths)
+            embedding = (embeddings or self.embeddings())(enrollments)
+            estimates = self.model.tse_model.extract_embedded(speech, lengths, embedding)
+            speech = estimates
         results = []
-        for index, row in enumerate(torch.softmax(logits.double(), -1).tolist()):
+        for index, row in enumerate(self._posteriors(speech, lengths)):
             extracted = None
             if self.extracts:
-                estimate = estimates[index, : lengths[index]].numpy()
-                extracted = rescale(estimate, arrays[index]["speech"])
+                estimate = estimates[index, : lengths[index]].cpu().numpy()
+                extracted = rescale(estimate, np.asarray(mixtures[index], np.float32))
             results.append(
                 Recognition(
                     self.labels[int(np.argmax(row))],
@@ -132,6 +128,23 @@ class TSESER:
                 )
             )
         return results
+
+    def embeddings(self):
+        """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
+        return Embeddings(self.model.tse_model, self.rate)
+
+    @torch.no_grad()
+    def classify(self, speech):
+        """Probabilities (list in the order of ``labels``) of the speech of one, not extracted.
+
+        Args:
+            speech: ``(num_samples,)`` at the model's rate.
+        """
+        return self._posteriors(*pad_signals([speech], device_of(self.model)))[0]
+
+    def _posteriors(self, speech, lengths):
+        recogniser = self.model.ser_model if self.extracts else self.model
+        return torch.softmax(recogniser.logits(speech, lengths).double(), -1).tolist()
 
     def prepare(self, samples, rate, name):
         """Mix down and resample one signal to what `recognize` takes.

@@ -1,6 +1,6 @@
 """Recognising whole sets of mixtures: from signals to the rows of ``hyp.tsv``."""
 
-from espnet_tse_ser.data.dynamic import length_batches
+from espnet_tse_ser.data.batches import inference_batches
 from espnet_tse_ser.data.preprocessor import label_index
 from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
 from espnet_tse_ser.progress import progress
@@ -32,13 +32,14 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
     for utt in data.ids:
         label_index(utt, data.emotion(utt), model.labels)
     rows = []
-    for batch in progress(length_batches(data.lengths, batch_size), label):
+    embeddings = model.embeddings() if model.extracts else None
+    for batch in progress(inference_batches(data.lengths, batch_size, data.fs), label):
         if features is None:
             mixtures = [data.audio("mix", utt) for utt in batch]
         else:
             mixtures = [features.load(utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
-        results = model.recognize(mixtures, enrollments)
+        results = model.recognize(mixtures, enrollments, embeddings)
         for utt, result in zip(batch, results, strict=True):
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}

@@ -1,5 +1,6 @@
 """Tiny corpora, configurations and experiments that several tests share."""
 
+import os
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ LABELS = ["ang", "hap", "neu", "sad"]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """The nets of the tests are so small that a second thread only waits."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # what commands set, here and in processes of their own
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

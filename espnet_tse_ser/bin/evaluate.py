@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 
 
 def get_parser():
@@ -32,6 +33,7 @@ def get_parser():
     parser.add_argument("--seeds", default="", help="further seeds, of fold<k>_seed<s>")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    add_options(parser)
     return parser
 
 
@@ -45,16 +47,19 @@ def main(argv=None):
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
+    device = set_up(args)
     variation = read_variation(args.config)
     models = _models(args.models)
     output_dir = Path(args.output_dir)
     mixtures, targets, interferers = _mixtures(args, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", args.folds.split())
-    hypotheses, tse_scores, extractor = {}, {}, _load_extractor(args)
+    hypotheses, tse_scores, extractor = {}, {}, _load_extractor(args, device)
     for fold in tests:
         chosen = [m for m in mixtures if m.fold == fold]
-        found, scores = _recognize(args, fold, chosen, (targets, interferers), extractor, models)
+        found, scores = _recognize(
+            args, fold, chosen, (targets, interferers), extractor, models, device
+        )
         tse_scores |= scores
         for (system, seed), rows in found.items():
             hypotheses.setdefault(system, {})[fold, seed] = rows
@@ -107,7 +112,7 @@ def _mixtures(args, variation):
     return mixtures, targets, interferers
 
 
-def _load_extractor(args):
+def _load_extractor(args, device):
     """The pretrained extraction model, or None without --tse_dir."""
     from espnet_tse_ser.tse.extraction import load_extraction_model
 
@@ -116,10 +121,10 @@ def _load_extractor(args):
     model, rate = load_extraction_model(args.tse_dir)
     if rate != args.fs:
         raise UserError(f"{args.tse_dir}: is for {rate} Hz, the data has {args.fs} Hz")
-    return model
+    return model.to(device)
 
 
-def _recognize(args, fold, mixtures, pools, extractor, models):
+def _recognize(args, fold, mixtures, pools, extractor, models, device):
     """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
     from espnet_tse_ser.metrics.stamp import OPTIMISTIC
@@ -131,7 +136,7 @@ def _recognize(args, fold, mixtures, pools, extractor, models):
     found = {}
     for seed in (str(args.seed), *args.seeds.split()):
         name = run_name(fold, seed, str(args.seed))
-        systems = recognize_systems(data, models, name, args.batch_size, criterion)
+        systems = recognize_systems(data, models, name, args.batch_size, criterion, device)
         for system, rows in systems.items():
             found[system, seed] = rows
     return found, scores

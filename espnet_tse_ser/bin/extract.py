@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 
 
 def get_parser():
@@ -20,6 +21,7 @@ def get_parser():
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--combine", action="store_true", help="write the data directory instead")
     parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time")
+    add_options(parser)
     return parser
 
 
@@ -36,15 +38,18 @@ def main(argv=None):
     if args.combine:
         _combine(data_dir, output_dir, paths)
         return
+    device = set_up(args, args.nj)
     _check_source(args, output_dir)
-    utts = [utt for utt in list(mixtures)[args.job - 1 :: args.nj] if not paths[utt].exists()]
+    # Neighbours share their speaker, and so enrollments, which are embedded once in a job.
+    first, end = (len(mixtures) * job // args.nj for job in (args.job - 1, args.job))
+    utts = [utt for utt in list(mixtures)[first:end] if not paths[utt].exists()]
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
     if missing:
         raise UserError(
             f"{data_dir / 'enroll_spk1.scp'}: no enrollment for '{missing[0]}'; run stage 4 again"
         )
-    _extract(args, utts, mixtures, enrollments, paths)
+    _extract(args, utts, mixtures, enrollments, paths, device)
     logging.info("%d extracted", len(utts))
 
 
@@ -71,24 +76,26 @@ def _check_source(args, output_dir):
         )
 
 
-def _extract(args, utts, mixtures, enrollments, paths):
+def _extract(args, utts, mixtures, enrollments, paths, device):
     from espnet_tse_ser.data.audio import read_mono, write_audio
+    from espnet_tse_ser.data.batches import inference_batches
     from espnet_tse_ser.data.checks import MIN_SAMPLES
-    from espnet_tse_ser.data.dynamic import length_batches
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.progress import progress
-    from espnet_tse_ser.tse.extraction import extract, load_extraction_model
+    from espnet_tse_ser.tse.extraction import Embeddings, extract, load_extraction_model
 
     if not utts:
         return
     model, fs = load_extraction_model(args.model_dir, args.weights)
     samples = read_table(Path(args.data_dir) / "utt2num_samples")
-    batches = length_batches({u: int(samples[u]) for u in utts}, args.batch_size)
+    batches = inference_batches({u: int(samples[u]) for u in utts}, args.batch_size, fs)
+    embeddings = Embeddings(model.to(device), fs)
     for batch in progress(batches, f"extract {args.job}/{args.nj}"):
         estimates = extract(
             model,
             [read_mono(mixtures[utt], fs, MIN_SAMPLES) for utt in batch],
             [read_mono(enrollments[utt], fs, MIN_SAMPLES) for utt in batch],
+            embeddings,
         )
         for utt, estimate in zip(batch, estimates, strict=True):
             write_audio(paths[utt], estimate, fs)

@@ -1,4 +1,10 @@
-"""Extract the target of one recording and recognise its emotion; prints one JSON object."""
+"""Extract the target of one recording and recognise its emotion; prints one JSON object.
+
+A recording longer than --window_seconds is extracted by windows, in memory that does not grow with
+it, and its emotions are those of segments: "segments" in the JSON object lists start and end in s,
+label and probabilities of each, null where the recording is silent; "label" and "probabilities" are
+then the mean's.
+"""
 
 import argparse
 import json
@@ -6,6 +12,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 
 
 def get_parser():
@@ -15,32 +22,57 @@ def get_parser():
     parser.add_argument("--mixture", required=True, help="audio file, any rate and channel count")
     parser.add_argument("--enrollment", help="audio file of the target alone (joint models)")
     parser.add_argument("--output_wav", help="write the extracted target here (16-bit)")
+    parser.add_argument(
+        "--window_seconds",
+        type=float,
+        default=60.0,
+        help="a longer recording is extracted by windows of this length; they bound the memory",
+    )
+    parser.add_argument(
+        "--segment_seconds",
+        type=float,
+        default=5.0,
+        help="of such a recording each part of about this length gets an emotion",
+    )
+    add_options(parser)
     return parser
 
 
 def main(argv=None):
     """Recognise one recording."""
     args = get_parser().parse_args(argv)
+    for name in ("window_seconds", "segment_seconds"):
+        if not 0 < getattr(args, name) < float("inf"):
+            raise UserError(f"--{name} must be above 0, got {getattr(args, name):g}")
     # Files first: a wrong one must not wait for the model.
     if args.output_wav is not None:
         _check_output(Path(args.output_wav))
-    from espnet_tse_ser.data.audio import read_audio, write_audio
+    from espnet_tse_ser.data.audio import read_audio
 
-    mixture, rate = read_audio(args.mixture)
+    seconds = _seconds(args.mixture)
+    mixture = None if seconds > args.window_seconds else read_audio(args.mixture)
     enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
-    result = _recognize(args, mixture, rate, enrollment)
-    if args.output_wav is not None:
-        write_audio(args.output_wav, result.speech, result.rate)
-    print(
-        json.dumps(
-            {
-                "label": result.label,
-                "probabilities": {k: round(p, 6) for k, p in result.probabilities.items()},
-                "sample_rate": result.rate,
-                "seconds": round(len(mixture) / rate, 3),
-            }
-        )
-    )
+    model = _load(args, set_up(args), enrollment)
+    if model.extracts:
+        enrollment = model.prepare(*enrollment, args.enrollment)
+    if mixture is None:
+        result = _long(args, model, enrollment)
+    else:
+        result = _short(args, model, mixture, enrollment)
+    print(json.dumps(result))
+
+
+def _seconds(path):
+    """Length of an audio file; 0 of what `read_audio` is to read whole, or to refuse."""
+    from espnet_tse_ser.data.audio import open_audio
+
+    if ".ark:" in path:
+        return 0.0
+    try:
+        with open_audio(path) as stream:
+            return stream.frames / stream.samplerate
+    except UserError:
+        return 0.0
 
 
 def _check_output(path):
@@ -54,18 +86,57 @@ def _check_output(path):
         raise UserError(f"--output_wav {path}: {above} is not a directory; choose another place")
 
 
-def _recognize(args, mixture, rate, enrollment):
-    """Load the model and recognise; ``enrollment`` is (samples, rate) or None."""
+def _load(args, device, enrollment):
     from espnet_tse_ser.inference import TSESER
 
-    model = TSESER.from_pretrained(args.model_dir)
+    model = TSESER.from_pretrained(args.model_dir, device=device)
     if args.output_wav is not None and not model.extracts:
         raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
     if enrollment is None and model.extracts:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
-    mixtures = [model.prepare(mixture, rate, args.mixture)]
-    enrollments = [model.prepare(*enrollment, args.enrollment)] if model.extracts else None
-    return model.recognize(mixtures, enrollments)[0]
+    return model
+
+
+def _short(args, model, mixture, enrollment):
+    from espnet_tse_ser.data.audio import write_audio
+
+    samples, rate = mixture
+    mixtures = [model.prepare(samples, rate, args.mixture)]
+    result = model.recognize(mixtures, [enrollment] if model.extracts else None)[0]
+    if args.output_wav is not None:
+        write_audio(args.output_wav, result.speech, result.rate)
+    return _as_json(result.probabilities) | {
+        "sample_rate": result.rate,
+        "seconds": round(len(samples) / rate, 3),
+    }
+
+
+def _long(args, model, enrollment):
+    from espnet_tse_ser.recording import Recording, overall, recognize_recording
+
+    recording = Recording(args.mixture, model.rate)
+    segments = recognize_recording(
+        *(model, recording, enrollment, args.output_wav),
+        window_seconds=args.window_seconds,
+        segment_seconds=args.segment_seconds,
+    )
+    return _as_json(overall(segments)) | {
+        "sample_rate": model.rate,
+        "seconds": round(recording.seconds, 3),
+        "segments": [
+            {"start": round(s.start, 3), "end": round(s.end, 3)} | _as_json(s.probabilities)
+            for s in segments
+        ],
+    }
+
+
+def _as_json(probabilities):
+    if probabilities is None:
+        return {"label": None, "probabilities": None}
+    return {
+        "label": max(probabilities, key=probabilities.get),
+        "probabilities": {k: round(p, 6) for k, p in probabilities.items()},
+    }
 
 
 if __name__ == "__main__":

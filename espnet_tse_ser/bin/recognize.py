@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 
 
 def get_parser():
@@ -26,6 +27,7 @@ def get_parser():
         "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
     )
     parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
+    add_options(parser)
     return parser
 
 
@@ -43,8 +45,9 @@ def main(argv=None):
     from espnet_tse_ser.recognition import hypothesis_columns, recognize_set
 
     log_to_stderr()
+    device = set_up(args)
     by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
-    model = TSESER.from_pretrained(args.model_dir, by_ua)
+    model = TSESER.from_pretrained(args.model_dir, by_ua, device)
     if args.output_audio and not model.extracts:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
@@ -61,7 +64,8 @@ def main(argv=None):
     if extracted:
         write_table(Path(args.output_audio) / "wav.scp", extracted)
     if args.by_ua_and_wa:
-        other = TSESER.from_pretrained(args.model_dir, find_weights(args.model_dir, "valid.wa"))
+        by_wa = find_weights(args.model_dir, "valid.wa")
+        other = TSESER.from_pretrained(args.model_dir, by_wa, device)
         columns.append("hypothesis_wa")
         twins = recognize_set(other, data, args.batch_size, features=features)
         for row, twin in zip(rows, twins, strict=True):

@@ -1,5 +1,6 @@
 """Reading and writing audio: the one place that decides what a usable signal is."""
 
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -40,25 +41,41 @@ def read_audio(path):
             samples = samples / np.float32(np.iinfo(samples.dtype).max + 1)
         samples = np.asarray(samples, np.float32).reshape(len(samples), -1)
     else:
-        import soundfile
-
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such audio file")
-        try:
-            with soundfile.SoundFile(path) as stream:
-                samples, rate = stream.read(dtype="float32", always_2d=True), stream.samplerate
-                _check_whole(path, stream)
-        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
-            raise UserError(
-                f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); "
-                "fetch or convert the file again"
-            ) from None
+        with open_audio(path) as stream:
+            samples, rate = stream.read(dtype="float32", always_2d=True), stream.samplerate
     if len(samples) == 0:
         raise UserError(f"{path}: holds no samples; fetch the file again or drop its id")
-    if not np.isfinite(samples).all():
-        first = int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise UserError(f"{path}: sample {first} is NaN or infinite; repair or drop the file")
+    check_finite(samples, path)
     return samples, rate
+
+
+@contextlib.contextmanager
+def open_audio(path):
+    """Open an audio file to read: yields its ``soundfile.SoundFile``.
+
+    Raises:
+        UserError: the file is missing or cut short, or cannot be read, then or in the body.
+    """
+    import soundfile
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such audio file")
+    try:
+        with soundfile.SoundFile(path) as stream:
+            _check_whole(path, stream)
+            yield stream
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
+        raise UserError(
+            f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); "
+            "fetch or convert the file again"
+        ) from None
+
+
+def check_finite(samples, path, start=0):
+    """Raise `UserError` if a block ``(num_samples, num_channels)`` has NaN or infinite values."""
+    if not np.isfinite(samples).all():
+        first = start + int(np.argmin(np.isfinite(samples).all(axis=1)))
+        raise UserError(f"{path}: sample {first} is NaN or infinite; repair or drop the file")
 
 
 def _check_whole(path, stream):

@@ -71,6 +71,19 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
         return estimate * _sample_mask(lengths, speech_mix.shape[1]), others["enroll_emb"]
 
+    def embed(self, enroll, enroll_lengths):
+        """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
+        feature, num_frames = self.encoder(enroll, enroll_lengths)
+        return self.extractor.embed(feature, num_frames)
+
+    def extract_embedded(self, speech_mix, lengths, embedding):
+        """The estimate of `extract`, from mixtures and what `embed` made of their enrollments."""
+        feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
+        mask = self.extractor.estimate_mask(feature, num_frames, embedding)
+        estimate, _ = self.decoder(feature * mask, lengths)
+        estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
+        return estimate * _sample_mask(lengths, speech_mix.shape[1])
+
     def extraction_loss(self, estimate, reference, lengths):
         """The configured criterions over the valid samples of each utterance.
 

@@ -1,12 +1,15 @@
 """Extraction with a trained model."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from espnet_tse_ser.checkpoints import find_weights, get_rate, load_weights, read_config
+from espnet_tse_ser.data.batches import MAX_SECONDS, split_batch
 from espnet_tse_ser.data.checks import MIN_SAMPLES
+from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.tse.build import build_extraction_model
 
@@ -39,36 +42,75 @@ def load_extraction_model(model_dir, weights=None):
     return model.eval(), rate
 
 
+class Embeddings:
+    """Embeddings of enrollments; each is computed once, however many mixtures it serves.
+
+    An enrollment is known by its samples. The weights of the model must not change meanwhile.
+
+    Args:
+        model: `ESPnetTSEModel`; rate: in Hz.
+    """
+
+    def __init__(self, model, rate=16000):
+        self.model, self._known = model, {}
+        self._most = MAX_SECONDS * rate
+
+    @torch.no_grad()
+    def __call__(self, enrollments):
+        """Embed a list of ``(num_samples,)`` float arrays: ``(B, D)``.
+
+        Raises:
+            UserError: one is too short.
+        """
+        arrays = [np.ascontiguousarray(e, np.float32) for e in enrollments]
+        _check_lengths(arrays)
+        keys = [hashlib.sha256(array).digest() for array in arrays]
+        new = {k: a for k, a in zip(keys, arrays, strict=True) if k not in self._known}
+        if new:
+            for part in split_batch(list(new), [len(array) for array in new.values()], self._most):
+                batch, lengths = pad_signals([new[key] for key in part], device_of(self.model))
+                embedded = self.model.embed(batch, lengths)
+                self._known |= zip(part, embedded, strict=True)
+        return torch.stack([self._known[key] for key in keys])
+
+
+def device_of(model):
+    """Where the weights of a model are."""
+    return next(model.parameters()).device
+
+
+def pad_signals(signals, device):
+    """Pad a list of arrays into a batch on ``device``: ``(B, T, ...)`` and lengths ``(B,)``."""
+    _, batch = pad_collate([("", {"x": np.asarray(s, np.float32)}) for s in signals])
+    return batch["x"].to(device), batch["x_lengths"].to(device)
+
+
 @torch.no_grad()
-def extract(model, mixtures, enrollments):
+def extract(model, mixtures, enrollments, embeddings=None):
     """Extract the targets of a batch.
 
     Args:
         model: `ESPnetTSEModel`. mixtures, enrollments: lists of ``(num_samples,)`` float arrays.
+        embeddings: `Embeddings` to take those of the enrollments from.
 
     Returns:
         list of ``(num_samples,)`` float32, each as long as its mixture and scaled to the level
         at which it explains the mixture best (least squares): the network's own level is
         arbitrary, because its loss is scale invariant.
     """
-    from espnet_tse_ser.data.collate import pad_collate
-
-    for signal in (*mixtures, *enrollments):
-        if len(signal) < MIN_SAMPLES:
-            raise UserError(f"{len(signal)} samples are too short to extract, {MIN_SAMPLES} needed")
-    _, batch = pad_collate(
-        [
-            ("", {"mix": np.asarray(m, np.float32), "enroll": np.asarray(e, np.float32)})
-            for m, e in zip(mixtures, enrollments, strict=True)
-        ]
-    )
-    estimates, _ = model.extract(
-        batch["mix"], batch["mix_lengths"], batch["enroll"], batch["enroll_lengths"]
-    )
+    _check_lengths(mixtures)
+    embedding = (embeddings or Embeddings(model))(enrollments)
+    estimates = model.extract_embedded(*pad_signals(mixtures, device_of(model)), embedding)
     return [
-        rescale(estimate[: len(mixture)].numpy(), mixture)
+        rescale(estimate[: len(mixture)].cpu().numpy(), mixture)
         for estimate, mixture in zip(estimates, mixtures, strict=True)
     ]
+
+
+def _check_lengths(signals):
+    for signal in signals:
+        if len(signal) < MIN_SAMPLES:
+            raise UserError(f"{len(signal)} samples are too short to extract, {MIN_SAMPLES} needed")
 
 
 def rescale(estimate, mixture):
@@ -77,9 +119,21 @@ def rescale(estimate, mixture):
     >>> rescale(np.array([1.0, 0.0]), np.array([0.5, 0.5])).tolist()
     [0.5, 0.0]
     """
-    energy = float(np.dot(estimate, estimate))
-    scale = float(np.dot(estimate, mixture)) / energy if energy > 0 else 0.0
-    peak = abs(scale) * float(np.abs(estimate).max(initial=0.0))
-    if peak > 0.999:
-        scale *= 0.999 / peak
-    return (scale * estimate).astype(np.float32)
+    level = level_to_mixture(
+        float(np.dot(estimate, mixture)),
+        float(np.dot(estimate, estimate)),
+        float(np.abs(estimate).max(initial=0.0)),
+    )
+    return (level * estimate).astype(np.float32)
+
+
+def level_to_mixture(product, energy, peak):
+    """The factor of `rescale`.
+
+    Args:
+        product: inner product of estimate and mixture; energy: that of the estimate with itself;
+        peak: the greatest magnitude of the estimate.
+    """
+    scale = product / energy if energy > 0 else 0.0
+    loudest = abs(scale) * peak
+    return scale * (0.999 / loudest) if loudest > 0.999 else scale

@@ -13,7 +13,13 @@ from espnet2.enh.loss.wrappers.fixed_order import FixedOrderSolver
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.signal import si_sdr
-from espnet_tse_ser.tse.extraction import extract, load_extraction_model, rescale
+from espnet_tse_ser.tse.extraction import (
+    Embeddings,
+    extract,
+    load_extraction_model,
+    pad_signals,
+    rescale,
+)
 
 
 def _signals(*lengths):
@@ -131,3 +137,31 @@ def test_errors_name_the_file(tmp_path, tse_config, tse_dir):
     (tmp_path / "config.yaml").write_text("frontend: logmel\nlabels: [a, b]\n")
     with pytest.raises(UserError, match="config.yaml: .*'encoder'"):
         load_extraction_model(tmp_path, weights)
+
+
+def test_an_enrollment_is_embedded_once(tse_dir, monkeypatch):
+    model, fs = load_extraction_model(tse_dir)
+    mixtures, enrollments = _signals(5000, 2000, 3456, 2500), _signals(1700, 4000)
+    enrollments = [enrollments[i] for i in (0, 1, 0, 1)]
+    expected = extract(model, mixtures, enrollments)
+    embedded, embed = [], model.embed
+    monkeypatch.setattr(model, "embed", lambda x, n: embedded.extend(n.tolist()) or embed(x, n))
+    embeddings = Embeddings(model, fs)
+    for i, (mixture, enrollment) in enumerate(zip(mixtures, enrollments, strict=True)):
+        # Known by its samples: a copy is no other.
+        (estimate,) = extract(model, [mixture], [enrollment.copy()], embeddings)
+        np.testing.assert_allclose(estimate, expected[i], atol=1e-5)
+    assert embedded == [1700, 4000]
+    with pytest.raises(UserError, match="1599 samples are too short to extract"):
+        embeddings(_signals(1599))
+
+
+def test_a_batch_is_that_of_the_model(tse_dir):
+    """The way by embeddings is `ESPnetTSEModel.extract`, to the bit."""
+    model, _ = load_extraction_model(tse_dir)
+    (mixture, other), enrollments = _signals(5000, 3000), _signals(1700, 4000)
+    batches = [pad_signals(s, "cpu") for s in ([mixture, other], enrollments)]
+    with torch.no_grad():
+        estimate, embedding = model.extract(*batches[0], *batches[1])
+        assert torch.equal(model.embed(*batches[1]), embedding)
+        assert torch.equal(model.extract_embedded(*batches[0], embedding), estimate)

@@ -1,0 +1,78 @@
+"""What a command computes on: ``--device`` and ``--num_threads``, the same for all that infer."""
+
+import os
+
+from espnet_tse_ser.errors import UserError
+
+
+def add_options(parser):
+    """Add ``--device`` and ``--num_threads`` to a parser; `set_up` takes what they hold."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<number>")
+    parser.add_argument(
+        "--num_threads",
+        type=int,
+        help="threads on the CPU (default: OMP_NUM_THREADS, else the cores this job may use, "
+        "shared by the --nj jobs of a command that has them)",
+    )
+
+
+def set_up(args, jobs=1):
+    """Use the threads that are asked for, and find the device.
+
+    Args:
+        args: with the values of `add_options`. jobs: that share this machine's cores.
+
+    Returns:
+        `torch.device`.
+
+    Raises:
+        UserError: fewer threads than one, or a device that is not there.
+    """
+    threads = default_threads(jobs) if args.num_threads is None else args.num_threads
+    if threads < 1:
+        raise UserError(f"--num_threads must be 1 or more, got {threads}")
+    import torch
+
+    torch.set_num_threads(threads)
+    return _find_device(args.device)
+
+
+def default_threads(jobs=1):
+    """``OMP_NUM_THREADS`` if it is set, else this job's part of the cores it may use.
+
+    Those are the cores of the affinity mask (``taskset``, a Slurm job in a cgroup), no more than
+    ``SLURM_CPUS_PER_TASK``.
+    """
+    threads = _environment_number("OMP_NUM_THREADS")
+    if threads is not None:
+        return threads
+    cores = len(os.sched_getaffinity(0))
+    slurm = _environment_number("SLURM_CPUS_PER_TASK")
+    return max(1, min(cores, slurm or cores) // max(1, jobs))
+
+
+def _environment_number(name):
+    value = os.environ.get(name, "")
+    first = value.partition(",")[0].strip()  # OpenMP's form for nested regions is 4,2
+    if value and (not first.isdecimal() or int(first) < 1):
+        raise UserError(f"{name} is '{value}': must be a number of threads, 1 or more")
+    return int(first) if value else None
+
+
+def _find_device(name):
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: is none; give cpu, cuda or cuda:<number>")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UserError(f"--device {name}: no GPU can be used here; give --device cpu")
+        if (device.index or 0) >= count:
+            last = f"cuda:{count - 1}"
+            raise UserError(f"--device {name}: there are {count} GPUs; the last one is {last}")
+    return device

@@ -1,0 +1,260 @@
+"""Recordings of hours, from file to file in the memory of one window.
+
+The file is read twice, in blocks: to learn its length and whether it can be used, and to extract
+(`espnet_tse_ser.tse.windows`). What was extracted waits in a file without a name beside the output,
+since its level (`level_to_mixture`) is known at the end only. Emotions are those of segments of
+equal length, about as long as the utterances that a recogniser is trained on.
+"""
+
+import contextlib
+import functools
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.data.audio import SILENCE_DBFS, check_finite, check_not_silent, open_audio
+from espnet_tse_ser.data.checks import MIN_SAMPLES
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import atomic_path
+from espnet_tse_ser.progress import progress
+from espnet_tse_ser.tse import windows
+from espnet_tse_ser.tse.extraction import device_of, level_to_mixture, pad_signals
+
+_BLOCK_SECONDS = 10  # read at a time
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording from ``start`` to ``end`` in s.
+
+    ``probabilities`` is a dict label -> probability, None where the recording is silent.
+    """
+
+    start: float
+    end: float
+    probabilities: dict | None
+
+    @property
+    def label(self):
+        """The most probable emotion, or None."""
+        return self.probabilities and max(self.probabilities, key=self.probabilities.get)
+
+
+class Recording:
+    """An audio file that is mixed down and resampled while it is read, as `to_mono` would.
+
+    Args:
+        path: any file that libsndfile reads; not an archive of Kaldi. rate: wanted, in Hz.
+
+    Attributes:
+        num_samples: at ``rate``. seconds: the length of the file.
+
+    Raises:
+        UserError: as `read_audio`, and for a recording that is silent throughout.
+    """
+
+    def __init__(self, path, rate):
+        self.path, self.rate = path, rate
+        with open_audio(path) as stream:
+            self.seconds = stream.frames / stream.samplerate
+        self.num_samples, peak = 0, np.zeros(1, np.float32)
+        for block in self.blocks():
+            self.num_samples += len(block)
+            peak = np.maximum(peak, np.abs(block).max(initial=0.0))
+        check_not_silent(peak, path)
+
+    def blocks(self):
+        """Yield the samples, ``(n,)`` float32 at a time."""
+        with open_audio(self.path) as stream:
+            position, resampler = 0, None
+            if stream.samplerate != self.rate:
+                import soxr
+
+                resampler = soxr.ResampleStream(stream.samplerate, self.rate, 1, dtype="float32")
+            while True:
+                size = _BLOCK_SECONDS * stream.samplerate
+                block = stream.read(size, dtype="float32", always_2d=True)
+                check_finite(block, self.path, position)
+                position += len(block)
+                mono = block.mean(axis=1)
+                if resampler is not None:
+                    mono = resampler.resample_chunk(mono, last=len(block) == 0)
+                yield mono
+                if len(block) == 0:
+                    return
+
+
+def check_window(tse_model, rate, seconds):
+    """Samples of a window of ``seconds``.
+
+    Raises:
+        UserError: it is too short for the receptive field of the model.
+    """
+    least = 2 * windows.overlap(tse_model, rate) + 1
+    if round(seconds * rate) < least:
+        raise UserError(
+            f"--window_seconds {seconds:g}: windows of this model must be {least / rate:.2f} s or "
+            "more: they overlap by twice its receptive field"
+        )
+    return round(seconds * rate)
+
+
+def recognize_recording(model, recording, enrollment, output, *, window_seconds, segment_seconds):
+    """Recognise the emotions of a recording, and extract the target if the model does.
+
+    Args:
+        model: `TSESER`. recording: `Recording` at its rate.
+        enrollment: ``(num_samples,)`` of the target at its rate; None for a SER model.
+        output: WAV or FLAC file to write the extracted target to, or None.
+        window_seconds: of a window at most. segment_seconds: of a segment at most.
+
+    Returns:
+        list of `Segment`.
+
+    Raises:
+        UserError: a window too short for the model, a segment too short, or audio that cannot be
+            read.
+    """
+    if not segment_seconds * model.rate >= 2 * MIN_SAMPLES:
+        least = 2 * MIN_SAMPLES / model.rate
+        raise UserError(f"--segment_seconds must be {least:g} or more, got {segment_seconds:g}")
+    segments = _Segments(model, recording.num_samples, segment_seconds)
+    if not model.extracts:
+        for block in recording.blocks():
+            segments.add(block, block)
+        return segments.found
+    window = check_window(model.model.tse_model, model.rate, window_seconds)
+    embedding = model.embeddings()([enrollment])
+    stream = _extract(model.model.tse_model, recording, embedding, window)
+    with contextlib.nullcontext() if output is None else _Output(output, model.rate) as writer:
+        for mixture, estimate in stream:
+            segments.add(mixture, estimate)
+            if writer is not None:
+                writer.add(mixture, estimate)
+    return segments.found
+
+
+def overall(segments):
+    """Mean probabilities, dict label -> probability, of the segments that are not silent.
+
+    >>> overall([Segment(0, 5, {"a": 0.4, "b": 0.6}), Segment(5, 10, None)])
+    {'a': 0.4, 'b': 0.6}
+    """
+    heard = [s.probabilities for s in segments if s.probabilities is not None]
+    return {label: sum(p[label] for p in heard) / len(heard) for label in heard[0]}
+
+
+@torch.no_grad()
+def _extract(model, recording, embedding, window):
+    """Yield pieces of the mixture and what is extracted of them, ``(n,)`` float32 both."""
+    edge = windows.receptive_field(model)
+    overlap = windows.overlap(model, recording.rate)
+    stride = model.encoder.stride
+    plan = windows.plan(recording.num_samples, window, overlap, stride)
+    mixtures = windows.cut(recording.blocks(), plan)
+    device, held = device_of(model), []
+
+    def estimates():
+        for mixture in progress(mixtures, "extract", len(plan)):
+            held[:] = [mixture]
+            estimate = model.extract_embedded(*pad_signals([mixture], device), embedding)
+            yield estimate[0].cpu().numpy()
+
+    joined = windows.join(plan, estimates(), edge)
+    for (begin, end), (start, _), estimate in zip(
+        windows.pieces(plan, edge), plan, joined, strict=True
+    ):
+        yield held[0][begin - start : end - start], estimate
+
+
+class _Segments:
+    """Classifies what is added, a segment at a time, as soon as it is complete."""
+
+    def __init__(self, model, num_samples, seconds):
+        count = -(-num_samples // round(seconds * model.rate))
+        self.model, self.found = model, []
+        self._bounds = [num_samples * k // count for k in range(count + 1)]
+        self._speech, self._peak, self._position = [], 0.0, 0
+
+    def add(self, mixture, speech):
+        """Add ``(n,)`` samples of the recording and the speech in them that is classified."""
+        while len(speech):
+            take = self._bounds[len(self.found) + 1] - self._position
+            self._speech.append(speech[:take])
+            self._peak = max(self._peak, float(np.abs(mixture[:take]).max(initial=0.0)))
+            self._position += len(speech[:take])
+            mixture, speech = mixture[take:], speech[take:]
+            if self._position == self._bounds[len(self.found) + 1]:
+                self._classify()
+
+    def _classify(self):
+        start, end = (n / self.model.rate for n in self._bounds[len(self.found) :][:2])
+        probabilities = None
+        if self._peak >= 10 ** (SILENCE_DBFS / 20):
+            row = self.model.classify(np.concatenate(self._speech))
+            probabilities = dict(zip(self.model.labels, row, strict=True))
+        self.found.append(Segment(start, end, probabilities))
+        self._speech, self._peak = [], 0.0
+
+
+class _Output:
+    """Writes what is added, when all of it is there and its level is known, atomically."""
+
+    def __init__(self, path, rate):
+        self.path, self.rate = Path(path), rate
+        self._product = self._energy = self._peak = 0.0
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.TemporaryFile(dir=self.path.parent)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        with self._scratch:
+            if error is None:
+                self._write()
+
+    def add(self, mixture, estimate):
+        self._product += float(np.dot(estimate, mixture))
+        self._energy += float(np.dot(estimate, estimate))
+        self._peak = max(self._peak, float(np.abs(estimate).max(initial=0.0)))
+        self._scratch.write(np.ascontiguousarray(estimate, np.float32).data)
+
+    def _write(self):
+        import soundfile
+
+        level = level_to_mixture(self._product, self._energy, self._peak)
+        form = {"format": self.path.suffix[1:].upper(), "subtype": "PCM_16"}
+        self._scratch.seek(0)
+        size = 4 * _BLOCK_SECONDS * self.rate
+        with atomic_path(self.path) as temporary, open(temporary, "w+b") as stream:
+            checked = _Checked(stream)
+            with soundfile.SoundFile(checked, "w", self.rate, 1, **form) as audio:
+                for data in iter(functools.partial(self._scratch.read, size), b""):
+                    audio.write((level * np.frombuffer(data, np.float32)).astype(np.float32))
+                    checked.raise_error()
+            checked.raise_error()
+
+
+class _Checked:
+    """A file that keeps the error of a write: libsndfile would go on without a word."""
+
+    def __init__(self, stream):
+        self._stream, self._error = stream, None
+        self.seek, self.tell, self.read = stream.seek, stream.tell, stream.read
+
+    def write(self, data):
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except OSError as error:
+            self._error = self._error or error
+        return len(data)
+
+    def raise_error(self):
+        """Raise what went wrong so far."""
+        if self._error is not None:
+            raise self._error
