@@ -189,6 +189,7 @@ def test_a_signal_before_the_processes_train_is_obeyed(tmp_path):
     directory = tmp_path / "exp"
 
     def start_up(rank):
+        time.sleep(1)  # a spawned one is not that quick: its parent may still be forking
         if rank == 0:
             os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(30)
