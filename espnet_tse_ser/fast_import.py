@@ -13,6 +13,7 @@ not have is not put off. `espnet_tse_ser.bin` installs it, so only command lines
 ``ESPNET_TSE_SER_FAST_IMPORT=0`` in the environment switches it off.
 """
 
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -56,6 +57,11 @@ class _Finder:
             return None
         if name.partition(".")[0] in ESPNET:
             _leave_unchecked()
+        package = sys.modules.get(name.rpartition(".")[0])
+        if isinstance(package, _Waiting):
+            _execute(package)  # before its parts, in which it may import this one, too
+            if name in sys.modules:
+                return importlib.machinery.ModuleSpec(name, _Imported(sys.modules[name]))
         if name not in PUT_OFF:
             return None
         self.asking_others = True
@@ -81,6 +87,20 @@ class _Loader:
         module.__class__ = _Waiting
         for name in PUT_OFF[module.__name__]:
             setattr(module, name, _waiting_function(module, name))
+
+
+class _Imported:
+    """Hands out a module that has been imported since it was looked for."""
+
+    def __init__(self, module):
+        self.module, self.spec = module, module.__spec__
+        module.__spec__ = None  # with one, Python would import the module again
+
+    def create_module(self, spec):
+        return self.module
+
+    def exec_module(self, module):
+        module.__spec__ = self.spec
 
 
 class _Waiting(types.ModuleType):

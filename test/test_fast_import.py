@@ -27,8 +27,9 @@ def modules(tmp_path, monkeypatch):
     """Modules that can be put off; the list of those that have been executed."""
     (tmp_path / "slow_one.py").write_text(SLOW)
     (tmp_path / "slow_pack").mkdir()
-    (tmp_path / "slow_pack/__init__.py").write_text(SLOW)
-    (tmp_path / "slow_pack/part.py").write_text(SLOW + "from slow_pack import VALUE as OTHER\n")
+    (tmp_path / "slow_pack/__init__.py").write_text(SLOW + "import slow_pack.part\n")
+    for name in ("part", "further"):
+        (tmp_path / f"slow_pack/{name}.py").write_text(SLOW + "from slow_pack import VALUE\n")
     (tmp_path / "slow_broken.py").write_text(SLOW + "import no_such_module\n")
     (tmp_path / "taker.py").write_text("from slow_one import double\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -40,7 +41,7 @@ def modules(tmp_path, monkeypatch):
     monkeypatch.delenv(SWITCH, raising=False)
     fast_import.install()
     yield sys.executed
-    for name in [*names, "slow_pack.part", "taker"]:
+    for name in [*names, "slow_pack.part", "slow_pack.further", "taker"]:
         sys.modules.pop(name, None)
 
 
@@ -80,10 +81,15 @@ def test_what_it_does_not_have_is_missed_as_ever(modules):
         from slow_one import nothing  # noqa: F401
 
 
-def test_a_package_waits_with_its_parts_in_reach(modules):
-    part = importlib.import_module("slow_pack.part")
-    assert part.OTHER == 3
-    assert modules == ["slow_pack.part", "slow_pack"]
+@pytest.mark.parametrize("name", ["part", "further"])
+def test_a_package_is_executed_before_its_parts_and_each_once(modules, name):
+    package = importlib.import_module("slow_pack")
+    assert modules == []
+    part = importlib.import_module(f"slow_pack.{name}")
+    assert modules == ["slow_pack", "slow_pack.part", "slow_pack.further"][: 2 + (name != "part")]
+    assert vars(package)[name] is part is sys.modules[f"slow_pack.{name}"]
+    assert part.__spec__.origin.endswith(f"{name}.py")
+    assert type(package) is types.ModuleType
 
 
 def test_a_module_that_is_not_there_is_missed_at_the_start(modules):
