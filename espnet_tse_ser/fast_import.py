@@ -5,12 +5,13 @@ Most of its import goes into what no command here uses:
 * ``@typechecked`` of typeguard parses and compiles each of ESPnet's functions a second time, with
   checks of the types of its arguments. Here ESPnet's functions are left as they are written.
 * ESPnet's trainer imports text-to-speech models for its plots of attention, its extraction task
-  the text tokenizers of all tasks, of which one asks the network for NLTK data, and so on. What is
-  in `PUT_OFF` waits until something of it is used, and is then imported in its place.
+  the text tokenizers of all tasks, of which one asks the network for NLTK data, and torch's
+  optimizers its compiler. What is in `PUT_OFF` waits until something of it is used, and is then
+  imported in its place.
 
-No result depends on it. It expects nothing of the versions of ESPnet and typeguard: what they do
-not have is not put off. `espnet_tse_ser.bin` installs it, so only command lines have it, and
-``ESPNET_TSE_SER_FAST_IMPORT=0`` in the environment switches it off.
+No result depends on it. It expects nothing of the versions of ESPnet, torch and typeguard: what
+they do not have is not put off. `espnet_tse_ser.bin` installs it, so only command lines have it,
+and ``ESPNET_TSE_SER_FAST_IMPORT=0`` in the environment switches it off.
 """
 
 import importlib.machinery
@@ -34,6 +35,7 @@ PUT_OFF = {
     "fast_bss_eval": [],
     "scipy.integrate": [],
     "scipy.signal": [],
+    "torch._dynamo": ["disable", "graph_break"],
 }
 
 _lock = threading.RLock()
@@ -86,7 +88,8 @@ class _Loader:
     def exec_module(self, module):
         module.__class__ = _Waiting
         for name in PUT_OFF[module.__name__]:
-            setattr(module, name, _waiting_function(module, name))
+            make = _WITHOUT.get((module.__name__, name), _waiting_function)
+            setattr(module, name, make(module, name))
 
 
 class _Imported:
@@ -121,6 +124,33 @@ def _waiting_function(module, name):
     function.__name__ = function.__qualname__ = name
     function.__module__ = module.__name__
     return function
+
+
+def _disable(module, name):
+    """``torch._dynamo.disable``: where nothing is compiled, a function is called as it is."""
+
+    def disable(function, *args, **options):
+        def call(*function_args, **function_options):
+            if isinstance(module, _Waiting):
+                return function(*function_args, **function_options)
+            disabled = getattr(module, name)(function, *args, **options)
+            return disabled(*function_args, **function_options)
+
+        return call
+
+    return disable
+
+
+def _graph_break(module, name):
+    """``torch._dynamo.graph_break``: where nothing is compiled, nothing."""
+    return lambda *args, **options: None
+
+
+# What torch's optimizers call in every training, compiled or not, can do without its module.
+_WITHOUT = {
+    ("torch._dynamo", "disable"): _disable,
+    ("torch._dynamo", "graph_break"): _graph_break,
+}
 
 
 def _execute(module):

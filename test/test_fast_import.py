@@ -21,6 +21,13 @@ def double(value):
     return 2 * value
 """
 
+DYNAMO = """
+def disable(function, recursive, wrapping):
+    return lambda *args, **kw: ("disabled", recursive, wrapping, function(*args, **kw))
+def graph_break():
+    return "broken"
+"""
+
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
@@ -31,6 +38,7 @@ def modules(tmp_path, monkeypatch):
     for name in ("part", "further"):
         (tmp_path / f"slow_pack/{name}.py").write_text(SLOW + "from slow_pack import VALUE\n")
     (tmp_path / "slow_broken.py").write_text(SLOW + "import no_such_module\n")
+    (tmp_path / "dynamo.py").write_text(SLOW + DYNAMO)
     (tmp_path / "taker.py").write_text("from slow_one import double\n")
     monkeypatch.syspath_prepend(tmp_path)
     names = ["slow_one", "slow_pack", "slow_broken", "slow_missing"]
@@ -41,7 +49,7 @@ def modules(tmp_path, monkeypatch):
     monkeypatch.delenv(SWITCH, raising=False)
     fast_import.install()
     yield sys.executed
-    for name in [*names, "slow_pack.part", "slow_pack.further", "taker"]:
+    for name in [*names, "slow_pack.part", "slow_pack.further", "taker", "dynamo"]:
         sys.modules.pop(name, None)
 
 
@@ -112,6 +120,20 @@ def test_a_listed_function_that_the_module_no_longer_has_is_an_error(modules, mo
 
     with pytest.raises(AttributeError, match="gone"):
         gone()
+
+
+def test_torch_disables_compilation_only_where_something_is_compiled(modules, monkeypatch):
+    for name, make in (("disable", "_disable"), ("graph_break", "_graph_break")):
+        monkeypatch.setitem(fast_import._WITHOUT, ("dynamo", name), getattr(fast_import, make))
+    fast_import.PUT_OFF["dynamo"] = ["disable", "graph_break"]
+    dynamo = importlib.import_module("dynamo")
+    add = dynamo.disable(lambda a, b: a + b, True, wrapping=False)
+    dynamo.graph_break()
+    assert add(1, b=2) == 3
+    assert modules == []
+    assert dynamo.VALUE == 3
+    assert add(1, b=2) == ("disabled", True, False, 3)
+    assert dynamo.graph_break() == "broken"
 
 
 def test_it_is_installed_once_and_the_environment_switches_it_off(modules, monkeypatch):
