@@ -23,7 +23,7 @@ print(json.dumps(sorted({*sys.modules} - waiting)))
 """
 # Each takes from a tenth of a second to seconds, or asks the network when it is imported.
 NEVER = {
-    *("g2p_en", "inflect", "matplotlib", "nltk", "numba", "pandas", "sklearn", "tacotron_cleaner"),
+    *("g2p_en", "inflect", "matplotlib", "nltk", "pandas", "sklearn", "tacotron_cleaner"),
     *("espnet2.gan_tts", "espnet2.text.phoneme_tokenizer", "espnet2.tts", "librosa.core"),
     *("tensorboard", "transformers", "wandb"),
 }
