@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import torch
+import torch._dynamo
 
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.files import read_tsv
@@ -44,6 +45,7 @@ def train_in_two(main, command, directory, prepare=lambda rank: None):
 def run_two(work):
     """Call ``work(rank)`` in two processes; their exit statuses, None for one that does not end."""
     fork = multiprocessing.get_context("fork")
+    torch._dynamo.trace_rules  # noqa: B018 - each would import it, for seconds (see fast_import)
     processes = [fork.Process(target=work, args=(rank,)) for rank in (0, 1)]
     for process in processes:
         process.start()
