@@ -21,6 +21,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.tse import windows
+from espnet_tse_ser.tse.cpu_block import NormStatistics
 from espnet_tse_ser.tse.extraction import device_of, level_to_mixture, pad_signals
 
 _BLOCK_SECONDS = 10  # read at a time
@@ -154,16 +155,20 @@ def _extract(model, recording, embedding, window):
     overlap = windows.overlap(model, recording.rate)
     stride = model.encoder.stride
     plan = windows.plan(recording.num_samples, window, overlap, stride)
-    mixtures = windows.cut(recording.blocks(), plan)
-    device, held = device_of(model), []
+    device, held, statistics = device_of(model), [], None
 
-    def estimates():
-        for mixture in progress(mixtures, "extract", len(plan)):
+    def estimates(label):
+        for mixture in progress(windows.cut(recording.blocks(), plan), label, len(plan)):
             held[:] = [mixture]
-            estimate = model.extract_embedded(*pad_signals([mixture], device), embedding)
-            yield estimate[0].cpu().numpy()
+            padded = pad_signals([mixture], device)
+            yield model.extract_embedded(*padded, embedding, statistics)[0].cpu().numpy()
 
-    joined = windows.join(plan, estimates(), edge)
+    if len(plan) > 1 and model.extractor.has_global_norms:
+        statistics = NormStatistics()
+        for _ in estimates("listen"):
+            pass
+        statistics.collected()
+    joined = windows.join(plan, estimates("extract"), edge)
     for (begin, end), (start, _), estimate in zip(
         windows.pieces(plan, edge), plan, joined, strict=True
     ):

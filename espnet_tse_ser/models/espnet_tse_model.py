@@ -76,10 +76,13 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         feature, num_frames = self.encoder(enroll, enroll_lengths)
         return self.extractor.embed(feature, num_frames)
 
-    def extract_embedded(self, speech_mix, lengths, embedding):
-        """The estimate of `extract`, from mixtures and what `embed` made of their enrollments."""
+    def extract_embedded(self, speech_mix, lengths, embedding, statistics=None):
+        """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
+
+        With `NormStatistics` the mixtures are pieces of one recording.
+        """
         feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
-        mask = self.extractor.estimate_mask(feature, num_frames, embedding)
+        mask = self.extractor.estimate_mask(feature, num_frames, embedding, statistics)
         estimate, _ = self.decoder(feature * mask, lengths)
         estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
         return estimate * _sample_mask(lengths, speech_mix.shape[1])

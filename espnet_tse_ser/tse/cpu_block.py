@@ -35,6 +35,7 @@ class Block(torch.autograd.Function):
         taps: ``(H, K)`` of the depthwise convolution. project: ``(O, H)``.
         shifts: ``(K,)`` int array; tap k is for frame t + shifts[k].
         starts: ``(U + 1,)`` int array, the first frame of each of U utterances and what follows.
+        statistics: `NormStatistics` or None.
 
     Returns:
         ``(O, L)``, zero from frame ``starts[-1]`` on.
@@ -42,18 +43,31 @@ class Block(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project, shifts, starts
+        ctx,
+        x,
+        expand,
+        slope1,
+        gamma1,
+        beta1,
+        taps,
+        slope2,
+        gamma2,
+        beta2,
+        project,
+        shifts,
+        starts,
+        statistics,
     ):
         dtype = autocast_dtype(x)
         slopes = slope1.numpy()[0], slope2.numpy()[0]
         first = matmul(expand, x, dtype)
-        norm1 = _Norm(kernels.moments(first, slopes[0], starts), gamma1, beta1, starts)
+        norm1 = _Norm(kernels.moments(first, slopes[0], starts), gamma1, beta1, starts, statistics)
         second, active = torch.empty_like(first), _scratch(first)
         sums = kernels.convolve(
             *(first, slopes[0], norm1.scale, norm1.offset, taps, shifts, starts),
             *(slopes[1], second, active),
         )
-        norm2 = _Norm(sums, gamma2, beta2, starts)
+        norm2 = _Norm(sums, gamma2, beta2, starts, statistics)
         out = matmul(project * gamma2, active, dtype)
         kernels.scale(out, norm2.inverse, project.numpy() @ norm2.offset, starts)
         ctx.save_for_backward(x, expand, taps, gamma2, project, first, second)
@@ -97,7 +111,7 @@ class Block(torch.autograd.Function):
         return (
             *(matmul(expand.t(), hidden, dtype), matmul(hidden, x.t(), dtype)),
             *(torch.from_numpy(np.atleast_1d(gradient)).to(x.dtype) for gradient in small),
-            *(grad_project, None, None),
+            *(grad_project, None, None, None),
         )
 
 
@@ -106,13 +120,15 @@ class _Norm:
 
     Args:
         sums: sum and sum of squares of each utterance, ``(2, U)``.
-        gamma, beta: ``(H,)`` tensors. starts: ``(U + 1,)``.
+        gamma, beta: ``(H,)`` tensors. starts: ``(U + 1,)``. statistics: `NormStatistics` or None.
     """
 
-    def __init__(self, sums, gamma, beta, starts):
+    def __init__(self, sums, gamma, beta, starts, statistics):
         gamma, beta = gamma.numpy(), beta.numpy()
         self.count = len(gamma) * np.diff(starts)
         mean, energy = sums / self.count
+        if statistics is not None:
+            mean, energy = (np.full_like(mean, v) for v in statistics.next(*sums, self.count))
         inverse = 1 / np.sqrt(np.maximum(energy - mean**2, 0) + EPS)
         self.mean, self.inverse = mean.astype(gamma.dtype), inverse.astype(gamma.dtype)
         self.scale = np.outer(gamma, self.inverse)
@@ -131,6 +147,41 @@ class _Norm:
         along = -((self.inverse.astype(float)) ** 2) * (dots - self.mean * totals) / self.count
         level = -totals / self.count - along * self.mean
         return along.astype(self.mean.dtype), level.astype(self.mean.dtype)
+
+
+class NormStatistics:
+    """Statistics of the global layer norms of a recording that is run in pieces, twice.
+
+    The first time each piece is normalised by what it has itself, and that is added up; after
+    `collected` all are normalised by what the whole recording has. Call `rewind` before each piece.
+    """
+
+    def __init__(self):
+        self._sums, self._position, self._collecting = [], 0, True
+
+    def rewind(self):
+        """Go back to the first norm."""
+        self._position = 0
+
+    def collected(self):
+        """From now on use what was added up."""
+        self._collecting = False
+
+    def next(self, total, energy, count):
+        """The mean and the mean square for the next norm.
+
+        Args:
+            total, energy, count: of what is normalised; sum, sum of squares and number of values.
+        """
+        piece = np.array([float(values.sum()) for values in (total, energy, count)])
+        if self._position == len(self._sums):
+            self._sums.append(np.zeros(3))
+        if self._collecting:
+            self._sums[self._position] += piece
+        else:
+            piece = self._sums[self._position]
+        self._position += 1
+        return piece[:2] / piece[2]
 
 
 class _Buffer(threading.local):

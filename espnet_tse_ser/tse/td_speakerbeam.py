@@ -59,6 +59,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         kinds = {type(m).__name__ for m in self.modules() if "Norm" in type(m).__name__}
         if not kinds <= {"GlobalLayerNorm", "ChannelwiseLayerNorm"}:
             raise ValueError(f"norm_type must be gLN or cLN here, got {sorted(kinds)}")
+        self.has_global_norms = "GlobalLayerNorm" in kinds
 
     def embed(self, input_aux, ilens_aux):
         """Embed the enrollment.
@@ -76,17 +77,19 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         frames = _run_tcn(self.auxiliary_net, input_aux.transpose(1, 2), ilens_aux)
         return frames.sum(-1) / ilens_aux.to(frames)[:, None]
 
-    def estimate_mask(self, feature, ilens, embedding):
+    def estimate_mask(self, feature, ilens, embedding, statistics=None):
         """Estimate the target's mask.
 
         Args:
             feature: encoded mixture ``(B, L, N)``; ilens: valid frames ``(B,)``.
             embedding: what `embed` returned for the same batch.
+            statistics: `NormStatistics` if these are pieces of one recording.
 
         Returns:
             ``(B, L, N)``; zero in padded frames.
         """
-        return _run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding).transpose(1, 2)
+        mask = _run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding, statistics)
+        return mask.transpose(1, 2)
 
     def forward(self, input, ilens, input_aux, ilens_aux, suffix_tag="", additional=None):
         """Extract the target from the encoded mixture.
@@ -108,17 +111,20 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
 
-def _run_tcn(tcn, x, lengths, embedding=None):
+def _run_tcn(tcn, x, lengths, embedding=None, statistics=None):
     """Run the modules of ESPnet's ``TemporalConvNet`` or, with an embedding, its informed kind.
 
     Args:
-        x: ``(B, N, L)``; lengths: valid frames ``(B,)``; embedding: ``(B, D)`` or None.
+        x: ``(B, N, L)``; lengths: valid frames ``(B,)``; embedding: ``(B, D)`` or None;
+        statistics: `NormStatistics` or None.
 
     Returns:
         ``(B, out, L)``, zero in padded frames.
     """
     if x.dtype in (torch.bfloat16, torch.float16):  # of the encoder, with autocast
         x = x.float()
+    if statistics is not None:
+        statistics.rewind()
     parts = ()
     if embedding is not None:
         parts = embedding.chunk(2, dim=1) if tcn.skip_connection else (embedding,)
@@ -128,7 +134,8 @@ def _run_tcn(tcn, x, lengths, embedding=None):
         def adapt(outputs):
             return tcn.adapt_layer(outputs, parts)
 
-        out = _run_layers(tcn, x, lambda x, block: _run_block(x, block, mask), adapt)
+        run_block = functools.partial(_run_block, mask=mask, statistics=statistics)
+        out = _run_layers(tcn, x, run_block, adapt)
         return out if mask is None else out * mask
 
     lengths = lengths.tolist()
@@ -144,7 +151,7 @@ def _run_tcn(tcn, x, lengths, embedding=None):
         return [F.pad(torch.cat(utts, dim=2), (0, padding)) for utts in zip(*adapted, strict=True)]
 
     packed = torch.cat([utt[:, :n] for utt, n in zip(x, lengths, strict=True)], dim=1)[None]
-    run_block = functools.partial(_run_block_on_cpu, starts=starts)
+    run_block = functools.partial(_run_block_on_cpu, starts=starts, statistics=statistics)
     out = _run_layers(tcn, packed, run_block, adapt_each, padding).split(lengths, dim=2)
     return torch.cat([F.pad(utt, (0, x.shape[2] - utt.shape[2])) for utt in out])
 
@@ -191,7 +198,7 @@ def _bottleneck(x, norm, weight):
     return out * inverse + weight[:, :, 0] @ norm.beta[0]
 
 
-def _run_block_on_cpu(x, block, starts):
+def _run_block_on_cpu(x, block, starts, statistics):
     """Run a block with global layer norms on utterances behind each other ``(1, C, L)``."""
     expand, prelu1, norm1, separable = block.net
     depthwise, *_, prelu2, norm2, _ = separable.net
@@ -200,22 +207,22 @@ def _run_block_on_cpu(x, block, starts):
         x[0],
         *(expand.weight[:, :, 0], prelu1.weight, norm1.gamma.flatten(), norm1.beta.flatten()),
         *(depthwise.weight[:, 0], prelu2.weight, norm2.gamma.flatten(), norm2.beta.flatten()),
-        *(torch.cat(last)[:, :, 0], _shifts(depthwise), starts),
+        *(torch.cat(last)[:, :, 0], _shifts(depthwise), starts, statistics),
     )
     return out[None].split([len(weight) for weight in last], dim=1)
 
 
-def _run_block(x, block, mask):
+def _run_block(x, block, mask, statistics):
     """Run a block on a batch ``(B, C, L)``, with autograd; as `torch.compile` likes it."""
     expand, prelu1, norm1, separable = block.net
     depthwise, *_, prelu2, norm2, _ = separable.net
     last = _last_weights(separable)
-    h = _norm(prelu1(_pointwise(x, expand.weight)), norm1, mask)
+    h = _norm(prelu1(_pointwise(x, expand.weight)), norm1, mask, statistics)
     shifts = _shifts(depthwise)
     # A causal layer pads on both sides and chomps the end, which is to pad the left.
     h = F.pad(h, (max(-shifts[0], 0), max(shifts[-1], 0)))
     h = F.conv1d(h, depthwise.weight, dilation=depthwise.dilation, groups=len(depthwise.weight))
-    h = _norm(prelu2(h), norm2, mask)
+    h = _norm(prelu2(h), norm2, mask, statistics)
     return _pointwise(h, torch.cat(last)).split([len(weight) for weight in last], dim=1)
 
 
@@ -238,15 +245,21 @@ def _pointwise(x, weight):
     return torch.bmm(weight[:, :, 0].expand(len(x), -1, -1), x)
 
 
-def _norm(x, norm, mask):
+def _norm(x, norm, mask, statistics):
     """ESPnet's global or channel-wise layer norm over valid frames; padded frames become zero."""
     if type(norm).__name__ == "ChannelwiseLayerNorm":
         variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-    elif mask is None:
+    elif mask is None and statistics is None:
         return F.group_norm(x, 1, norm.gamma.flatten(), norm.beta.flatten(), EPS)
     else:
+        mask = torch.ones_like(x[:, :1]) if mask is None else mask
         count = mask.sum(dim=(1, 2), keepdim=True) * x.shape[1]
-        mean = (x * mask).sum(dim=(1, 2), keepdim=True) / count
+        total = (x * mask).sum(dim=(1, 2), keepdim=True)
+        mean = total / count
         variance = ((x - mean) * mask).square().sum(dim=(1, 2), keepdim=True) / count
-    x = norm.gamma * (x - mean) * torch.rsqrt(variance + EPS) + norm.beta
+        if statistics is not None:
+            energy = (variance + mean.square()) * count
+            mean, energy = statistics.next(total.double(), energy.double(), count)
+            variance = energy - mean**2
+    x = norm.gamma * (x - mean) * (variance + EPS) ** -0.5 + norm.beta
     return x if mask is None else x * mask

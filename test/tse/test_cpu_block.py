@@ -64,7 +64,7 @@ def test_values_and_gradients(shifts, starts):
     weight = torch.randn(4, 12, dtype=torch.double)
     weight[:, starts[-1] :] = 0
     _compare(
-        lambda *tensors: Block.apply(*tensors, np.array(shifts), np.array(starts)),
+        lambda *tensors: Block.apply(*tensors, np.array(shifts), np.array(starts), None),
         lambda *tensors: _define(*tensors, shifts, starts),
         *(tensors, weight),
     )
@@ -72,14 +72,14 @@ def test_values_and_gradients(shifts, starts):
 
 def test_a_constant_hidden_layer_has_no_variance_to_divide_by():
     tensors = [torch.full_like(tensor, 3.7).float() for tensor in _tensors(3, 12)]
-    assert Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12])).isfinite().all()
+    assert Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12]), None).isfinite().all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_not_hidden(value):
     tensors = [tensor.detach().float() for tensor in _tensors(3, 12)]
     tensors[0][1, 4] = value
-    assert not Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12])).isfinite().any()
+    assert not Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12]), None).isfinite().any()
 
 
 def test_single_precision_is_as_precise_as_autograds():
@@ -88,7 +88,11 @@ def test_single_precision_is_as_precise_as_autograds():
     shifts, starts = np.array([-4, 0, 4]), np.array([0, 390, 800])
     weight = torch.randn(4, 800, dtype=torch.double)
     results = []
-    for function, tensors in ((_define, doubles), (_define, singles), (Block.apply, singles)):
+
+    def block(*args):
+        return Block.apply(*args, None)
+
+    for function, tensors in ((_define, doubles), (_define, singles), (block, singles)):
         out = function(*tensors, shifts, starts)
         gradients = torch.autograd.grad((out * weight.to(out.dtype)).sum(), tensors)
         results.append((out.detach(), *gradients))
