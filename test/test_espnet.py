@@ -83,7 +83,9 @@ def _train(trainer, output_dir, max_epoch):
 def _options(output_dir, max_epoch):
     from espnet2.tasks.abs_task import AbsTask
 
-    args = AbsTask.get_parser().parse_args(
+    parser = AbsTask.get_parser()
+    ExtractionTrainer.add_arguments(parser)
+    args = parser.parse_args(
         ["--output_dir", str(output_dir), "--max_epoch", str(max_epoch), "--num_att_plot", "0"]
         + ["--use_matplotlib", "false", "--use_tensorboard", "false", "--resume", "true"]
         + ["--keep_nbest_models", "1"]
