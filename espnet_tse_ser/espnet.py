@@ -16,7 +16,9 @@ from pathlib import Path
 import torch
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
+from espnet2.utils.types import str2bool
 
+from espnet_tse_ser.compilation import check_compile, compiled_extractors
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, write_tsv
 from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption
@@ -127,6 +129,7 @@ class _Options(TrainerOptions):
     """ESPnet's and ours."""
 
     autocast: str = "none"
+    compile: bool = False
 
 
 class ExtractionTrainer(Trainer):
@@ -145,11 +148,18 @@ class ExtractionTrainer(Trainer):
             default="none",
             help="bfloat16: mixed precision, on GPUs and CPUs; in place of ESPnet's use_amp",
         )
+        group.add_argument(
+            "--compile",
+            type=str2bool,
+            default=False,
+            help="Compile the extractor on a GPU; the first steps then take minutes",
+        )
 
     @classmethod
     def build_options(cls, args):
         options = build_dataclass(_Options, args)
         check_autocast(options.autocast, _device(options))
+        check_compile(options.compile, _device(options))
         if options.use_amp and options.autocast != "none":
             raise UserError("use_amp and autocast exclude each other; drop use_amp")
         return options
@@ -169,6 +179,7 @@ class ExtractionTrainer(Trainer):
             with (
                 cls.interruption.noted_signals(),
                 mixed_training(model, trainer_options.autocast, device),
+                compiled_extractors(model, trainer_options.compile),
             ):
                 super().run(
                     model=model,
