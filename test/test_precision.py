@@ -100,11 +100,12 @@ def test_an_extractor_in_bfloat16(tse_config, norm_type, monkeypatch):
     monkeypatch.setattr(
         espnet_tse_model, "_precision_of_extractor", lambda *_: contextlib.nullcontext()
     )
-    products = []
-    bmm = torch.bmm
-    monkeypatch.setattr(torch, "bmm", lambda *a: products.append(bmm(*a)) or products[-1])
+    outputs, pointwise = [], td_speakerbeam._pointwise
+    monkeypatch.setattr(
+        td_speakerbeam, "_pointwise", lambda *a: outputs.append(pointwise(*a)) or outputs[-1]
+    )
     assert _loss(model, mixed=True) == pytest.approx(exact, abs=0.05 * abs(exact) + 0.1)
-    assert {product.dtype for product in products} == {torch.bfloat16}
+    assert {output.dtype for output in outputs} == {torch.bfloat16}
     assert types["encoder"] == types["decoder"] == types["speaker_classifier"] == torch.float32
     change = model.extractor.tcn.network[1].weight.grad - gradient
     assert 0 < change.norm() < 0.25 * gradient.norm()  # at random weights
