@@ -1,6 +1,5 @@
 """Mixed precision: what is bfloat16, what is not, and trainings that are interrupted."""
 
-import contextlib
 import sys
 
 import pytest
@@ -9,11 +8,11 @@ from tiny_training import products, signal_at, train
 from two_processes import run_two
 
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
-from espnet_tse_ser.models import espnet_tse_model
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.precision import check_autocast, float32, mixed_training, widened
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tse import td_speakerbeam
+from espnet_tse_ser.tse.build import build_extraction_model
 
 MIXED = ("--autocast", "bfloat16")
 
@@ -51,11 +50,11 @@ def _types(model):
     return types
 
 
-def _loss(model, mixed):
+def _loss(model, mixed, batch=None):
     torch.manual_seed(0)  # of dropout
     model.zero_grad()
     with mixed_training(model, "bfloat16" if mixed else "none", "cpu"):
-        loss, stats, _ = model(**_batch())
+        loss, stats, _ = model(**(batch or _batch()))
     if model.training:
         loss.backward()
         assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
@@ -74,18 +73,16 @@ def test_the_joint_model(joint_config):
     assert mixed != exact and mixed == pytest.approx(exact, rel=0.02)
     low = {name for name, dtype in types.items() if dtype == torch.bfloat16}
     assert {"ser_model.preencoder.conv1", "ser_model.encoder.blocks.0.expand"} <= low
-    whole = ("frontend", "pooling", "classifier", "dropout")
-    assert not low & {f"ser_model.{name}" for name in whole}
-    assert not any(name.startswith("tse_model") for name in low)  # `cpu_block` is float32
+    whole = {f"ser_model.{name}" for name in ("frontend", "pooling", "classifier", "dropout")}
+    whole |= {f"tse_model.{name}" for name in ("encoder", "decoder")}
+    assert whole <= set(types) and not low & whole
     model.eval()
     assert _loss(model, mixed=True) == _loss(model, mixed=False)  # to the bit
 
 
 @pytest.mark.parametrize("norm_type", ["gLN", "cLN"])
 def test_an_extractor_in_bfloat16(tse_config, norm_type, monkeypatch):
-    # as on a GPU: with the blocks and the precision that CPUs do without
-    from espnet_tse_ser.tse.build import build_extraction_model
-
+    # as on a GPU: without the blocks for CPUs
     config = tse_config | {
         "extractor_conf": tse_config["extractor_conf"] | {"norm_type": norm_type},
         "model_conf": {"speaker_loss_weight": 0.5, "num_speakers": 2},
@@ -97,9 +94,6 @@ def test_an_extractor_in_bfloat16(tse_config, norm_type, monkeypatch):
     monkeypatch.setattr(td_speakerbeam, "_is_for_cpu_block", lambda *_: False)
     assert _loss(model, mixed=False) == pytest.approx(exact, abs=1e-4)
     types = _types(model)
-    monkeypatch.setattr(
-        espnet_tse_model, "_precision_of_extractor", lambda *_: contextlib.nullcontext()
-    )
     outputs, pointwise = [], td_speakerbeam._pointwise
     monkeypatch.setattr(
         td_speakerbeam, "_pointwise", lambda *a: outputs.append(pointwise(*a)) or outputs[-1]
@@ -109,6 +103,19 @@ def test_an_extractor_in_bfloat16(tse_config, norm_type, monkeypatch):
     assert types["encoder"] == types["decoder"] == types["speaker_classifier"] == torch.float32
     change = model.extractor.tcn.network[1].weight.grad - gradient
     assert 0 < change.norm() < 0.25 * gradient.norm()  # at random weights
+
+
+@pytest.mark.parametrize("num_utterances", [1, 2])
+def test_an_extractor_for_cpus(tse_config, num_utterances):
+    torch.manual_seed(1)
+    model = build_extraction_model(tse_config).train()
+    batch = {name: value[:num_utterances] for name, value in _batch().items()}
+    exact = _loss(model, mixed=False, batch=batch)
+    gradient = model.extractor.tcn.network[1].weight.grad.clone()
+    mixed = _loss(model, mixed=True, batch=batch)
+    assert mixed != exact and mixed == pytest.approx(exact, abs=0.05 * abs(exact) + 0.1)
+    change = model.extractor.tcn.network[1].weight.grad - gradient
+    assert 0 < change.norm() < 0.25 * gradient.norm()
 
 
 @pytest.mark.parametrize("encoder", ["shift_cnn", "shift_lstm", "shiftformer"])

@@ -1,7 +1,5 @@
 """The extraction model: ESPnet's, for one target, padding masked, with speaker identification."""
 
-import contextlib
-
 import torch
 import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
@@ -70,8 +68,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
             # Without what no item of the batch uses, as the decoder makes max(lengths) samples.
             feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
             feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
-        with _precision_of_extractor(feature):
-            masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
+        masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
         with float32(speech_mix):
             estimate, _ = self.decoder(widened(masked), lengths)
             estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
@@ -150,13 +147,6 @@ class ESPnetTSEModel(ESPnetExtractionModel):
                 stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, len(speech_mix)), loss.device)
-
-
-def _precision_of_extractor(feature):
-    """float32 on CPUs, whose products are written for that (`cpu_block`), and for one utterance."""
-    if feature.device.type == "cpu" or len(feature) == 1:
-        return float32(feature)
-    return contextlib.nullcontext()
 
 
 def _sample_mask(lengths, num_samples):
