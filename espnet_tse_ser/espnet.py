@@ -6,18 +6,24 @@
   UA over the whole development set.
 """
 
+import dataclasses
 import functools
 import logging
 import os
+import resource
 from pathlib import Path
 
 import torch
-from espnet2.train.trainer import Trainer
+from espnet2.train.trainer import Trainer, TrainerOptions
+from espnet2.utils.build_dataclass import build_dataclass
+from espnet2.utils.types import str2bool
 
+from espnet_tse_ser.compilation import check_compile, compiled_extractors
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, write_tsv
 from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
+from espnet_tse_ser.precision import check_autocast, mixed_training
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +78,10 @@ def _writes(distributed_option):
     return not distributed_option.distributed or distributed_option.dist_rank == 0
 
 
+def _device(options):
+    return "cuda" if options.ngpu > 0 else "cpu"
+
+
 def _write_epochs(path, stats):
     """Write the reporter's statistics, one line an epoch: ``epoch train_loss valid_ua ...``."""
     rows = [
@@ -94,6 +104,34 @@ def _write_epochs(path, stats):
     )
 
 
+def _log_resources(reporter, device):
+    """Log which share of an epoch's training has waited for data, and how much memory it took."""
+    times = {
+        name: sum(v.value for v in reporter.stats[name] if v.value == v.value)  # others are nan
+        for name in ("iter_time", "train_time")
+        if name in reporter.stats
+    }
+    if not times.get("train_time"):
+        return
+    # Kilobytes on Linux; of this process, without those that prepare its data.
+    peak = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
+    if device == "cuda":
+        peak += f" and {torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
+    share = 100 * times["iter_time"] / times["train_time"]
+    logger.info(
+        "epoch %d: waited for data %.1f %% of the training; memory so far at most %s",
+        *(reporter.get_epoch(), share, peak),
+    )
+
+
+@dataclasses.dataclass
+class _Options(TrainerOptions):
+    """ESPnet's and ours."""
+
+    autocast: str = "none"
+    compile: bool = False
+
+
 class ExtractionTrainer(Trainer):
     """ESPnet's trainer, with checkpoints that survive a crash or a signal, and ``epochs.tsv``.
 
@@ -103,7 +141,31 @@ class ExtractionTrainer(Trainer):
     """
 
     @classmethod
-    def run(cls, *, trainer_options, distributed_option, **kwargs):
+    def add_arguments(cls, parser):
+        group = parser.add_argument_group("Trainer of espnet_tse_ser")
+        group.add_argument(
+            "--autocast",
+            default="none",
+            help="bfloat16: mixed precision, on GPUs and CPUs; in place of ESPnet's use_amp",
+        )
+        group.add_argument(
+            "--compile",
+            type=str2bool,
+            default=False,
+            help="Compile the extractor on a GPU; the first steps then take minutes",
+        )
+
+    @classmethod
+    def build_options(cls, args):
+        options = build_dataclass(_Options, args)
+        check_autocast(options.autocast, _device(options))
+        check_compile(options.compile, _device(options))
+        if options.use_amp and options.autocast != "none":
+            raise UserError("use_amp and autocast exclude each other; drop use_amp")
+        return options
+
+    @classmethod
+    def run(cls, *, model, trainer_options, distributed_option, **kwargs):
         directory = Path(trainer_options.output_dir)
         if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
             (directory / PENDING).unlink(missing_ok=True)
@@ -111,12 +173,19 @@ class ExtractionTrainer(Trainer):
                 (directory / STEP_CHECKPOINT).unlink(missing_ok=True)
         save = torch.save
         torch.save = functools.partial(_save_carefully, save)
-        device = "cuda" if trainer_options.ngpu > 0 else "cpu"
+        device = _device(trainer_options)
         cls.interruption = Interruption(directory, distributed_option, device, torch.save)
         try:
-            with cls.interruption.noted_signals():
+            with (
+                cls.interruption.noted_signals(),
+                mixed_training(model, trainer_options.autocast, device),
+                compiled_extractors(model, trainer_options.compile),
+            ):
                 super().run(
-                    trainer_options=trainer_options, distributed_option=distributed_option, **kwargs
+                    model=model,
+                    trainer_options=trainer_options,
+                    distributed_option=distributed_option,
+                    **kwargs,
                 )
                 if _writes(distributed_option):
                     _commit_checkpoint(directory)
@@ -141,6 +210,8 @@ class ExtractionTrainer(Trainer):
             summary_writer=summary_writer,
             **stateful,
         )
+        if _writes(distributed_option):
+            _log_resources(reporter, _device(options))
         # Of the steps of this process: those before an interruption may have been valid.
         return all_steps_are_invalid and "grad_norm" not in reporter.stats
 

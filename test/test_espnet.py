@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class EmotionModel(AbsESPnetModel):
 
     def __init__(self):
         super().__init__()
-        self.offset = torch.nn.Parameter(torch.zeros(1))
+        self.offset = torch.nn.Parameter(torch.zeros(4))
         self.reset_predictions()
 
     def reset_predictions(self):
@@ -48,30 +49,30 @@ class EmotionModel(AbsESPnetModel):
 class Batches(AbsIterFactory):
     """Batches of 7, 7 and 1: their mean recall is not the recall of the whole."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, starts=(0, 7, 14, 15)):
+        self.starts = starts
         generator = torch.Generator().manual_seed(seed)
         self.logits = torch.randn(15, 4, generator=generator)
         self.emotion = torch.tensor([[0]] * 8 + [[1]] * 2 + [[2]] * 1 + [[3]] * 4)
         self.logits[range(15), self.emotion[:, 0]] += 1.0
 
     def build_iter(self, epoch, shuffle=None):
-        for start in range(0, 15, 7):
-            part = slice(start, start + 7)
+        for part in map(slice, self.starts, self.starts[1:]):
             ids = [str(i) for i in range(15)][part]
             yield ids, {"logits": self.logits[part], "emotion": self.emotion[part]}
 
 
-def _train(trainer, output_dir, max_epoch):
+def _train(trainer, output_dir, max_epoch, *further, batches=None):
     torch.manual_seed(0)
     model = EmotionModel()
-    options = trainer.build_options(_options(output_dir, max_epoch))
+    options = trainer.build_options(_options(output_dir, max_epoch, *further))
     distributed = DistributedOption()
     distributed.init_options()
     trainer.run(
         model=model,
         optimizers=[torch.optim.SGD(model.parameters(), lr=0.1)],
         schedulers=[None],
-        train_iter_factory=Batches(0),
+        train_iter_factory=batches or Batches(0),
         valid_iter_factory=Batches(1),
         plot_attention_iter_factory=None,
         trainer_options=options,
@@ -80,13 +81,15 @@ def _train(trainer, output_dir, max_epoch):
     return model
 
 
-def _options(output_dir, max_epoch):
+def _options(output_dir, max_epoch, *further):
     from espnet2.tasks.abs_task import AbsTask
 
-    args = AbsTask.get_parser().parse_args(
+    parser = AbsTask.get_parser()
+    ExtractionTrainer.add_arguments(parser)
+    args = parser.parse_args(
         ["--output_dir", str(output_dir), "--max_epoch", str(max_epoch), "--num_att_plot", "0"]
         + ["--use_matplotlib", "false", "--use_tensorboard", "false", "--resume", "true"]
-        + ["--keep_nbest_models", "1"]
+        + ["--keep_nbest_models", "1", *further]
     )
     args.best_model_criterion = [("valid", "loss", "min")]
     output_dir.mkdir(exist_ok=True)
@@ -273,3 +276,37 @@ def test_the_reporter_takes_a_value_once():
         sub.next()
     assert reporter.get_value("valid", "ua") == 0.25
     assert reporter.get_value("valid", "loss") == 1.5
+
+
+def test_accumulated_gradients_are_those_of_one_batch(tmp_path):
+    def gradients(name, starts, *further):
+        # One step of SGD, from zero: what it changes is the gradient.
+        further = ["--accum_grad", *further] if further else []
+        model = _train(ExtractionTrainer, tmp_path / name, 1, *further, batches=Batches(0, starts))
+        return model.offset.detach() / -0.1
+
+    whole = gradients("whole", (0, 14))
+    torch.testing.assert_close(gradients("halves", (0, 7, 14), "2"), whole)
+    # Batches count the same, whatever their size: an utterance of a small one counts for more.
+    parts = [gradients(f"{a}-{b}", (a, b)) for a, b in ((0, 2), (2, 14))]
+    uneven = gradients("uneven", (0, 2, 14), "2")
+    torch.testing.assert_close(uneven, (parts[0] + parts[1]) / 2)
+    assert not torch.allclose(uneven, whole, atol=1e-3)
+    # What is left over at the end of an epoch makes no step.
+    torch.testing.assert_close(gradients("rest", (0, 7, 14, 15), "2"), whole)
+
+
+def test_what_an_epoch_has_waited_for(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        _train(ExtractionTrainer, tmp_path / "exp", 2, "--accum_grad", "2")
+    lines = [m for m in caplog.messages if "waited for data" in m]
+    pattern = (
+        r"epoch \d: waited for data \d+\.\d % of the training; memory so far at most \d\.\d GB"
+    )
+    assert len(lines) == 2 and all(re.fullmatch(pattern, line) for line in lines)
+
+
+def test_options_that_exclude_each_other(tmp_path):
+    options = ["--autocast", "bfloat16", "--use_amp", "true"]
+    with pytest.raises(UserError, match="use_amp and autocast exclude each other"):
+        _train(ExtractionTrainer, tmp_path / "exp", 1, *options)

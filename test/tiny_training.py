@@ -77,7 +77,9 @@ def _iter_factory(seed, train, num_workers, rank):
 
 @functools.cache
 def _options(*further):
-    args = AbsTask.get_parser().parse_args(
+    parser = AbsTask.get_parser()
+    EmotionTrainer.add_arguments(parser)
+    args = parser.parse_args(
         ["--output_dir", "", "--max_epoch", "2", "--num_att_plot", "0", "--seed", "3"]
         + ["--use_matplotlib", "false", "--use_tensorboard", "false", "--resume", "true"]
         + ["--keep_nbest_models", "1", *further]

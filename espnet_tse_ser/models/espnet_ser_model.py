@@ -1,9 +1,13 @@
 """The emotion recognition model: front-end, encoder, pooling, classifier."""
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+from espnet_tse_ser.precision import float32, widened
 
 
 class ESPnetSERModel(AbsESPnetModel):
@@ -64,14 +68,17 @@ class ESPnetSERModel(AbsESPnetModel):
             ``(B, len(labels))``.
         """
         feats, num_frames = self._features(speech, lengths)
-        if self.normalize is not None:
-            feats, num_frames = self.normalize(feats, num_frames)
-        if self.specaug is not None and self.training:
-            feats, num_frames = self.specaug(feats, num_frames)
+        with float32(feats):
+            feats = widened(feats)
+            if self.normalize is not None:
+                feats, num_frames = self.normalize(feats, num_frames)
+            if self.specaug is not None and self.training:
+                feats, num_frames = self.specaug(feats, num_frames)
         if self.preencoder is not None:
             feats, num_frames = self.preencoder(feats, num_frames)
         feats, num_frames, _ = self.encoder(feats, num_frames)
-        return self.classifier(self.dropout(self.pooling(feats, num_frames)))
+        with float32(feats):
+            return self.classifier(self.dropout(self.pooling(widened(feats), num_frames)))
 
     def emotion_loss(self, logits, emotion):
         """Cross entropy (scalar) of logits ``(B, K)`` for class indices ``(B,)``."""
@@ -90,7 +97,8 @@ class ESPnetSERModel(AbsESPnetModel):
         """
         logits = self.logits(speech, speech_lengths)
         emotion = emotion[:, 0]
-        loss = self.emotion_loss(logits, emotion)
+        with float32(logits):
+            loss = self.emotion_loss(logits, emotion)
         hypotheses = logits.argmax(-1)
         if not self.training:
             self.predictions += zip(emotion.tolist(), hypotheses.tolist(), strict=True)
@@ -103,4 +111,9 @@ class ESPnetSERModel(AbsESPnetModel):
         return {"feats": feats, "feats_lengths": num_frames}
 
     def _features(self, speech, lengths):
-        return (speech, lengths) if speech.dim() == 3 else self.frontend(speech, lengths)
+        if speech.dim() == 3:
+            return speech, lengths
+        # Without parameters it is signal processing, not a network.
+        is_network = any(True for _ in self.frontend.parameters())
+        with contextlib.nullcontext() if is_network else float32(speech):
+            return self.frontend(speech, lengths)

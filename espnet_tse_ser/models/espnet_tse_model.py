@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet_tse_ser.precision import float32, widened
 from espnet_tse_ser.tse.filterbank import set_cosine_filterbank
 
 
@@ -63,13 +64,16 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        # Without what no item of the batch uses, as the decoder makes max(lengths) samples.
-        feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
-        feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
+        with float32(speech_mix):
+            # Without what no item of the batch uses, as the decoder makes max(lengths) samples.
+            feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
+            feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
         masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
-        estimate, _ = self.decoder(masked, lengths)
-        estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
-        return estimate * _sample_mask(lengths, speech_mix.shape[1]), others["enroll_emb"]
+        with float32(speech_mix):
+            estimate, _ = self.decoder(widened(masked), lengths)
+            estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
+            estimate = estimate * _sample_mask(lengths, speech_mix.shape[1])
+        return estimate, widened(others["enroll_emb"])
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
@@ -135,14 +139,15 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         estimate, embedding = self.extract(
             speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
         )
-        loss, stats = self.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
-        # Validation speakers are unseen and have no class.
-        if self.speaker_classifier is not None and self.training:
-            logits = self.speaker_classifier(embedding)
-            speaker_loss = F.cross_entropy(logits, speaker[:, 0])
-            loss = loss + self.speaker_loss_weight * speaker_loss
-            stats["speaker_loss"] = speaker_loss.detach()
-            stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
+        with float32(estimate):
+            loss, stats = self.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
+            # Validation speakers are unseen and have no class.
+            if self.speaker_classifier is not None and self.training:
+                logits = self.speaker_classifier(embedding)
+                speaker_loss = F.cross_entropy(logits, speaker[:, 0])
+                loss = loss + self.speaker_loss_weight * speaker_loss
+                stats["speaker_loss"] = speaker_loss.detach()
+                stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, len(speech_mix)), loss.device)
 

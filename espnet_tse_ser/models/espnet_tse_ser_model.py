@@ -3,6 +3,8 @@
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.precision import float32
+
 
 class ESPnetTSESERModel(AbsESPnetModel):
     """Extract the target from a mixture, recognise its emotion, train both on one loss.
@@ -98,9 +100,12 @@ class ESPnetTSESERModel(AbsESPnetModel):
         estimate, logits = self.extract_and_classify(
             speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
         )
-        tse_loss, stats = self.tse_model.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
         emotion = emotion[:, 0]
-        ser_loss = self.ser_model.emotion_loss(logits, emotion)
+        with float32(estimate):
+            tse_loss, stats = self.tse_model.extraction_loss(
+                estimate, speech_ref1, speech_mix_lengths
+            )
+            ser_loss = self.ser_model.emotion_loss(logits, emotion)
         hypotheses = logits.argmax(-1)
         if not self.training:
             self.predictions.extend(zip(emotion.tolist(), hypotheses.tolist(), strict=True))

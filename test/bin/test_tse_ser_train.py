@@ -120,6 +120,24 @@ def test_two_processes_train_as_one(train, tmp_path, further):
     assert_close(train(two, *further, main=train_two), train(one, *further))
 
 
+def test_mixed_precision(train, whole, tmp_path):
+    options = ("--autocast", "bfloat16", "--max_epoch", "1")
+    weights = _weights(train(tmp_path / "mixed", *options))
+    assert all(torch.isfinite(v).all() for v in weights.values())
+    types = {name: value.dtype for name, value in _weights(whole).items()}
+    assert {name: value.dtype for name, value in weights.items()} == types
+    assert not _equal(weights, _weights(train(tmp_path / "exact", "--max_epoch", "1")))
+    rows = [read_tsv(tmp_path / name / "epochs.tsv")[0] for name in ("mixed", "exact")]
+    mixed, exact = (float(row["train_loss"]) for row in rows)
+    assert mixed == pytest.approx(exact, rel=0.1)
+    speech = np.random.default_rng(0).uniform(-0.1, 0.1, 4000)
+    assert TSESER.from_pretrained(tmp_path / "mixed")(speech, speech).label
+    with pytest.raises(UserError, match="autocast: float16"):
+        train(tmp_path / "half", "--autocast", "float16")
+    with pytest.raises(UserError, match="compile: true is for GPUs"):
+        train(tmp_path / "compiled", "--compile", "true")
+
+
 @pytest.mark.parametrize("part", ["tse", "ser"])
 def test_frozen_parts_keep_the_weights_they_came_with(train, tmp_path, tse_dir, ser_dir, part):
     exp = train(tmp_path / "exp", "--model_conf", f"freeze_{part}=true", "--max_epoch", "1")
