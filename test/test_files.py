@@ -7,6 +7,7 @@ import pytest
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import (
+    AtomicFiles,
     atomic_path,
     read_json,
     read_text,
@@ -53,6 +54,61 @@ def test_a_failed_rename_is_reported_with_the_file(tmp_path):
         write_text(path, "text")
     assert caught.value.filename == str(path)
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_many_files(tmp_path):
+    with AtomicFiles() as files:
+        for number in range(2 * AtomicFiles.WAITING):
+            files.write(tmp_path / "new" / f"{number}.txt", b"%d" % number)
+            there = [p for p in (tmp_path / "new").iterdir() if not p.name.startswith(".tmp.")]
+            assert number - len(there) < AtomicFiles.WAITING
+            assert all(p.read_text() == p.stem for p in there)  # never half of one
+    assert {p.name: p.read_text() for p in (tmp_path / "new").iterdir()} == {
+        f"{number}.txt": str(number) for number in range(2 * AtomicFiles.WAITING)
+    }
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_files_written_before_a_failure_are_there(tmp_path, error):
+    with pytest.raises(error), AtomicFiles() as files:
+        for number in range(5):
+            files.write(tmp_path / str(number), b"whole")
+        raise error
+    assert sorted(os.listdir(tmp_path)) == list("01234")
+
+
+def test_a_failure_in_a_thread_is_reported_with_the_file(tmp_path):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, AtomicFiles() as files:
+        for number in range(3):
+            files.write(tmp_path / str(number), b"whole")
+    assert caught.value.filename == str(tmp_path / "1")
+    assert set(os.listdir(tmp_path)) - {"2"} == {"0", "1"}
+    assert (tmp_path / "0").read_text() == "whole"
+
+
+def test_a_failure_in_a_thread_stops_the_next_files(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught, AtomicFiles() as files:
+        for number in range(100 * AtomicFiles.WAITING):
+            files.write(tmp_path / str(number), b"whole")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "0")
+    assert number <= AtomicFiles.WAITING
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_reported_with_the_file_of_many(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(OSError) as caught, AtomicFiles() as files:
+        files.write(tmp_path / "a", b"whole")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("read", [read_text, read_json, read_tsv])

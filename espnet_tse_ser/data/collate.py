@@ -21,9 +21,9 @@ def pad_collate(data):
     for name in data[0][1]:
         arrays = [np.asarray(example[name]) for _, example in data]
         lengths = [len(array) for array in arrays]
-        padded = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), arrays[0].dtype)
+        padded = np.empty((len(arrays), max(lengths), *arrays[0].shape[1:]), arrays[0].dtype)
         for row, array in zip(padded, arrays, strict=True):
-            row[: len(array)] = array
+            row[: len(array)], row[len(array) :] = array, 0
         batch[name] = torch.from_numpy(padded)
         batch[f"{name}_lengths"] = torch.tensor(lengths, dtype=torch.long)
     return ids, batch

@@ -1,19 +1,20 @@
 """Formatting of a clean data directory: mono audio of one rate, lengths and loudness."""
 
 import functools
+import itertools
 import logging
 import os
 from pathlib import Path
 
 from espnet_tse_ser.data.audio import check_not_silent, read_audio, to_mono, write_audio
 from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+from espnet_tse_ser.data.loudness import measure_loudness
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.files import AtomicFiles, read_tsv, write_tsv
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
 
-LOUDNESS_SECONDS = 0.4  # gating block of ITU-R BS.1770; shorter signals have no loudness
 SAVE_EVERY = 500  # utterances between two writes of a part, the most that a killed job repeats
 MAX_PEAK = 0.99  # resampling may overshoot full scale; such utterances are scaled to this peak
 
@@ -50,13 +51,18 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
     rows = [known[utt, stamps[utt]] for utt in utts if (utt, stamps[utt]) in known]
     todo = [utt for utt in utts if (utt, stamps[utt]) not in known]
     read = functools.lru_cache(maxsize=1)(read_audio)  # segments of one recording come in a row
-    for count, utt in enumerate(progress(todo, f"format {data_dir} {job}/{num_jobs}"), 1):
-        wav, num_samples, lufs = _format(utt, sources[utt], read, output_dir, fs, min_duration)
-        values = (utt, stamps[utt], wav, _file_state(wav), str(num_samples), lufs)
-        rows.append(dict(zip(_COLUMNS, values, strict=True)))
-        if count % SAVE_EVERY == 0:
-            write_tsv(part, rows, _COLUMNS)
-    write_tsv(part, rows, _COLUMNS)
+    left = iter(progress(todo, f"format {data_dir} {job}/{num_jobs}"))
+    formatted = True
+    while formatted:
+        with AtomicFiles() as files:
+            formatted = [
+                (utt, *_format(utt, sources[utt], read, output_dir, fs, min_duration, files))
+                for utt in itertools.islice(left, SAVE_EVERY)
+            ]
+        for utt, wav, num_samples, lufs in formatted:
+            values = (utt, stamps[utt], wav, _file_state(wav), str(num_samples), lufs)
+            rows.append(dict(zip(_COLUMNS, values, strict=True)))
+        write_tsv(part, rows, _COLUMNS)
 
 
 def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
@@ -109,27 +115,6 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
     logger.info(
         "%s: %d utterances, %d speakers, %.2f h", output_dir, len(kept), len(speakers), hours
     )
-
-
-def measure_loudness(samples, fs):
-    """Integrated loudness of mono ``samples`` in LUFS (ITU-R BS.1770-4, by pyloudnorm).
-
-    Raises:
-        UserError: the signal is shorter than the gating block or below the absolute gate.
-    """
-    import numpy as np
-    import pyloudnorm
-
-    if len(samples) < LOUDNESS_SECONDS * fs:
-        raise UserError(
-            f"{len(samples) / fs:.3f} s are too short to measure loudness, which takes "
-            f"{LOUDNESS_SECONDS} s; drop the utterance (--min_duration of at least "
-            f"{LOUDNESS_SECONDS} does)"
-        )
-    lufs = float(pyloudnorm.Meter(fs).integrated_loudness(np.asarray(samples, np.float64)))
-    if not np.isfinite(lufs):
-        raise UserError("is too quiet, below -70 LUFS throughout; drop the utterance")
-    return lufs
 
 
 def _read_sources(data_dir):
@@ -203,7 +188,7 @@ def _read_parts(output_dir):
     return rows
 
 
-def _format(utt, source, read, output_dir, fs, min_duration):
+def _format(utt, source, read, output_dir, fs, min_duration, files):
     """Format one utterance; return its path ('' when dropped), length and loudness as text."""
     wav, start, end = source
     try:
@@ -230,5 +215,5 @@ def _format(utt, source, read, output_dir, fs, min_duration):
         raise UserError(f"utterance '{utt}': {error}") from None
     if not in_place:
         wav = os.path.abspath(output_dir / "audio" / f"{utt}.flac")
-        write_audio(wav, samples, fs)
+        write_audio(wav, samples, fs, files)
     return wav, len(samples), f"{lufs:.4f}"

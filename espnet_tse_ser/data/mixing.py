@@ -96,9 +96,14 @@ def overlap(offsets, lengths, target_samples):
     return float(covered.mean())
 
 
+def peak(samples):
+    """The largest magnitude of ``samples``, 0 of none."""
+    return max(samples.max(initial=0.0), -samples.min(initial=0.0))
+
+
 def is_pause(piece, lufs):
     """Whether the piece of an utterance of loudness ``lufs`` holds nothing but a pause."""
-    return bool(np.abs(piece).max(initial=0.0) < amplitude(lufs - PAUSE_DB))
+    return bool(peak(piece) < amplitude(lufs - PAUSE_DB))
 
 
 def draw_placed(rng, interferer, target_samples, lufs):
@@ -145,7 +150,7 @@ def draw_gains(rng, levels, target, placed, lufs):
     if levels.mode == "snr":
         scaled = amplitude(gains)
         placed_scaled = [g * p for g, p in zip(scaled[1:], placed, strict=True)]
-        if any(np.abs(p).max(initial=0.0) == 0.0 for p in placed):
+        if not all(p.any() for p in placed):
             raise UserError("an interferer is silent over the extent of its target")
         gains[1:] += snr(scaled[0] * target, placed_scaled) - rng.uniform(*levels.snr)
     return guard_gains(gains, [target, *placed])
@@ -157,9 +162,11 @@ def guard_gains(gains, sources):
     Returns:
         list of gains, rounded to 1e-4 dB so that a table holds them exactly.
     """
-    scaled = [amplitude(g) * s for g, s in zip(gains, sources, strict=True)]
-    peak = max(np.abs(s).max(initial=0.0) for s in [np.sum(scaled, axis=0), *scaled])
-    lowered = decibels(peak / PEAK_CEILING) + 1e-3 if peak > PEAK_CEILING else 0.0
+    highest = sum(amplitude(g) * float(peak(s)) for g, s in zip(gains, sources, strict=True))
+    if highest > PEAK_CEILING:  # else no sum of the sources can reach it
+        scaled = [amplitude(g) * s for g, s in zip(gains, sources, strict=True)]
+        highest = max(peak(s) for s in [np.sum(scaled, axis=0), *scaled])
+    lowered = decibels(highest / PEAK_CEILING) + 1e-3 if highest > PEAK_CEILING else 0.0
     return [round(float(g - lowered), 4) for g in gains]
 
 
@@ -173,4 +180,7 @@ def mix(target, placed, gains_db):
         np.float32(amplitude(g)) * np.asarray(s, np.float32)
         for g, s in zip(gains_db, [target, *placed], strict=True)
     ]
-    return np.sum(sources, axis=0, dtype=np.float32), sources
+    mixture = sources[0].copy()
+    for source in sources[1:]:
+        mixture += source
+    return mixture, sources

@@ -1,6 +1,7 @@
 """A pool of utterances: a formatted data directory with its speakers, levels and audio."""
 
 import math
+import mmap
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
+
+CACHE_BYTES = 2**30  # of decoded audio that a pool keeps
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,21 @@ class Entry:
 class Pool:
     """Utterances of one formatted data directory, in the order of their ids.
 
-    Audio is decoded once and kept as 16-bit integers while all of it fits in ``cache_bytes``.
+    Audio is decoded once and kept as 16-bit integers in at most ``cache_bytes`` of memory, which
+    worker processes that are forked later share. Utterances that do not fit are decoded each time.
     """
 
-    def __init__(self, entries, fs=16000, cache_bytes=2**30):
+    def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES):
         self.entries = {e.utt: e for e in sorted(entries, key=lambda e: e.utt)}
-        self.fs = fs
-        self._cache, self._room = {}, cache_bytes
+        self.fs, self.cache_bytes = fs, cache_bytes
+        self._cache = None  # made when it is first needed: many pools are never listened to
         self.by_speaker = defaultdict(list)
         for entry in self.entries.values():
             self.by_speaker[entry.speaker].append(entry.utt)
         self.gender = {e.speaker: e.gender for e in self.entries.values()}
 
     @classmethod
-    def read(cls, directory, fs=16000):
+    def read(cls, directory, fs=16000, cache_bytes=CACHE_BYTES):
         """Read ``directory`` as stage 1 writes it.
 
         Raises:
@@ -87,7 +91,7 @@ class Pool:
                     tables["utt2fold"][utt] if tables["utt2fold"] else None,
                 )
             )
-        return cls(entries, fs)
+        return cls(entries, fs, cache_bytes)
 
     def __len__(self):
         return len(self.entries)
@@ -105,28 +109,69 @@ class Pool:
     def with_folds(self, fold_of):
         """The pool with other folds, given as speaker -> fold; it has its own cache."""
         entries = [replace(e, fold=fold_of[e.speaker]) for e in self.entries.values()]
-        return Pool(entries, self.fs)
+        return Pool(entries, self.fs, self.cache_bytes)
 
-    def subset(self, keep):
+    def subset(self, keep, cache_bytes=None):
         """The pool of the entries for which ``keep(entry)`` is true; it has its own cache."""
-        return Pool([e for e in self.entries.values() if keep(e)], self.fs, self._room)
+        cache_bytes = self.cache_bytes if cache_bytes is None else cache_bytes
+        return Pool([e for e in self.entries.values() if keep(e)], self.fs, cache_bytes)
 
     def audio(self, utt, start=0, num_samples=None):
         """Samples ``(num_samples,)`` float32 of ``utt`` from sample ``start`` on."""
         stop = None if num_samples is None else start + num_samples
-        if utt in self._cache:
-            return self._cache[utt][start:stop].astype(np.float32) / 32768.0
+        if self._cache is None:
+            self._cache = _Decoded(self.entries.values(), self.cache_bytes)
+        integers = self._cache.get(utt)
+        if integers is not None:
+            return np.multiply(integers[start:stop], np.float32(1 / 32768), dtype=np.float32)
         samples = read_mono(self[utt].wav, self.fs)
         if len(samples) != self.entries[utt].num_samples:
             raise UserError(
                 f"{self.entries[utt].wav}: {len(samples)} samples, but utt2num_samples says "
                 f"{self.entries[utt].num_samples} for '{utt}'; run stage 1 again"
             )
-        integers = np.round(samples * 32768.0)
-        if np.abs(integers - samples * 32768.0).max() == 0 and 2 * len(samples) <= self._room:
-            self._room -= 2 * len(samples)
-            self._cache[utt] = np.clip(integers, -32768, 32767).astype(np.int16)
+        self._cache.put(utt, samples)
         return samples[start:stop]
+
+
+class _Decoded:
+    """Decoded audio as 16-bit integers, in memory that forked processes share.
+
+    What one of them decodes is there for all, also for the workers of later epochs. Every
+    utterance has a place of its own from the start, so that nothing has to be agreed on: two
+    processes that decode the same one write the same.
+
+    Args:
+        entries: of the pool; those come in that fit, in this order. cache_bytes: in all.
+    """
+
+    def __init__(self, entries, cache_bytes):
+        self.places, size = {}, 0
+        for entry in entries:
+            if size + 2 * entry.num_samples <= cache_bytes:
+                self.places[entry.utt] = (len(self.places), size // 2, entry.num_samples)
+                size += 2 * entry.num_samples
+        # Anonymous and shared; the kernel gives memory only to what is written.
+        self.samples = np.frombuffer(mmap.mmap(-1, max(size, 2)), np.int16)
+        self.filled = np.frombuffer(mmap.mmap(-1, len(self.places) + 1), np.uint8)
+
+    def get(self, utt):
+        """The samples ``(num_samples,)`` int16, or None."""
+        if utt not in self.places:
+            return None
+        number, start, num_samples = self.places[utt]
+        return self.samples[start : start + num_samples] if self.filled[number] else None
+
+    def put(self, utt, samples):
+        """Keep float ``samples`` if there is a place for them and 16 bit hold them exactly."""
+        if utt not in self.places:
+            return
+        integers = samples * np.float32(32768.0)
+        rounded = np.clip(np.rint(integers), -32768, 32767).astype(np.int16)
+        if np.array_equal(rounded, integers):
+            number, start, num_samples = self.places[utt]
+            self.samples[start : start + num_samples] = rounded
+            self.filled[number] = 1  # only now may others read it
 
 
 def _is_finite(text):

@@ -9,6 +9,7 @@ from espnet_tse_ser.data.kaldi_dir import invert, write_table
 from espnet_tse_ser.data.mixing import mix, place
 from espnet_tse_ser.data.protocol import write_protocol
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import AtomicFiles
 from espnet_tse_ser.progress import progress
 
 
@@ -20,7 +21,9 @@ def signal_paths(directory, mixture):
 
 def render(mixture, targets, interferers):
     """Render one `Mixture`: dict of float32 signals named like `signal_paths`, of one length."""
-    target = np.pad(targets.audio(mixture.target), (0, mixture.tail))
+    target = targets.audio(mixture.target)
+    if mixture.tail:
+        target = np.pad(target, (0, mixture.tail))
     placed = [
         place(interferers.audio(utt), offset, len(target))
         for utt, offset in zip(mixture.interferers, mixture.offsets, strict=True)
@@ -46,13 +49,14 @@ def simulate(mixtures, targets, interferers, directory, label="simulate"):
         number of mixtures rendered now.
     """
     rendered = 0
-    for mixture in progress(mixtures, label):
-        paths = signal_paths(directory, mixture)
-        if all(path.exists() for path in paths.values()):
-            continue
-        for name, signal in render(mixture, targets, interferers).items():
-            write_audio(paths[name], signal, targets.fs)
-        rendered += 1
+    with AtomicFiles() as files:
+        for mixture in progress(mixtures, label):
+            paths = signal_paths(directory, mixture)
+            if all(path.exists() for path in paths.values()):
+                continue
+            for name, signal in render(mixture, targets, interferers).items():
+                write_audio(paths[name], signal, targets.fs, files)
+            rendered += 1
     return rendered
 
 

@@ -1,5 +1,6 @@
 """What a usable signal is."""
 
+import io
 import os
 import struct
 
@@ -8,7 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_tse_ser.data.audio import read_audio, read_mono, to_mono, write_audio
+from espnet_tse_ser.data.audio import (
+    as_stored,
+    read_audio,
+    read_mono,
+    to_int16,
+    to_mono,
+    write_audio,
+)
 from espnet_tse_ser.errors import UserError
 
 FS = 16000
@@ -34,6 +42,20 @@ def test_full_scale_survives(tmp_path, suffix):
     write_audio(tmp_path / f"a.{suffix}", np.array([1.0, -1.0, 0.5]), FS)
     samples = read_mono(tmp_path / f"a.{suffix}", FS)
     np.testing.assert_allclose(samples, [1.0, -1.0, 0.5], atol=2 / 32768)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_that_of_libsndfile(tmp_path, dtype):
+    steps = np.array([0, 0.5, 1.5, 2.5, 32766.5, 32767, 32767.49, 32767.5, 32768]) / 32768
+    samples = np.concatenate([steps, -steps, noise(5000, 0.33)]).astype(dtype)
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, FS, format="FLAC", subtype="PCM_16")
+    write_audio(tmp_path / "a.flac", samples, FS)
+    assert (tmp_path / "a.flac").read_bytes() == encoded.getvalue()
+    stored = read_mono(tmp_path / "a.flac", FS)
+    np.testing.assert_array_equal(to_int16(samples), stored * 32768)
+    np.testing.assert_array_equal(as_stored(samples, FS), stored)
+    assert as_stored(samples, FS).dtype == np.float32
 
 
 @pytest.mark.parametrize("value", [1.1, -1.1, np.nan])

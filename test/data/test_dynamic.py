@@ -1,5 +1,8 @@
 """Dynamic mixing: what is drawn, and that it depends on (seed, epoch, index) alone."""
 
+import queue
+import threading
+
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +14,7 @@ from espnet_tse_ser.data.dynamic import (
     PRETRAINING_DEFAULTS,
     EmotionMixtures,
     MixingIterFactory,
+    PrefetchingLoader,
     PretrainingMixtures,
     complete_options,
     length_batches,
@@ -278,6 +282,79 @@ def test_fixed_mixtures_repeat(pretrain):
     assert_equal(batches_of(factory, 1), batches_of(factory, 9))
 
 
+@pytest.mark.parametrize("cache_gb", [0, 1e-5, 1])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_cache_and_workers_change_nothing(pretrain, cache_gb, num_workers):
+    mixtures, _ = pretraining_mixtures(pretrain, CONF | {"cache_gb": cache_gb}, seed=0)
+    factory = pretraining_factory(pretrain, num_workers=num_workers)
+    factory.draw = lambda rng, _: mixtures.example(rng)
+    # one example after the other, without any loader
+    plain = pretraining_mixtures(pretrain, CONF, seed=0)[0]
+    for epoch in (1, 2):
+        ids, arrays = zip(
+            *(plain.example(np.random.default_rng([5, epoch, i])) for i in range(7)), strict=True
+        )
+        batches = batches_of(factory, epoch)
+        assert tuple(i for part, _ in batches for i in part) == ids
+        rows = torch.cat([batch["speech_mix"] for _, batch in batches]).numpy()
+        np.testing.assert_array_equal(rows, np.stack([a["speech_mix"] for a in arrays]))
+
+
+def test_batches_are_made_ahead_in_a_thread(pretrain):
+    factory, drawn = pretraining_factory(pretrain), queue.Queue()
+    factory.batches = lambda _: [[number] for number in range(50)]
+    draw = factory.draw
+
+    def note(rng, item):
+        drawn.put((item, threading.current_thread()))
+        return draw(rng, item)
+
+    factory.draw = note
+    batches = factory.build_iter(1)
+    assert len(batches) == 50
+    iterator = iter(batches)
+    assert [drawn.get(timeout=10)[0] for _ in range(3)] == [0, 1, 2]  # nobody has asked for any
+    next(iterator)
+    item, thread = drawn.get(timeout=10)
+    assert item == 3 and thread is not threading.main_thread()
+    del iterator  # as a training that is interrupted does
+    thread.join(timeout=10)
+    assert not thread.is_alive() and drawn.qsize() < 5  # it has not drawn the rest
+
+
+def test_what_fails_while_mixing_is_raised_by_its_batch(pretrain):
+    factory = pretraining_factory(pretrain)
+    factory.batches = lambda _: [[0], [1], [2]]
+    draw = factory.draw
+
+    def fail(rng, item):
+        if item == 2:
+            raise UserError("no such file")
+        return draw(rng, item)
+
+    factory.draw = fail
+    iterator = iter(factory.build_iter(1))
+    next(iterator), next(iterator)
+    with pytest.raises(UserError, match="no such file"):
+        next(iterator)
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
+def test_global_generators_are_left_as_by_a_plain_loader(pretrain):
+    states = []
+    for prefetch in (False, True):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        loader = pretraining_factory(pretrain).build_iter(1)
+        assert type(loader) is PrefetchingLoader and isinstance(loader, torch.utils.data.DataLoader)
+        if not prefetch:
+            loader = torch.utils.data.DataLoader(loader.dataset, None, collate_fn=lambda x: x)
+        list(loader)
+        states.append((torch.rand(1).item(), np.random.rand()))
+    assert states[0] == states[1]
+
+
 def emotional_factory(emotional, **options):
     lengths = {u: emotional.targets[u].num_samples for u in emotional.utts}
     return MixingIterFactory(
@@ -335,6 +412,8 @@ def test_options():
         ({"snr": [5, -5]}, "snr range: lower end"),
         ({"valid_share": 0}, "must lie between 0 and 1, got 0"),
         ({"speaker_share": 1.5}, "speaker_share must lie above 0 and not above 1, got 1.5"),
+        ({"cache_gb": -1}, "cache_gb must be a number of GB, 0 or more, got -1"),
+        ({"cache_gb": "all"}, "cache_gb must be a number of GB, 0 or more, got 'all'"),
         ({"seed": 1}, "mixing_conf: unknown key 'seed'"),
     ],
 )

@@ -11,6 +11,7 @@ from espnet_tse_ser.data.mixing import (
     draw_gains,
     draw_offset,
     draw_placed,
+    guard_gains,
     is_pause,
     mix,
     place,
@@ -116,6 +117,26 @@ def test_the_guard_watches_each_source():
     mixture, sources = mix(target, [-target], gains)
     assert np.abs(mixture).max() < 1e-6  # they cancel, but each would clip alone
     assert np.abs(sources[0]).max() <= PEAK_CEILING
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_gains_and_sums_are_those_of_numpy_to_the_bit(count):
+    lowered = []
+    for seed in range(20):
+        generator = rng(seed)
+        sources = list(generator.standard_normal((count, 300)).clip(-3, 3).astype(np.float32) / 3)
+        gains = generator.uniform(-25, 3, count)
+        scaled = np.stack([10 ** (g / 20) * s for g, s in zip(gains, sources, strict=True)])
+        highest = max(np.abs(scaled.sum(axis=0)).max(), np.abs(scaled).max())
+        lower = 20 * np.log10(highest / 0.9) + 1e-3 if highest > 0.9 else 0.0
+        lowered.append(lower > 0)
+        assert guard_gains(gains, sources) == [round(float(g - lower), 4) for g in gains]
+        mixture, scaled = mix(sources[0], sources[1:], gains)
+        wanted = [np.float32(10 ** (g / 20)) * s for g, s in zip(gains, sources, strict=True)]
+        np.testing.assert_array_equal(scaled, wanted)
+        np.testing.assert_array_equal(mixture, np.sum(wanted, axis=0, dtype=np.float32))
+        assert mixture is not scaled[0]
+    assert any(lowered) and (count > 3 or not all(lowered))
 
 
 def test_mix_adds_its_sources():

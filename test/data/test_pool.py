@@ -1,5 +1,6 @@
 """Pools of utterances."""
 
+import multiprocessing
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import soundfile
 from tiny_corpora import FS, edit_table, write_corpora
 
+from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.data.pool import Entry, Pool
 from espnet_tse_ser.errors import UserError
@@ -51,7 +53,53 @@ def test_the_cache_is_bounded(emo):
     pool = Pool(entries, FS, cache_bytes=2 * entries[0].num_samples + 10)
     for entry in entries:
         pool.audio(entry.utt)
-    assert list(pool._cache) == [entries[0].utt]
+    assert pool._cache.samples.nbytes <= pool.cache_bytes
+    kept = [e.utt for e in entries if pool._cache.get(e.utt) is not None]
+    assert kept == [entries[0].utt]
+    assert pool.subset(lambda e: True).cache_bytes == pool.cache_bytes
+    assert pool.subset(lambda e: True, 7).cache_bytes == Pool.read(emo, FS, 7).cache_bytes == 7
+
+
+def test_no_file_is_decoded_twice(emo, monkeypatch):
+    decoded = []
+
+    def read(path, fs):
+        decoded.append(path)
+        return read_mono(path, fs)
+
+    monkeypatch.setattr("espnet_tse_ser.data.pool.read_mono", read)
+    pool = Pool.read(emo)
+    for _ in range(3):
+        for utt in pool.entries:
+            pool.audio(utt, 10, 20)
+    assert decoded == [e.wav for e in pool.entries.values()]
+
+
+def test_forked_processes_share_the_cache(emo, monkeypatch):
+    pool, expected = Pool.read(emo), Pool.read(emo, cache_bytes=0)
+    pool.audio("t1m-0")  # before the fork, as by an earlier epoch
+    context = multiprocessing.get_context("fork")
+    children = [
+        context.Process(target=lambda part=part: [pool.audio(utt) for utt in part])
+        for part in (["t1m-1", "t2f-3"], ["t2f-3", "t2f-4"])  # one utterance is decoded by both
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    wanted = {utt: expected.audio(utt) for utt in ("t1m-0", "t1m-1", "t2f-3", "t2f-4")}
+    monkeypatch.setattr("espnet_tse_ser.data.pool.read_mono", None)  # nothing is decoded any more
+    for utt, samples in wanted.items():
+        np.testing.assert_array_equal(pool.audio(utt), samples)
+
+
+def test_full_scale_is_not_rounded(tmp_path):
+    samples = np.array([1.0, -1.0, 0.5] * 100, np.float32)  # 1.0 is one step above 16 bit
+    soundfile.write(tmp_path / "a.wav", samples, FS, subtype="FLOAT")
+    pool = Pool([Entry("a", str(tmp_path / "a.wav"), "s", "f", 300, -20.0)])
+    for _ in range(2):
+        np.testing.assert_array_equal(pool.audio("a"), samples)
 
 
 def test_audio_of_more_than_16_bit_is_not_rounded(tmp_path):
