@@ -64,32 +64,34 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        with float32(speech_mix):
-            # Without what no item of the batch uses, as the decoder makes max(lengths) samples.
-            feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
-            feature_aux, num_frames_aux = self.encoder(enroll, enroll_lengths)
+        feature, num_frames = self._encode(speech_mix, lengths)
+        feature_aux, num_frames_aux = self._encode(enroll, enroll_lengths)
         masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
-        with float32(speech_mix):
-            estimate, _ = self.decoder(widened(masked), lengths)
-            estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
-            estimate = estimate * _sample_mask(lengths, speech_mix.shape[1])
-        return estimate, widened(others["enroll_emb"])
+        return self._decode(masked, lengths, speech_mix.shape[1]), widened(others["enroll_emb"])
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
-        feature, num_frames = self.encoder(enroll, enroll_lengths)
-        return self.extractor.embed(feature, num_frames)
+        return self.extractor.embed(*self._encode(enroll, enroll_lengths))
 
     def extract_embedded(self, speech_mix, lengths, embedding, statistics=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
 
         With `NormStatistics` the mixtures are pieces of one recording.
         """
-        feature, num_frames = self.encoder(speech_mix[:, : lengths.max()], lengths)
+        feature, num_frames = self._encode(speech_mix, lengths)
         mask = self.extractor.estimate_mask(feature, num_frames, embedding, statistics)
-        estimate, _ = self.decoder(feature * mask, lengths)
-        estimate = F.pad(estimate, (0, speech_mix.shape[1] - estimate.shape[1]))
-        return estimate * _sample_mask(lengths, speech_mix.shape[1])
+        return self._decode(feature * mask, lengths, speech_mix.shape[1])
+
+    def _encode(self, speech, lengths):
+        with float32(speech):
+            # Without what no item of the batch uses.
+            return self.encoder(speech[:, : lengths.max()], lengths)
+
+    def _decode(self, masked, lengths, num_samples):
+        with float32(masked):
+            estimate, _ = self.decoder(widened(masked), lengths)
+            estimate = F.pad(estimate, (0, num_samples - estimate.shape[1]))
+            return estimate * _sample_mask(lengths, num_samples)
 
     def extraction_loss(self, estimate, reference, lengths):
         """The configured criterions over the valid samples of each utterance.

@@ -42,22 +42,8 @@ class Block(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx,
-        x,
-        expand,
-        slope1,
-        gamma1,
-        beta1,
-        taps,
-        slope2,
-        gamma2,
-        beta2,
-        project,
-        shifts,
-        starts,
-        statistics,
-    ):
+    def forward(ctx, x, expand, slope1, gamma1, beta1, taps, *others):
+        slope2, gamma2, beta2, project, shifts, starts, statistics = others
         dtype = autocast_dtype(x)
         slopes = slope1.numpy()[0], slope2.numpy()[0]
         first = matmul(expand, x, dtype)

@@ -20,6 +20,7 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
 )
 
 from espnet_tse_ser.matmul import Product
+from espnet_tse_ser.precision import widened
 from espnet_tse_ser.tse.cpu_block import EPS, Block
 
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
@@ -121,8 +122,7 @@ def _run_tcn(tcn, x, lengths, embedding=None, statistics=None):
     Returns:
         ``(B, out, L)``, zero in padded frames.
     """
-    if x.dtype in (torch.bfloat16, torch.float16):  # of the encoder, with autocast
-        x = x.float()
+    x = widened(x)
     if statistics is not None:
         statistics.rewind()
     parts = ()
@@ -191,11 +191,12 @@ def _bottleneck(x, norm, weight):
 
     That norm is one scale and one offset a frame, which the convolution may as well get later.
     """
-    scaled = weight * norm.gamma.transpose(1, 2).flatten()[:, None]
-    mean, energy = x.mean(1, keepdim=True), x.square().mean(1, keepdim=True)
-    inverse = torch.rsqrt((energy - mean.square()).clamp(min=0) + EPS)
-    out = _pointwise(x, scaled) - scaled.sum(1) * mean
-    return out * inverse + weight[:, :, 0] @ norm.beta[0]
+    with torch.autocast(x.device.type, enabled=False):  # what is left of large numbers
+        scaled = weight * norm.gamma.transpose(1, 2).flatten()[:, None]
+        mean, energy = x.mean(1, keepdim=True), x.square().mean(1, keepdim=True)
+        inverse = torch.rsqrt((energy - mean.square()).clamp(min=0) + EPS)
+        out = _pointwise(x, scaled) - scaled.sum(1) * mean
+        return out * inverse + weight[:, :, 0] @ norm.beta[0]
 
 
 def _run_block_on_cpu(x, block, starts, statistics):
@@ -247,6 +248,7 @@ def _pointwise(x, weight):
 
 def _norm(x, norm, mask, statistics):
     """ESPnet's global or channel-wise layer norm over valid frames; padded frames become zero."""
+    x = widened(x)
     if type(norm).__name__ == "ChannelwiseLayerNorm":
         variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
     elif mask is None and statistics is None:
