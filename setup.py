@@ -19,6 +19,7 @@ setup(
         "torchaudio>=2.6",
         "kaldiio",
         "matplotlib",
+        "numba",
         "numpy>=2,<2.4",
         "packaging",
         "pyloudnorm",

@@ -8,15 +8,25 @@ views of parts, because the compiler makes vectors of those only.
 """
 
 import functools
+import logging
 
 import numba
 import numpy as np
 import torch
 
+logger = logging.getLogger(__name__)
+
 
 def _kernel(function):
     # Sums in any order, but NaN and infinity stay what they are: trainers look for them.
-    compiled = numba.njit(fastmath={"reassoc", "contract", "nsz"}, nogil=True, cache=True)(function)
+    options = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither here nor at home is a directory to write to
+        logger.warning(
+            "compiling %s for this process only: NUMBA_CACHE_DIR would keep it", function.__name__
+        )
+        compiled = numba.njit(**options)(function)
 
     @functools.wraps(function)
     def call(*args):
