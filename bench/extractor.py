@@ -88,13 +88,18 @@ def inference_case(name, size, threads=1, **options):
     )
 
 
+def load_config(size):
+    """The configuration of a network."""
+    config = yaml.safe_load((EGS2 / size.config).read_text())
+    # With random filters the SI-SNR is below its clamp, and the gradient zero.
+    return config | {"model_conf": {"filterbank": "cosine"}}
+
+
 def build(side, size):
     """The extraction model of one side, ``ours`` or ``theirs``, from the same seed."""
     from espnet_tse_ser.tse.build import build_extraction_model
 
-    # With random filters the SI-SNR is below its clamp, and the gradient zero.
-    start = {"model_conf": {"filterbank": "cosine"}}
-    config = yaml.safe_load((EGS2 / size.config).read_text()) | start
+    config = load_config(size)
     torch.manual_seed(0)
     ours = build_extraction_model(config)
     if side == "ours":
@@ -182,7 +187,7 @@ def check_equal(size, training, dtype, compile):
             loss = model(**batch)[0] if training else None
         if training:
             loss.backward()
-            gradients.append(_gradient(model))
+            gradients.append(flat_gradient(model))
     error, limit = relative_error(*outputs), TOLERANCES[dtype][0]
     if not error <= limit:
         raise Unequal(f"estimates differ by {error:.1e} of their norm, more than {limit}")
@@ -201,18 +206,18 @@ def relative_error(ours, theirs):
     return float((ours - theirs).norm() / theirs.norm())
 
 
+def flat_gradient(model):
+    """All gradients in one vector. The last block's residual is not used: no gradient, or zeros."""
+    named = sorted(model.named_parameters())
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for _, p in named]
+    return torch.cat([g.flatten() for g in gradients])
+
+
 @functools.cache
 def flops(size, training=False):
     """Of the dense layers: one forward, with ``training`` the backward too."""
     model, batch = build("theirs", size), batch_of(size)
     return dense_flops(model, lambda: extract("theirs", model, batch), training)
-
-
-def _gradient(model):
-    """All gradients in one vector. The last block's residual is not used: no gradient, or zeros."""
-    named = sorted(model.named_parameters())
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for _, p in named]
-    return torch.cat([g.flatten() for g in gradients])
 
 
 def _autocast(dtype):
