@@ -9,6 +9,7 @@ start to end with their imports, and write three 16-bit files a mixture.
 RAVDESS and LIBRISPEECH (environment) name corpora; otherwise the mini recipe's synthetic ones.
 """
 
+import atexit
 import functools
 import os
 import shutil
@@ -24,6 +25,7 @@ from bench.measure import Case, Unequal, now
 from bench.mini import ROOT, command, environment, mini_recipe
 from bench.report import table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv, write_tsv
 
 MIXTURES = 300
 SPEAKERS = 8  # of the emotional corpus
@@ -32,7 +34,15 @@ READERS = 40
 
 def section(rounds):
     """The section of RESULTS.md."""
-    return table(__name__, cases(), rounds)
+    return f"{describe(material())}\n\n{table(__name__, cases(), rounds)}"
+
+
+def describe(root):
+    """What is mixed."""
+    rows = read_tsv(root / "list.tsv")
+    seconds = sum(soundfile.info(row["target"]).duration for row in rows)
+    speech = "RAVDESS and LibriSpeech" if _corpora() else "the mini recipe's synthetic speech"
+    return f"{len(rows)} mixtures, {seconds:.0f} s in all, of {speech}."
 
 
 def cases(make=None):
@@ -49,7 +59,7 @@ def cases(make=None):
     }
     return [
         Case(
-            f"{MIXTURES} mixtures; LibriMix-like, {name}",
+            f"LibriMix-like, {name}",
             lambda: functools.partial(render, ours, make()),
             functools.partial(
                 lambda options: functools.partial(render, theirs, make(), *options), o
@@ -114,12 +124,11 @@ def check_equal(make):
 @functools.cache
 def material():
     """A directory with the formatted corpora, a protocol, and the script's list of its mixtures."""
-    root = mini_recipe("protocol").parent.parent.parent / "simulation"
-    shutil.rmtree(root, ignore_errors=True)
-    if os.environ.get("RAVDESS") and os.environ.get("LIBRISPEECH"):
-        _format_corpora(root, os.environ["RAVDESS"], os.environ["LIBRISPEECH"])
+    root = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    if _corpora():
+        _format_corpora(root, *_corpora())
     else:
-        root.mkdir()
         (root / "clean").symlink_to(mini_recipe("protocol") / "dump/clean")
     pools = ["--targets", root / "clean/emo", "--interferers", root / "clean/interferer"]
     run(command("protocol", *pools, "--output_dir", root / "mix"))
@@ -131,7 +140,6 @@ def write_list(root, count=MIXTURES):
     """Cut the protocol to ``count`` mixtures and write the script's ``list.tsv``."""
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.data.protocol import read_protocol, write_protocol
-    from espnet_tse_ser.files import write_tsv
 
     mixtures = read_protocol(root / "mix/protocol.tsv")[:count]
     write_protocol(root / "mix/protocol.tsv", mixtures)
@@ -150,6 +158,12 @@ def write_list(root, count=MIXTURES):
         for m in mixtures
     ]
     write_tsv(root / "list.tsv", rows, list(rows[0]))
+
+
+def _corpora():
+    """The directories of RAVDESS and LibriSpeech, or None."""
+    roots = [os.environ.get(name) for name in ("RAVDESS", "LIBRISPEECH")]
+    return roots if all(roots) else None
 
 
 def _format_corpora(root, ravdess, librispeech):

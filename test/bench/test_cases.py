@@ -125,6 +125,7 @@ def corpora(tmp_path_factory):
 def test_simulation(corpora):
     cases = simulation.cases(lambda: corpora)
     assert len({case.name for case in cases}) == 3
+    assert simulation.describe(corpora).startswith("3 mixtures, ")
     assert cases[0].equal() == "9 files, levels given: to 0 of 32768"
     for case in cases:
         assert case.theirs()().cpu > 0

@@ -1,10 +1,12 @@
 """Sections of RESULTS.md, and the command that writes them."""
 
+import doctest
 import sys
 from types import ModuleType
 
 import pytest
 
+from bench import data_wait, report
 from bench import run as bench_run
 from bench.measure import Unequal
 from bench.memory import read_kib
@@ -35,6 +37,11 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path):
     assert path.read_text() == before
     assert before.startswith("# ")
     assert [p.name for p in tmp_path.iterdir()] == ["RESULTS.md"]
+
+
+@pytest.mark.parametrize("module", [report, data_wait])
+def test_examples(module):
+    assert doctest.testmod(module).attempted > 0 == doctest.testmod(module).failed
 
 
 def test_no_file_no_sections(tmp_path):
