@@ -53,6 +53,10 @@ def main(argv=None):
             logging.error("%s: %s; its section stays as it was", name, error)
             status = 1
             continue
+        except Exception:  # a defect of one section is no reason to lose hours of others
+            logging.exception("%s failed; its section stays as it was", name)
+            status = 1
+            continue
         about = module.__doc__.strip()
         replace_section(args.output, name, f"{about}\n\n{measured}\n\n{text}", SECTIONS)
         logging.info("%s: wrote %s", name, args.output)

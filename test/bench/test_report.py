@@ -74,6 +74,15 @@ def test_an_unequal_case_stops_its_section_only(sections, tmp_path, caplog):
     assert written["good"] == "About good.\n\n3 rounds.\n\n| measured |\n"
 
 
+def test_a_defect_does_not_lose_the_other_sections(sections, tmp_path, caplog, monkeypatch):
+    path = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(sys.modules["bench.bad"], "section", lambda rounds: 1 / 0)
+    options = ["--only", "bad", "good", "--output", str(path)]
+    assert run(bench_run.main, options) == 1
+    assert "bad failed" in caplog.text and "ZeroDivisionError" in caplog.text
+    assert list(read_sections(path)) == ["good"]
+
+
 def test_only_leaves_the_others(sections, tmp_path):
     path = tmp_path / "RESULTS.md"
     replace_section(path, "bad", "as it was", ("good", "bad"))
