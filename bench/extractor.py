@@ -1,0 +1,226 @@
+"""Target-speech extraction: training steps and inference, against ESPnet's own model.
+
+Ours is `ESPnetTSEModel` with our `TDSpeakerBeamExtractor`, theirs ESPnet's `ESPnetExtractionModel`
+with its own; encoder, decoder, SI-SNR loss and weights are the same. Both sides are given the same
+treatment: autocast to bfloat16, torch.compile. A training step is forward, backward, clipping and
+Adam. Sizes: "paper" (egs2/iemocap_mix: 512 filters of 2 ms, 8 x 3 blocks, 128/512/128), mixtures
+and enrollments of 3 s, batches of 2; "small" (egs2/ravdess_mix), of 2 s, batches of 8.
+"""
+
+import functools
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from bench.floors import dense_flops
+from bench.measure import Case, Unequal
+from bench.report import table
+
+EGS2 = Path(__file__).parents[1] / "egs2"
+FS = 16000
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network and the batches it is trained on."""
+
+    config: str
+    batch: int
+    seconds: float
+
+
+SIZES = {
+    "paper": Size("iemocap_mix/tse_ser1/conf/train_tse.yaml", 2, 3.0),
+    "small": Size("ravdess_mix/tse_ser1/conf/train_tse.yaml", 8, 2.0),
+}
+# Relative error of outputs and of gradients: rounding in another order, which the kinks of the
+# rectifiers make larger in gradients (in float64 they agree to 1e-10).
+TOLERANCES = {"float32": (1e-4, 1e-2), "bfloat16": (0.05, 0.5)}
+
+
+def section(rounds):
+    """The section of RESULTS.md."""
+    return table(__name__, cases(), rounds)
+
+
+def cases(sizes=SIZES, inference_seconds=4.0):
+    """All cases, by size, dtype and compilation."""
+    listed = []
+    for name, size in sizes.items():
+        for dtype in ("float32", "bfloat16"):
+            for compile in (False, True):
+                how = f"{dtype}, compiled" if compile else dtype
+                options = {"dtype": dtype, "compile": compile}
+                listed.append(training_case(f"{name}, training, {how}", size, **options))
+                infer = Size(size.config, 1, inference_seconds)
+                listed.append(inference_case(f"{name}, inference, {how}", infer, **options))
+    return listed
+
+
+def training_case(name, size, threads=2, **options):
+    """A `Case` of one step of training."""
+    return Case(
+        name,
+        functools.partial(training_step, "ours", size, **options),
+        functools.partial(training_step, "theirs", size, **options),
+        functools.partial(check_equal, size, training=True, **options),
+        threads=threads,
+        dtype=options["dtype"],
+        flops=flops(size, training=True),
+        memory=not options["compile"],
+    )
+
+
+def inference_case(name, size, threads=1, **options):
+    """A `Case` of the extraction of one utterance."""
+    return Case(
+        name,
+        functools.partial(inference_step, "ours", size, **options),
+        functools.partial(inference_step, "theirs", size, **options),
+        functools.partial(check_equal, size, training=False, **options),
+        threads=threads,
+        dtype=options["dtype"],
+        flops=flops(size),
+        audio_seconds=size.batch * size.seconds,
+    )
+
+
+def load_config(size):
+    """The configuration of a network."""
+    config = yaml.safe_load((EGS2 / size.config).read_text())
+    # With random filters the SI-SNR is below its clamp, and the gradient zero.
+    return config | {"model_conf": {"filterbank": "cosine"}}
+
+
+def build(side, size):
+    """The extraction model of one side, ``ours`` or ``theirs``, from the same seed."""
+    from espnet_tse_ser.tse.build import build_extraction_model
+
+    config = load_config(size)
+    torch.manual_seed(0)
+    ours = build_extraction_model(config)
+    if side == "ours":
+        return ours
+    from espnet2.enh.decoder.conv_decoder import ConvDecoder
+    from espnet2.enh.encoder.conv_encoder import ConvEncoder
+    from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
+    from espnet2.enh.extractor.td_speakerbeam_extractor import TDSpeakerBeamExtractor
+
+    encoder = ConvEncoder(**config["encoder_conf"])
+    theirs = ESPnetExtractionModel(
+        encoder=encoder,
+        extractor=TDSpeakerBeamExtractor(encoder.output_dim, **config["extractor_conf"]),
+        decoder=ConvDecoder(**config["decoder_conf"]),
+        loss_wrappers=ours.loss_wrappers,
+    )
+    theirs.load_state_dict(ours.state_dict())
+    return theirs
+
+
+def batch_of(size):
+    """Noise in the form of a batch, the target in the mixture."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (size.batch, round(size.seconds * FS))
+    target, other, enroll = (0.1 * torch.randn(shape, generator=generator) for _ in range(3))
+    lengths = torch.full((size.batch,), shape[1])
+    return {
+        "speech_mix": target + other,
+        "speech_mix_lengths": lengths,
+        "speech_ref1": target,
+        "speech_ref1_lengths": lengths,
+        "enroll_ref1": enroll,
+        "enroll_ref1_lengths": lengths,
+    }
+
+
+def extract(side, model, batch):
+    """The estimate ``(B, T)``."""
+    mixture, lengths = batch["speech_mix"], batch["speech_mix_lengths"]
+    enroll, enroll_lengths = batch["enroll_ref1"], batch["enroll_ref1_lengths"]
+    if side == "ours":
+        return model.extract(mixture, lengths, enroll, enroll_lengths)[0]
+    return model.forward_enhance(mixture, lengths, [enroll], [enroll_lengths])[0][0]
+
+
+def training_step(side, size, dtype, compile):
+    """One side's step of training."""
+    model, batch = build(side, size).train(), batch_of(size)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    forward = torch.compile(model) if compile else model
+
+    def step():
+        optimizer.zero_grad()
+        with _autocast(dtype):
+            loss = forward(**batch)[0]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+
+    return step
+
+
+def inference_step(side, size, dtype, compile):
+    """One side's extraction of one utterance."""
+    model, batch = build(side, size).eval(), batch_of(size)
+    if compile:
+        model.extractor = torch.compile(model.extractor)
+
+    @torch.no_grad()
+    def step():
+        with _autocast(dtype):
+            extract(side, model, batch)
+
+    return step
+
+
+def check_equal(size, training, dtype, compile):
+    """Compare estimates and, with ``training``, gradients; raise `Unequal` beyond rounding."""
+    batch = batch_of(size)
+    outputs, gradients = [], []
+    for side in ("ours", "theirs"):
+        model = build(side, size).train(training)
+        with torch.set_grad_enabled(training), _autocast(dtype):
+            outputs.append(extract(side, model, batch).detach())
+            loss = model(**batch)[0] if training else None
+        if training:
+            loss.backward()
+            gradients.append(flat_gradient(model))
+    error, limit = relative_error(*outputs), TOLERANCES[dtype][0]
+    if not error <= limit:
+        raise Unequal(f"estimates differ by {error:.1e} of their norm, more than {limit}")
+    text = f"outputs to {error:.0e}"
+    if training:
+        error, limit = relative_error(*gradients), TOLERANCES[dtype][1]
+        if not error <= limit:
+            raise Unequal(f"gradients differ by {error:.1e} of their norm, more than {limit}")
+        text += f", gradients to {error:.0e}"
+    return text
+
+
+def relative_error(ours, theirs):
+    """Norm of the difference over the norm."""
+    ours, theirs = ours.double(), theirs.double()
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def flat_gradient(model):
+    """All gradients in one vector. The last block's residual is not used: no gradient, or zeros."""
+    named = sorted(model.named_parameters())
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for _, p in named]
+    return torch.cat([g.flatten() for g in gradients])
+
+
+@functools.cache
+def flops(size, training=False):
+    """Of the dense layers: one forward, with ``training`` the backward too."""
+    model, batch = build("theirs", size), batch_of(size)
+    return dense_flops(model, lambda: extract("theirs", model, batch), training)
+
+
+def _autocast(dtype):
+    if dtype == "float32":
+        return nullcontext()
+    return torch.autocast("cpu", getattr(torch, dtype))

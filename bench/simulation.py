@@ -1,0 +1,196 @@
+"""Rendering mixtures to files (stage 4) on one core, against a script in LibriMix's way.
+
+librimix_like.py reads each source with soundfile, measures its loudness with pyloudnorm, draws
+levels, cuts or pads the interferer, adds, checks for clipping and writes mixture and sources. Our
+protocol (stage 2) has the levels already; "levels given" spares the script measuring and drawing as
+well, so that both read, scale, add and write the same samples. Both are one process, timed from
+start to end with their imports, and write three 16-bit files a mixture.
+
+RAVDESS and LIBRISPEECH (environment) name corpora; otherwise the mini recipe's synthetic ones.
+"""
+
+import atexit
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from bench.measure import Case, Unequal, now
+from bench.mini import ROOT, command, environment, mini_recipe
+from bench.report import table
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv, write_tsv
+
+MIXTURES = 300
+SPEAKERS = 8  # of the emotional corpus
+READERS = 40
+
+
+def section(rounds):
+    """The section of RESULTS.md."""
+    return f"{describe(material())}\n\n{table(__name__, cases(), rounds)}"
+
+
+def describe(root):
+    """What is mixed."""
+    rows = read_tsv(root / "list.tsv")
+    seconds = sum(soundfile.info(row["target"]).duration for row in rows)
+    speech = "RAVDESS and LibriSpeech" if _corpora() else "the mini recipe's synthetic speech"
+    return f"{len(rows)} mixtures, {seconds:.0f} s in all, of {speech}."
+
+
+def cases(make=None):
+    """The script as it is, writing FLAC as we do, and with the levels given.
+
+    Args:
+        make: returns the directory with ``clean``, ``mix`` and ``list.tsv``; see `material`.
+    """
+    make = make or material
+    kinds = {
+        "loudness measured, WAV": ["wav"],
+        "loudness measured, FLAC": ["flac"],
+        "levels given, FLAC": ["flac", "--levels_given"],
+    }
+    return [
+        Case(
+            f"LibriMix-like, {name}",
+            lambda: functools.partial(render, ours, make()),
+            functools.partial(
+                lambda options: functools.partial(render, theirs, make(), *options), o
+            ),
+            functools.partial(check_equal, make),
+            competitor="librimix_like.py",
+        )
+        for name, o in kinds.items()
+    ]
+
+
+def ours(root, output):
+    """The command of stage 4."""
+    pools = ["--targets", root / "clean/emo", "--interferers", root / "clean/interferer"]
+    return command("simulate", "--protocol_dir", root / "mix", *pools, "--output_dir", output)
+
+
+def theirs(root, output, *options):
+    """The command of the script."""
+    script = Path(__file__).parent / "librimix_like.py"
+    return [sys.executable, str(script), str(root / "list.tsv"), str(output), *options]
+
+
+def render(make_command, root, *options):
+    """Run a command into a new directory; `Seconds` without removing it."""
+    with tempfile.TemporaryDirectory(dir=root) as output:
+        return run(make_command(root, Path(output), *options))
+
+
+def run(argv):
+    """`Seconds` that a command takes; `UserError` when it fails."""
+    start = now()
+    done = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    seconds = now() - start
+    if done.returncode != 0:
+        raise UserError(f"{' '.join(map(str, argv))} failed:\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def check_equal(make):
+    """With the levels given, both write the same samples, but for rounding."""
+    root = make()
+    with tempfile.TemporaryDirectory(dir=root) as output:
+        output = Path(output)
+        run(ours(root, output / "ours"))
+        run(theirs(root, output / "theirs", "flac", "--levels_given"))
+        names = sorted(p.relative_to(output / "ours/audio") for p in output.rglob("ours/**/*.flac"))
+        if not names:
+            raise Unequal("nothing was rendered")
+        largest = 0
+        for name in names:
+            a, b = (
+                soundfile.read(directory / name, dtype="int16")[0].astype(int)
+                for directory in (output / "ours/audio", output / "theirs")
+            )
+            if len(a) != len(b) or (difference := np.abs(a - b).max()) > 1:
+                raise Unequal(f"{name} differs: {len(a)} and {len(b)} samples")
+            largest = max(largest, int(difference))
+    return f"{len(names)} files, levels given: to {largest} of 32768"
+
+
+@functools.cache
+def material():
+    """A directory with the formatted corpora, a protocol, and the script's list of its mixtures."""
+    root = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    if _corpora():
+        _format_corpora(root, *_corpora())
+    else:
+        (root / "clean").symlink_to(mini_recipe("protocol") / "dump/clean")
+    pools = ["--targets", root / "clean/emo", "--interferers", root / "clean/interferer"]
+    run(command("protocol", *pools, "--output_dir", root / "mix"))
+    write_list(root)
+    return root
+
+
+def write_list(root, count=MIXTURES):
+    """Cut the protocol to ``count`` mixtures and write the script's ``list.tsv``."""
+    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.data.protocol import read_protocol, write_protocol
+
+    mixtures = read_protocol(root / "mix/protocol.tsv")[:count]
+    write_protocol(root / "mix/protocol.tsv", mixtures)
+    targets, interferers = (
+        read_table(root / "clean" / name / "wav.scp") for name in ("emo", "interferer")
+    )
+    rows = [
+        {
+            "id": m.mixture,
+            "target": targets[m.target],
+            "interferer": interferers[m.interferers[0]],
+            "gain_target": m.gains_db[0],
+            "gain_interferer": m.gains_db[1],
+            "offset": m.offsets[0],
+        }
+        for m in mixtures
+    ]
+    write_tsv(root / "list.tsv", rows, list(rows[0]))
+
+
+def _corpora():
+    """The directories of RAVDESS and LibriSpeech, or None."""
+    roots = [os.environ.get(name) for name in ("RAVDESS", "LIBRISPEECH")]
+    return roots if all(roots) else None
+
+
+def _format_corpora(root, ravdess, librispeech):
+    """Some speakers of RAVDESS, some utterances of LibriSpeech, as stage 1 formats them."""
+    subsets = sorted(p.name for p in Path(librispeech).iterdir() if p.is_dir())
+    source = ["--root", librispeech, "--subsets", subsets[-1], "--complete", "false"]
+    run(command("prepare", "ravdess", "--root", ravdess, "--output_dir", root / "emo"))
+    run(command("prepare", "librispeech", *source, "--output_dir", root / "interferer"))
+    _shorten(root / "emo", SPEAKERS, None)
+    _shorten(root / "interferer", READERS, 5)
+    for name in ("emo", "interferer"):
+        argv = ["--data_dir", root / name, "--output_dir", root / "clean" / name]
+        run(command("format_audio", *argv))
+        run(command("format_audio", *argv, "--combine"))
+
+
+def _shorten(directory, speakers, utterances):
+    """Keep so many speakers, spread over the corpus, and so many utterances of each."""
+    from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+
+    utts = {s: u.split() for s, u in read_table(directory / "spk2utt").items()}
+    chosen = sorted(utts)[:: max(1, len(utts) // speakers)][:speakers]
+    keep = {utt for speaker in chosen for utt in utts[speaker][:utterances]}
+    for name in ("wav.scp", "utt2spk", "utt2emo", "utt2fold", "segments"):
+        if (directory / name).exists():
+            table = read_table(directory / name)
+            write_table(directory / name, {k: v for k, v in table.items() if k in keep})
+    write_table(directory / "spk2utt", invert(read_table(directory / "utt2spk")))
+    genders = read_table(directory / "spk2gender")
+    write_table(directory / "spk2gender", {s: genders[s] for s in chosen})
