@@ -69,7 +69,7 @@ def training_case(name, size, threads=2, **options):
         functools.partial(check_equal, size, training=True, **options),
         threads=threads,
         dtype=options["dtype"],
-        flops=flops(size, training=True),
+        flops=functools.partial(flops, size, training=True),
         memory=not options["compile"],
     )
 
@@ -83,7 +83,7 @@ def inference_case(name, size, threads=1, **options):
         functools.partial(check_equal, size, training=False, **options),
         threads=threads,
         dtype=options["dtype"],
-        flops=flops(size),
+        flops=functools.partial(flops, size),
         audio_seconds=size.batch * size.seconds,
     )
 

@@ -48,7 +48,8 @@ class Case:
             has it called at the end.
         equal: returns a few words on how equal the two are, or raises `Unequal`.
         threads: of PyTorch. dtype: of the matrix products.
-        flops: floating-point operations in the matrix products of one step, for the floors.
+        flops: returns the floating-point operations in the matrix products of one step, for the
+            floors. (Called, as counting takes a forward, which would spoil the peak memory.)
         audio_seconds: what one step works on, for the real-time factor.
         memory: also measure the peak memory of a step (see memory.py).
         competitor: who ``theirs`` is.
@@ -60,7 +61,7 @@ class Case:
     equal: Callable
     threads: int = 1
     dtype: str = "float32"
-    flops: float | None = None
+    flops: Callable | None = None
     audio_seconds: float | None = None
     memory: bool = False
     competitor: str = "ESPnet"

@@ -48,7 +48,7 @@ def table(module, cases, rounds):
         if case.flops is not None:
             key = case.threads, case.dtype
             floors[key] = rates(*key)
-            share = [case.flops / 1e9 / floors[key][name] for name in ("torch.mm", "best")]
+            share = [case.flops() / 1e9 / floors[key][name] for name in ("torch.mm", "best")]
             row["ours / floor"] = " / ".join(f"{ours.clock / s:.1f}" for s in share)
         if case.memory:
             peaks = [peak_memory(module, case, side) for side in ("ours", "theirs")]
