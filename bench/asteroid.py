@@ -40,7 +40,7 @@ def cases(sizes=SIZES, inference_seconds=4.0):
 def _case(name, size, step, training, threads):
     return Case(
         name,
-        functools.partial(step, "ours", size, dtype="float32", compile=False),
+        functools.partial(step, "ours", size),
         functools.partial(_take, size, training, threads),
         functools.partial(_operations, size, training, threads),
         threads=threads,

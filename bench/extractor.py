@@ -1,9 +1,9 @@
 """Target-speech extraction: training steps and inference, against ESPnet's own model.
 
 Ours is `ESPnetTSEModel` with our `TDSpeakerBeamExtractor`, theirs ESPnet's `ESPnetExtractionModel`
-with its own; encoder, decoder, SI-SNR loss and weights are the same. Both sides are given the same
-treatment: autocast to bfloat16, torch.compile. A training step is forward, backward, clipping and
-Adam. Sizes: "paper" (egs2/iemocap_mix: 512 filters of 2 ms, 8 x 3 blocks, 128/512/128), mixtures
+with its own; filterbank sizes, SI-SNR loss and weights are the same. A case names what ours does and
+what theirs does: the type of the products (autocast) and torch.compile, which is nothing for ours
+on a CPU. A training step is forward, backward, clipping and Adam. Sizes: "paper" (egs2/iemocap_mix: 512 filters of 2 ms, 8 x 3 blocks, 128/512/128), mixtures
 and enrollments of 3 s, batches of 2; "small" (egs2/ravdess_mix), of 2 s, batches of 8.
 """
 
@@ -41,48 +41,67 @@ SIZES = {
 TOLERANCES = {"float32": (1e-4, 1e-2), "bfloat16": (0.05, 0.5)}
 
 
+@dataclass(frozen=True)
+class How:
+    """What one side does beside the arithmetic of its code."""
+
+    dtype: str = "float32"
+    compile: bool = False
+    device: str = "cpu"
+
+    def __str__(self):
+        return self.dtype + ", compiled" * self.compile
+
+
+SINGLE, HALF = How(), How("bfloat16")
+PAIRS = ((SINGLE, SINGLE), (HALF, SINGLE), (HALF, HALF), (SINGLE, How(compile=True)))
+ON_GPU = (How("bfloat16", True, "cuda"), How(device="cuda"))
+
+
 def section(rounds):
     """The section of RESULTS.md."""
     return table(__name__, cases(), rounds)
 
 
 def cases(sizes=SIZES, inference_seconds=4.0):
-    """All cases, by size, dtype and compilation."""
+    """Training and inference of each size, each in several ways; on a GPU if there is one."""
     listed = []
     for name, size in sizes.items():
-        for dtype in ("float32", "bfloat16"):
-            for compile in (False, True):
-                how = f"{dtype}, compiled" if compile else dtype
-                options = {"dtype": dtype, "compile": compile}
-                listed.append(training_case(f"{name}, training, {how}", size, **options))
-                infer = Size(size.config, 1, inference_seconds)
-                listed.append(inference_case(f"{name}, inference, {how}", infer, **options))
+        infer = Size(size.config, 1, inference_seconds)
+        for ours, theirs in PAIRS:
+            how = f"ours {ours}; theirs {theirs}"
+            listed.append(training_case(f"{name}, training: {how}", size, ours, theirs))
+            listed.append(inference_case(f"{name}, inference: {how}", infer, ours, theirs))
+        if torch.cuda.is_available():
+            how = "ours {}; theirs {}".format(*ON_GPU)
+            listed.append(training_case(f"{name}, training on a GPU: {how}", size, *ON_GPU))
     return listed
 
 
-def training_case(name, size, threads=2, **options):
+def training_case(name, size, ours, theirs, threads=2):
     """A `Case` of one step of training."""
+    on_cpu = ours.device == "cpu"
     return Case(
         name,
-        functools.partial(training_step, "ours", size, **options),
-        functools.partial(training_step, "theirs", size, **options),
-        functools.partial(check_equal, size, training=True, **options),
+        functools.partial(training_step, "ours", size, ours),
+        functools.partial(training_step, "theirs", size, theirs),
+        functools.partial(check_equal, size, ours, theirs, training=True),
         threads=threads,
-        dtype=options["dtype"],
-        flops=functools.partial(flops, size, training=True),
-        memory=not options["compile"],
+        dtype=ours.dtype,
+        flops=functools.partial(flops, size, training=True) if on_cpu else None,
+        memory=on_cpu and not theirs.compile,
     )
 
 
-def inference_case(name, size, threads=1, **options):
+def inference_case(name, size, ours, theirs, threads=1):
     """A `Case` of the extraction of one utterance."""
     return Case(
         name,
-        functools.partial(inference_step, "ours", size, **options),
-        functools.partial(inference_step, "theirs", size, **options),
-        functools.partial(check_equal, size, training=False, **options),
+        functools.partial(inference_step, "ours", size, ours),
+        functools.partial(inference_step, "theirs", size, theirs),
+        functools.partial(check_equal, size, ours, theirs, training=False),
         threads=threads,
-        dtype=options["dtype"],
+        dtype=ours.dtype,
         flops=functools.partial(flops, size),
         audio_seconds=size.batch * size.seconds,
     )
@@ -145,55 +164,60 @@ def extract(side, model, batch):
     return model.forward_enhance(mixture, lengths, [enroll], [enroll_lengths])[0][0]
 
 
-def training_step(side, size, dtype, compile):
+def training_step(side, size, how=SINGLE):
     """One side's step of training."""
-    model, batch = build(side, size).train(), batch_of(size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    forward = torch.compile(model) if compile else model
+    model, batch = _prepare(side, size, how)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-3)
 
     def step():
         optimizer.zero_grad()
-        with _autocast(dtype):
-            loss = forward(**batch)[0]
+        with _autocast(how):
+            loss = model(**batch)[0]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
+        if how.device == "cuda":
+            torch.cuda.synchronize()
 
     return step
 
 
-def inference_step(side, size, dtype, compile):
+def inference_step(side, size, how=SINGLE):
     """One side's extraction of one utterance."""
-    model, batch = build(side, size).eval(), batch_of(size)
-    if compile:
-        model.extractor = torch.compile(model.extractor)
+    model, batch = _prepare(side, size, how)
+    model.eval()
 
     @torch.no_grad()
     def step():
-        with _autocast(dtype):
+        with _autocast(how):
             extract(side, model, batch)
 
     return step
 
 
-def check_equal(size, training, dtype, compile):
-    """Compare estimates and, with ``training``, gradients; raise `Unequal` beyond rounding."""
-    batch = batch_of(size)
+def check_equal(size, ours, theirs, training):
+    """Compare estimates and, with ``training``, gradients; raise `Unequal` beyond rounding.
+
+    Not compiled: that is for PyTorch to test.
+    """
     outputs, gradients = [], []
-    for side in ("ours", "theirs"):
-        model = build(side, size).train(training)
-        with torch.set_grad_enabled(training), _autocast(dtype):
+    for side, how in (("ours", ours), ("theirs", theirs)):
+        how = How(how.dtype, False, how.device)
+        model, batch = _prepare(side, size, how)
+        model.train(training)
+        with torch.set_grad_enabled(training), _autocast(how):
             outputs.append(extract(side, model, batch).detach())
             loss = model(**batch)[0] if training else None
         if training:
             loss.backward()
             gradients.append(flat_gradient(model))
-    error, limit = relative_error(*outputs), TOLERANCES[dtype][0]
+    limits = TOLERANCES["bfloat16" if "bfloat16" in (ours.dtype, theirs.dtype) else "float32"]
+    error, limit = relative_error(*outputs), limits[0]
     if not error <= limit:
         raise Unequal(f"estimates differ by {error:.1e} of their norm, more than {limit}")
     text = f"outputs to {error:.0e}"
     if training:
-        error, limit = relative_error(*gradients), TOLERANCES[dtype][1]
+        error, limit = relative_error(*gradients), limits[1]
         if not error <= limit:
             raise Unequal(f"gradients differ by {error:.1e} of their norm, more than {limit}")
         text += f", gradients to {error:.0e}"
@@ -220,7 +244,14 @@ def flops(size, training=False):
     return dense_flops(model, lambda: extract("theirs", model, batch), training)
 
 
-def _autocast(dtype):
-    if dtype == "float32":
+def _prepare(side, size, how):
+    model = build(side, size).to(how.device)
+    if how.compile:
+        model.extractor.compile()
+    return model, {name: tensor.to(how.device) for name, tensor in batch_of(size).items()}
+
+
+def _autocast(how):
+    if how.dtype == "float32":
         return nullcontext()
-    return torch.autocast("cpu", getattr(torch, dtype))
+    return torch.autocast(how.device, getattr(torch, how.dtype))

@@ -9,9 +9,9 @@ and a window fades into the next over `FADE_SECONDS` within what both of them kn
   of SI-SDR are left.
 * Global layer norm (gLN) takes statistics over all that it sees. Those of windows differ, so the
   recording is run twice: to add up the statistics of each norm, and to use these in every window
-  (`NormStatistics`). On minutes of LibriSpeech mixtures and the RAVDESS recipe's extractors the SI-SDR
-  against the whole is then 49 to 59 dB with windows of 60 s, 40 to 56 dB with 20 s, 30 to 42 dB with
-  4 s; with statistics of their own, 27 to 28, 22 to 30 and 17 to 24 dB.
+  (`NormStatistics`). On minutes of LibriSpeech mixtures and the RAVDESS recipe's extractors the
+  SI-SDR against the whole is then 49 to 59 dB with windows of 60 s, 40 to 56 dB with 20 s, 30 to 42
+  dB with 4 s; with statistics of their own, 27 to 28, 22 to 30 and 17 to 24 dB.
 
 The level of the network is left alone. It is arbitrary but steady (0.1 dB between windows of 60 s);
 matching windows on their overlap adds up to tens of dB over a recording, and fitting each to its

@@ -30,7 +30,7 @@ def sizes(tmp_path_factory):
     return {"tiny": extractor.Size(str(path), 2, 0.1)}
 
 
-@pytest.mark.parametrize("number", range(4), ids=lambda n: f"{n}")
+@pytest.mark.parametrize("number", range(6))
 def test_extractor(number, sizes):
     cases = extractor.cases(sizes, inference_seconds=0.1)
     assert len({case.name for case in cases}) == len(cases) == 8
