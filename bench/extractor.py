@@ -5,7 +5,7 @@ with its own; filterbank sizes, SI-SNR loss and weights are the same. A case nam
 and what theirs does: the type of the products (autocast) and torch.compile, which is nothing for
 ours on a CPU. A training step is forward, backward, clipping and Adam. Sizes: "paper"
 (egs2/iemocap_mix: 512 filters of 2 ms, 8 x 3 blocks, 128/512/128), mixtures and enrollments of 3 s,
-batches of 4; "small" (egs2/ravdess_mix), of 2 s, batches of 8.
+batches of 2; "small" (egs2/ravdess_mix), of 2 s, batches of 8.
 """
 
 import functools
@@ -34,7 +34,7 @@ class Size:
 
 
 SIZES = {
-    "paper": Size("iemocap_mix/tse_ser1/conf/train_tse.yaml", 4, 3.0),
+    "paper": Size("iemocap_mix/tse_ser1/conf/train_tse.yaml", 2, 3.0),
     "small": Size("ravdess_mix/tse_ser1/conf/train_tse.yaml", 8, 2.0),
 }
 # Relative error of outputs and of gradients: rounding in another order, which the kinks of the

@@ -1,7 +1,10 @@
 """Errors that a user can repair, and how a command line reports them."""
 
+import contextlib
 import errno
+import signal
 import sys
+import threading
 
 _REMEDIES = {  # of trouble with a path
     errno.EACCES: "choose another place",
@@ -41,6 +44,27 @@ class Requeue(SystemExit):
 def first_line(error):
     """The first line of an exception's text, or the name of its class where it has none."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextlib.contextmanager
+def deferred_interrupt():
+    """Let Ctrl-C wait for the end of the body.
+
+    In a library that calls Python back from C, as libsndfile does to write, it would be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted = []
+    before = signal.signal(signal.SIGINT, lambda *args: noted.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted and callable(before):
+            before(*noted[0])
+        elif noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def run(main, argv=None):

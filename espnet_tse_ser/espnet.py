@@ -157,6 +157,7 @@ class ExtractionTrainer(Trainer):
 
     @classmethod
     def build_options(cls, args):
+        args.autocast = args.autocast or "none"  # YAML's "no" and "null"
         options = build_dataclass(_Options, args)
         check_autocast(options.autocast, _device(options))
         check_compile(options.compile, _device(options))

@@ -17,7 +17,7 @@ import torch
 
 from espnet_tse_ser.data.audio import SILENCE_DBFS, check_finite, check_not_silent, open_audio
 from espnet_tse_ser.data.checks import MIN_SAMPLES
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.tse import windows
@@ -239,8 +239,11 @@ class _Output:
             checked = _Checked(stream)
             with soundfile.SoundFile(checked, "w", self.rate, 1, **form) as audio:
                 for data in iter(functools.partial(self._scratch.read, size), b""):
-                    audio.write((level * np.frombuffer(data, np.float32)).astype(np.float32))
+                    with deferred_interrupt():
+                        audio.write((level * np.frombuffer(data, np.float32)).astype(np.float32))
                     checked.raise_error()
+                with deferred_interrupt():
+                    audio.close()
             checked.raise_error()
 
 

@@ -1,10 +1,11 @@
 """What a command line reports and returns."""
 
 import errno
+import signal
 
 import pytest
 
-from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
+from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, deferred_interrupt, run
 
 
 def raising(error):
@@ -87,3 +88,17 @@ def test_a_job_for_the_queue_ends_with_its_status(capsys):
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run(raising(error))
+
+
+def test_an_interrupt_waits_until_a_library_is_done():
+    passed = []
+    with pytest.raises(KeyboardInterrupt):
+        with deferred_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            passed.append("the body")
+        passed.append("what follows")
+    assert passed == ["the body"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with deferred_interrupt():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 
 SILENCE_DBFS = -80.0  # a signal whose peak stays below this is taken for silence
+_MOST_FRAMES = 2**40  # libsndfile names more where a FLAC header says nothing
 UNKNOWN_SIZE = 0x7FFFF000  # bytes: WAV headers written to a pipe name this (SoX) or more
 
 
@@ -62,6 +63,11 @@ def open_audio(path):
         raise UserError(f"{path}: no such audio file")
     try:
         with soundfile.SoundFile(path) as stream:
+            if stream.frames > _MOST_FRAMES:
+                raise UserError(
+                    f"{path}: its header does not say how long it is; convert the file, e.g. with "
+                    "`flac -d` and `flac`, or ffmpeg"
+                )
             _check_whole(path, stream)
             yield stream
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
@@ -175,5 +181,6 @@ def _encode(samples, fs, kind):
     if kind == "flac":  # a sixth faster than rounding in libsndfile, which gives the same bytes
         samples = to_int16(samples)
     encoded = io.BytesIO()
-    soundfile.write(encoded, samples, fs, format=kind, subtype="PCM_16")
+    with deferred_interrupt():
+        soundfile.write(encoded, samples, fs, format=kind, subtype="PCM_16")
     return encoded

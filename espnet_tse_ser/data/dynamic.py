@@ -66,6 +66,7 @@ class PretrainingMixtures:
 
     def __init__(self, pool, levels, segment, enroll_segment, speakers):
         self.pool, self.levels = pool, levels
+        pool.share()
         self.segment, self.enroll_segment = segment, enroll_segment
         self.labels = {speaker: label for label, speaker in enumerate(speakers)}
         self.usable = sorted(s for s, utts in pool.by_speaker.items() if self._can_be_target(utts))
@@ -207,6 +208,8 @@ class EmotionMixtures:
         gender_state="random",
     ):
         self.targets, self.interferers, self.levels = targets, interferers, levels
+        for pool in (targets, interferers):
+            pool.share()
         self.num_interferers, self.max_samples = num_interferers, max_samples
         self.utts = list(targets.entries)
         self.interferer_speakers = {

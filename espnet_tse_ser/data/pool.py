@@ -32,8 +32,9 @@ class Entry:
 class Pool:
     """Utterances of one formatted data directory, in the order of their ids.
 
-    Audio is decoded once and kept as 16-bit integers in at most ``cache_bytes`` of memory, which
-    worker processes that are forked later share. Utterances that do not fit are decoded each time.
+    Audio is decoded once and kept as 16-bit integers in at most ``cache_bytes`` of memory.
+    Utterances that do not fit are decoded each time. Processes that are forked after `share` have
+    that memory in common.
     """
 
     def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES):
@@ -116,11 +117,15 @@ class Pool:
         cache_bytes = self.cache_bytes if cache_bytes is None else cache_bytes
         return Pool([e for e in self.entries.values() if keep(e)], self.fs, cache_bytes)
 
+    def share(self):
+        """Keep what is decoded from now on where processes find it that are forked later."""
+        if self._cache is None:
+            self._cache = _Decoded(self.entries.values(), self.cache_bytes)
+
     def audio(self, utt, start=0, num_samples=None):
         """Samples ``(num_samples,)`` float32 of ``utt`` from sample ``start`` on."""
         stop = None if num_samples is None else start + num_samples
-        if self._cache is None:
-            self._cache = _Decoded(self.entries.values(), self.cache_bytes)
+        self.share()
         integers = self._cache.get(utt)
         if integers is not None:
             return np.multiply(integers[start:stop], np.float32(1 / 32768), dtype=np.float32)

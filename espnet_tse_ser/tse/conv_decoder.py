@@ -8,16 +8,8 @@ from espnet2.enh.decoder.conv_decoder import ConvDecoder as _ESPnetConvDecoder
 class ConvDecoder(_ESPnetConvDecoder):
     """Drop-in for ESPnet's decoder: one product, and frames that overlap are added up.
 
-    Raises:
-        ValueError: ``kernel_size`` is not a multiple of ``stride``.
+    Where ``kernel_size`` is not a multiple of ``stride``, it is ESPnet's.
     """
-
-    def __init__(self, channel, kernel_size, stride):
-        super().__init__(channel, kernel_size, stride)
-        if kernel_size % stride:
-            raise ValueError(
-                f"kernel_size {kernel_size} of the decoder is not a multiple of stride {stride}"
-            )
 
     def forward(self, input, ilens, fs=None):
         """Decode.
@@ -28,6 +20,8 @@ class ConvDecoder(_ESPnetConvDecoder):
         Returns:
             ``(B, max(ilens))``, and ``ilens``.
         """
+        if self.kernel_size % self.stride:
+            return super().forward(input, ilens, fs)
         batch_size, num_frames, _ = input.shape
         weight = self.convtrans1d.weight[:, 0].t().expand(batch_size, -1, -1)
         frames = torch.bmm(weight, input.transpose(1, 2))

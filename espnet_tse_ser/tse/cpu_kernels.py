@@ -30,7 +30,14 @@ def _kernel(function):
 
     @functools.wraps(function)
     def call(*args):
-        return compiled(*[a.numpy() if isinstance(a, torch.Tensor) else a for a in args])
+        nonlocal compiled
+        args = [a.numpy() if isinstance(a, torch.Tensor) else a for a in args]
+        try:
+            return compiled(*args)
+        except OSError as error:  # of the compilation, e.g. a full disk: nothing was computed yet
+            logger.warning("cannot keep what Numba compiles (%s); set NUMBA_CACHE_DIR", error)
+            compiled = numba.njit(**options)(function)
+            return compiled(*args)
 
     return call
 

@@ -20,7 +20,6 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
 )
 
 from espnet_tse_ser.matmul import Product
-from espnet_tse_ser.precision import widened
 from espnet_tse_ser.tse.cpu_block import EPS, Block
 
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
@@ -122,7 +121,7 @@ def _run_tcn(tcn, x, lengths, embedding=None, statistics=None):
     Returns:
         ``(B, out, L)``, zero in padded frames.
     """
-    x = widened(x)
+    x = x.to(tcn.network[1].weight.dtype)  # from that of autocast
     if statistics is not None:
         statistics.rewind()
     parts = ()
@@ -130,6 +129,7 @@ def _run_tcn(tcn, x, lengths, embedding=None, statistics=None):
         parts = embedding.chunk(2, dim=1) if tcn.skip_connection else (embedding,)
     if not _is_for_cpu_block(tcn, x):
         mask = frame_mask(lengths, x.shape[2])
+        mask = None if mask is None else mask.to(x.dtype)
 
         def adapt(outputs):
             return tcn.adapt_layer(outputs, parts)
@@ -158,7 +158,8 @@ def _run_tcn(tcn, x, lengths, embedding=None, statistics=None):
 
 def _is_for_cpu_block(tcn, x):
     norm = tcn.network[2][0][0].net[2]
-    return x.device.type == "cpu" and type(norm).__name__ == "GlobalLayerNorm"
+    whole = norm.gamma.dtype in (torch.float32, torch.float64)
+    return x.device.type == "cpu" and whole and type(norm).__name__ == "GlobalLayerNorm"
 
 
 def _run_layers(tcn, x, run_block, adapt, padding=0):
@@ -189,7 +190,8 @@ def _run_layers(tcn, x, run_block, adapt, padding=0):
 def _bottleneck(x, norm, weight):
     """Channel-wise layer norm and 1x1 convolution, the norm where there are fewer channels.
 
-    That norm is one scale and one offset a frame, which the convolution may as well get later.
+    That norm is one scale and one offset a frame, which the convolution may as well get later. It
+    takes features whose mean is not far above their spread, as those of a rectifier.
     """
     with torch.autocast(x.device.type, enabled=False):  # what is left of large numbers
         scaled = weight * norm.gamma.transpose(1, 2).flatten()[:, None]
@@ -248,7 +250,7 @@ def _pointwise(x, weight):
 
 def _norm(x, norm, mask, statistics):
     """ESPnet's global or channel-wise layer norm over valid frames; padded frames become zero."""
-    x = widened(x)
+    x = x.to(norm.gamma.dtype)  # from that of autocast
     if type(norm).__name__ == "ChannelwiseLayerNorm":
         variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
     elif mask is None and statistics is None:

@@ -155,3 +155,14 @@ def test_to_mono():
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(FS) / FS)
     np.testing.assert_allclose(mono[500:-500], expected[500:-500], atol=1e-3)
     assert to_mono(sine, FS, FS).shape == (48000,)
+
+
+def test_a_header_without_a_length_is_an_error(tmp_path):
+    path = tmp_path / "pipe.flac"
+    write_audio(path, noise(), FS)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the 36 bits of STREAMINFO for the number of samples
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="header does not say how long it is; convert the file"):
+        read_audio(path)

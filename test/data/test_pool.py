@@ -77,11 +77,14 @@ def test_no_file_is_decoded_twice(emo, monkeypatch):
 
 def test_forked_processes_share_the_cache(emo, monkeypatch):
     pool, expected = Pool.read(emo), Pool.read(emo, cache_bytes=0)
-    pool.audio("t1m-0")  # before the fork, as by an earlier epoch
+    pool.share()
     context = multiprocessing.get_context("fork")
     children = [
         context.Process(target=lambda part=part: [pool.audio(utt) for utt in part])
-        for part in (["t1m-1", "t2f-3"], ["t2f-3", "t2f-4"])  # one utterance is decoded by both
+        for part in (
+            ["t1m-0", "t1m-1", "t2f-3"],
+            ["t2f-3", "t2f-4"],
+        )  # t2f-3 by both
     ]
     for child in children:
         child.start()

@@ -219,3 +219,13 @@ def test_autocast_multiplies_in_bfloat16_and_adds_up_in_float32():
         results.append([masked.detach(), torch.cat(gradients)])
     for single, half in zip(*results, strict=True):
         assert 1e-4 < (half - single).norm() / single.norm() < 0.1
+
+
+@torch.no_grad()
+def test_a_model_in_half_precision_runs():
+    ours, _ = _pair()
+    feature, lengths = torch.rand(2, 30, 12), torch.tensor([30, 21])
+    exact, _, _ = ours(feature, lengths, feature, lengths)
+    half, _, _ = ours.bfloat16()(feature.bfloat16(), lengths, feature.bfloat16(), lengths)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).norm() < 0.1 * exact.norm()
