@@ -15,6 +15,8 @@ fi
 export LC_ALL=C
 # Jobs that run side by side must not each take all cores; trainings set their own number.
 export OMP_NUM_THREADS=1
+# Large tensors in huge pages: else a quarter of a large extractor's training is page faults.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 export PYTHONIOENCODING=UTF-8
 export NCCL_SOCKET_IFNAME="^lo,docker,virbr,vmnet,vboxnet"
 
