@@ -32,7 +32,8 @@ class AtomicFiles:
 
     A file may appear some files later than it is written. All are there when the ``with`` block
     ends, also when it ends by an exception. What goes wrong in a thread is raised by the next
-    `write` or at the end.
+    `write` or at the end. A process that is killed leaves temporary files; who writes the same file
+    again removes them.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -48,6 +49,7 @@ class AtomicFiles:
     def __enter__(self):
         self._pool = ThreadPoolExecutor(self.THREADS)
         self._pending = collections.deque()
+        self._left = {}  # directory -> name of a file -> temporary files of it, of killed processes
         return self
 
     def __exit__(self, kind, error, traceback):
@@ -59,6 +61,10 @@ class AtomicFiles:
         """Write the bytes ``data`` to ``path``."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._left:
+            self._left[path.parent] = _find_temporary(path.parent)
+        for left in self._left[path.parent].pop(path.name, []):
+            _remove(left)
         temporary = _temporary(path)
         with _no_remains(path, temporary) as remains:
             temporary.write_bytes(data)
@@ -78,6 +84,14 @@ class AtomicFiles:
 
 def _temporary(path):
     return path.with_name(f".tmp.{os.getpid()}.{path.name}")
+
+
+def _find_temporary(directory):
+    """Temporary files in a directory, by the name of the file that they were to become."""
+    found = collections.defaultdict(list)
+    for path in directory.glob(".tmp.*"):
+        found[path.name.split(".", 3)[-1]].append(path)
+    return found
 
 
 def _commit(path, temporary):

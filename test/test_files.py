@@ -159,3 +159,13 @@ def test_bad_tsv(tmp_path, text, message):
 def test_missing_tsv(tmp_path):
     with pytest.raises(UserError, match="a.tsv: no such table; run the stage"):
         read_tsv(tmp_path / "a.tsv")
+
+
+def test_what_a_killed_process_left_is_removed_with_the_file_that_it_wrote(tmp_path):
+    for name in ("1", "23"):
+        (tmp_path / f".tmp.{name}.a.b.flac").write_text("half")
+    (tmp_path / ".tmp.1.other.flac").write_text("of a job that may be alive")
+    with AtomicFiles() as files:
+        files.write(tmp_path / "a.b.flac", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp.1.other.flac", "a.b.flac"]
+    assert (tmp_path / "a.b.flac").read_bytes() == b"whole"
