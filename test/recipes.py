@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def start_recipe(recipe, *options, environment=None):
             stderr=output,
             env=environment or os.environ,
             start_new_session=True,
+            # Tests that run in the background are deaf to Ctrl-C, and would bequeath that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

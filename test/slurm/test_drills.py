@@ -17,7 +17,7 @@ import pytest
 from recipes import copy_of_the_recipes, run_recipe, start_recipe
 
 # One condition is enough for a drill; the results then hold two systems.
-SHORT = ["--conditions", "noisy", "--joint_init", "noisy", "--ser_args", "--max_epoch 6"]
+SHORT = ["--conditions", "noisy", "--joint_init", "noisy", "--ser_args", "--max_epoch 40"]
 SER = [*SHORT, "--stage", "ser_stats", "--stop_stage", "ser"]
 REST = [*SHORT, "--stage", "ser_stats", "--stop_stage", "results"]
 FOLD = "exp/ser_noisy_debug/fold1"
