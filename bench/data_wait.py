@@ -8,15 +8,13 @@ training's process (num_workers 0) and by two others, in turns. One thread.
 import logging
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from statistics import median
 
 import yaml
 
-from bench.measure import now
-from bench.mini import command, environment, mini_recipe
+from bench.mini import command, mini_recipe, run
 from bench.report import markdown
 from espnet_tse_ser.errors import UserError
 
@@ -62,13 +60,9 @@ def training_commands(recipe, output, steps=40):
 def train(argv, recipe, output_dir, workers):
     """Run a training; returns (share waited, seconds a step, CPU seconds of the whole command)."""
     argv = [*argv, "--output_dir", str(output_dir), "--num_workers", str(workers)]
-    start = now()
-    done = subprocess.run(argv, cwd=recipe, env=environment(), capture_output=True, text=True)
-    cpu = (now() - start).cpu
-    if done.returncode != 0:
-        raise UserError(f"{' '.join(argv)} failed:\n{done.stderr[-2000:]}")
-    iter_time, train_time = read_log(done.stderr)
-    return iter_time / train_time, train_time, cpu
+    seconds, log = run(argv, recipe)
+    iter_time, train_time = read_log(log)
+    return iter_time / train_time, train_time, seconds.cpu
 
 
 def read_log(text):

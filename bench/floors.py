@@ -29,15 +29,6 @@ def rates(threads, dtype):
     return {"torch.mm": found["torch.mm"], "best": found[best], "best call": best}
 
 
-@functools.cache
-def copy_rate(threads):
-    """GB/s read and written by a copy of 128 MiB."""
-    torch.set_num_threads(threads)
-    source = torch.ones(32 << 20)
-    target = torch.empty_like(source)
-    return 2e-9 * source.nbytes / _fastest(lambda: target.copy_(source))
-
-
 def _products(rows, inner, columns, dtype):
     x, weight = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
     transposed = weight.t().contiguous()

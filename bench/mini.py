@@ -4,9 +4,13 @@ import atexit
 import functools
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from bench.measure import now
+from espnet_tse_ser.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,3 +37,13 @@ def environment(threads=1):
 def command(name, *options):
     """``python -m espnet_tse_ser.bin.<name>`` with options, as a list."""
     return [sys.executable, "-m", f"espnet_tse_ser.bin.{name}", *map(str, options)]
+
+
+def run(argv, cwd=ROOT):
+    """Run a command: `Seconds` that it takes, and its stderr; `UserError` when it fails."""
+    start = now()
+    done = subprocess.run(argv, cwd=cwd, env=environment(), capture_output=True, text=True)
+    seconds = now() - start
+    if done.returncode != 0:
+        raise UserError(f"{' '.join(map(str, argv))} failed:\n{done.stderr[-2000:]}")
+    return seconds, done.stderr

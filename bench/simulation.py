@@ -13,7 +13,6 @@ import atexit
 import functools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,10 +20,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.measure import Case, Unequal, now
-from bench.mini import ROOT, command, environment, mini_recipe
+from bench.measure import Case, Unequal
+from bench.mini import command, mini_recipe, run
 from bench.report import table
-from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 
 MIXTURES = 300
@@ -86,17 +84,7 @@ def theirs(root, output, *options):
 def render(make_command, root, *options):
     """Run a command into a new directory; `Seconds` without removing it."""
     with tempfile.TemporaryDirectory(dir=root) as output:
-        return run(make_command(root, Path(output), *options))
-
-
-def run(argv):
-    """`Seconds` that a command takes; `UserError` when it fails."""
-    start = now()
-    done = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True)
-    seconds = now() - start
-    if done.returncode != 0:
-        raise UserError(f"{' '.join(map(str, argv))} failed:\n{done.stderr[-2000:]}")
-    return seconds
+        return run(make_command(root, Path(output), *options))[0]
 
 
 def check_equal(make):

@@ -8,16 +8,14 @@ espnet2.tasks.enh_tse"``, which ESPnet's own TSE training and inference begin wi
 
 import logging
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench.measure import now
-from bench.mini import ROOT, command, environment, mini_recipe
+from bench.measure import Times
+from bench.mini import ROOT, command, mini_recipe, run
 from bench.report import markdown
-from espnet_tse_ser.errors import UserError
 
 THEIRS = [sys.executable, "-c", "import espnet2.tasks.enh_tse"]
 
@@ -76,13 +74,7 @@ def measure(commands, recipe, output, rounds):
         logging.info("startup: round %d of %d (0 warms up)", number, rounds)
         for name, argv in [*commands.items(), (None, THEIRS)]:
             shutil.rmtree(output / "new", ignore_errors=True)
-            start = now()
-            done = subprocess.run(
-                argv, cwd=recipe, env=environment(), capture_output=True, text=True
-            )
-            seconds = now() - start
-            if done.returncode != 0:
-                raise UserError(f"{' '.join(argv)} failed:\n{done.stderr[-2000:]}")
+            seconds, _ = run(argv, recipe)
             if number > 0:
                 noted[name].append(seconds)
     return noted
@@ -97,9 +89,7 @@ def report(noted):
         for unit in ("clock", "cpu"):
             row[f"{unit}, s"] = f"{median(getattr(s, unit) for s in ours):.2f}"
         for unit in ("clock", "cpu") if name else ():
-            pairs = zip(ours, theirs, strict=True)
-            ratios = [getattr(t, unit) / getattr(o, unit) for o, t in pairs]
-            text = f"{median(ratios):.1f} [{min(ratios):.1f}, {max(ratios):.1f}]"
-            row[f"ESPnet's import / ours, {unit}"] = text
+            ratios = Times(ours, theirs).ratios(unit)
+            row[f"ESPnet's import / ours, {unit}"] = "{:.1f} [{:.1f}, {:.1f}]".format(*ratios)
         rows.append(row)
     return markdown(rows)

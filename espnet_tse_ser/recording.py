@@ -15,7 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.data.audio import SILENCE_DBFS, check_finite, check_not_silent, open_audio
+from espnet_tse_ser.data.audio import (
+    SILENCE_DBFS,
+    check_finite,
+    check_not_silent,
+    open_audio,
+    peak,
+)
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
@@ -61,11 +67,11 @@ class Recording:
         self.path, self.rate = path, rate
         with open_audio(path) as stream:
             self.seconds = stream.frames / stream.samplerate
-        self.num_samples, peak = 0, np.zeros(1, np.float32)
+        self.num_samples, highest = 0, 0.0
         for block in self.blocks():
             self.num_samples += len(block)
-            peak = np.maximum(peak, np.abs(block).max(initial=0.0))
-        check_not_silent(peak, path)
+            highest = max(highest, float(peak(block)))
+        check_not_silent(np.array([highest]), path)
 
     def blocks(self):
         """Yield the samples, ``(n,)`` float32 at a time."""
@@ -189,7 +195,7 @@ class _Segments:
         while len(speech):
             take = self._bounds[len(self.found) + 1] - self._position
             self._speech.append(speech[:take])
-            self._peak = max(self._peak, float(np.abs(mixture[:take]).max(initial=0.0)))
+            self._peak = max(self._peak, float(peak(mixture[:take])))
             self._position += len(speech[:take])
             mixture, speech = mixture[take:], speech[take:]
             if self._position == self._bounds[len(self.found) + 1]:
@@ -225,7 +231,7 @@ class _Output:
     def add(self, mixture, estimate):
         self._product += float(np.dot(estimate, mixture))
         self._energy += float(np.dot(estimate, estimate))
-        self._peak = max(self._peak, float(np.abs(estimate).max(initial=0.0)))
+        self._peak = max(self._peak, float(peak(estimate)))
         self._scratch.write(np.ascontiguousarray(estimate, np.float32).data)
 
     def _write(self):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pyloudnorm
 import soundfile
+from tiny_formatted import write_formatted_tables
 
-from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 
 FS = 16000
 EMOTIONS = ("ang", "hap", "neu", "neu", "sad")
@@ -32,27 +33,14 @@ def write_pool(directory, utterances):
     Args:
         utterances: list of (utt, speaker, gender, samples, emotion or None, fold or None).
     """
-    tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
-    emotions, folds, genders = {}, {}, {}
+    rows = []
     audio = directory.parent / f"{directory.name}_audio"
     audio.mkdir(parents=True)
     for utt, speaker, gender, samples, emotion, fold in utterances:
         path = audio / f"{utt}.wav"
         soundfile.write(path, samples, FS, subtype="PCM_16")
-        values = (path, speaker, len(samples), f"{loudness(samples):.4f}")
-        for table, value in zip(tables.values(), values, strict=True):
-            table[utt] = value
-        genders[speaker] = gender
-        if emotion is not None:
-            emotions[utt], folds[utt] = emotion, fold
-    for name, table in tables.items():
-        write_table(directory / name, table)
-    write_table(directory / "spk2utt", invert(tables["utt2spk"]))
-    write_table(directory / "spk2gender", genders)
-    if emotions:
-        write_table(directory / "utt2emo", emotions)
-        write_table(directory / "utt2fold", folds)
-    return directory
+        rows.append((utt, path, speaker, gender, len(samples), loudness(samples), emotion, fold))
+    return write_formatted_tables(directory, rows)
 
 
 def write_corpora(root):

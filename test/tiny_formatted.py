@@ -18,16 +18,27 @@ def voice(rng, pitch, num_samples):
 def write_formatted(directory, utterances):
     """A formatted directory of ``(utt, speaker, gender, samples, emotion, fold)``."""
     from espnet_tse_ser.data.audio import write_audio
+
+    rows = []
+    for utt, speaker, gender, samples, emotion, fold in utterances:
+        path = directory / "audio" / f"{utt}.wav"
+        write_audio(path, samples, FS)
+        lufs = 10 * np.log10(np.mean(samples**2)) - 0.7
+        rows.append((utt, path, speaker, gender, len(samples), lufs, emotion, fold))
+    return write_formatted_tables(directory, rows)
+
+
+def write_formatted_tables(directory, rows):
+    """Its tables, from rows of (utt, path, speaker, gender, samples, lufs, emotion, fold)."""
     from espnet_tse_ser.data.kaldi_dir import invert, write_table
 
     tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
     genders, emotions, folds = {}, {}, {}
-    for utt, speaker, gender, samples, emotion, fold in utterances:
-        path = directory / "audio" / f"{utt}.wav"
-        write_audio(path, samples, FS)
-        tables["wav.scp"][utt], tables["utt2spk"][utt] = path, speaker
-        tables["utt2num_samples"][utt] = len(samples)
-        tables["utt2lufs"][utt] = f"{10 * np.log10(np.mean(samples**2)) - 0.7:.4f}"
+    for utt, path, speaker, gender, num_samples, lufs, emotion, fold in rows:
+        for table, value in zip(
+            tables.values(), (path, speaker, num_samples, f"{lufs:.4f}"), strict=True
+        ):
+            table[utt] = value
         genders[speaker] = gender
         if emotion:
             emotions[utt], folds[utt] = emotion, fold

@@ -137,11 +137,16 @@ def to_mono(samples, rate, fs):
     return np.ascontiguousarray(mono, np.float32)
 
 
+def peak(samples):
+    """The largest magnitude in an array, in its type; 0 of an empty one."""
+    return max(samples.max(initial=0.0), -samples.min(initial=0.0))
+
+
 def check_not_silent(samples, name):
     """Raise `UserError` when the peak of ``samples`` is below `SILENCE_DBFS`."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak < 10 ** (SILENCE_DBFS / 20):
-        raise UserError(f"{name}: is silent (peak {peak:.1e}); drop its id or fetch it again")
+    highest = float(peak(samples))
+    if highest < 10 ** (SILENCE_DBFS / 20):
+        raise UserError(f"{name}: is silent (peak {highest:.1e}); drop its id or fetch it again")
 
 
 def write_audio(path, samples, fs, files=None):
@@ -153,9 +158,11 @@ def write_audio(path, samples, fs, files=None):
     Raises:
         UserError: a sample lies outside [-1, 1] (it would be clipped) or is NaN.
     """
-    peak = max(float(np.max(samples, initial=0.0)), -float(np.min(samples, initial=0.0)))
-    if not peak <= 1.0:
-        raise UserError(f"{path}: peak {peak:.3f} is not within 1, it would clip; lower the gain")
+    highest = float(peak(samples))
+    if not highest <= 1.0:
+        raise UserError(
+            f"{path}: peak {highest:.3f} is not within 1, it would clip; lower the gain"
+        )
     # Encoded in memory: libsndfile does not always notice that the disk is full.
     encoded = _encode(samples, fs, Path(path).suffix[1:]).getbuffer()
     if files is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espnet_tse_ser.data.audio import peak
 from espnet_tse_ser.errors import UserError
 
 PEAK_CEILING = 0.9  # as in LibriMix: the mixture and each source in it stay below this
@@ -94,11 +95,6 @@ def overlap(offsets, lengths, target_samples):
     for offset, length in zip(offsets, lengths, strict=True):
         covered[max(0, offset) : max(0, offset + length)] = True
     return float(covered.mean())
-
-
-def peak(samples):
-    """The largest magnitude of ``samples``, 0 of none."""
-    return max(samples.max(initial=0.0), -samples.min(initial=0.0))
 
 
 def is_pause(piece, lufs):

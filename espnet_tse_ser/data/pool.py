@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.audio import read_mono, to_int16
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 
@@ -171,9 +171,8 @@ class _Decoded:
         """Keep float ``samples`` if there is a place for them and 16 bit hold them exactly."""
         if utt not in self.places:
             return
-        integers = samples * np.float32(32768.0)
-        rounded = np.clip(np.rint(integers), -32768, 32767).astype(np.int16)
-        if np.array_equal(rounded, integers):
+        rounded = to_int16(samples)
+        if np.array_equal(rounded, samples * np.float32(32768.0)):
             number, start, num_samples = self.places[utt]
             self.samples[start : start + num_samples] = rounded
             self.filled[number] = 1  # only now may others read it

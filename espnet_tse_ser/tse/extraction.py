@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from espnet_tse_ser.checkpoints import find_weights, get_rate, load_weights, read_config
+from espnet_tse_ser.data.audio import peak
 from espnet_tse_ser.data.batches import MAX_SECONDS, split_batch
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
@@ -122,7 +123,7 @@ def rescale(estimate, mixture):
     level = level_to_mixture(
         float(np.dot(estimate, mixture)),
         float(np.dot(estimate, estimate)),
-        float(np.abs(estimate).max(initial=0.0)),
+        float(peak(estimate)),
     )
     return (level * estimate).astype(np.float32)
 
