@@ -14,6 +14,7 @@ DEBUG = [
     *("--nj", "2"),  # the last digits depend on what is extracted in one batch
     *("--tests", "none"),
 ]
+RUN_SECONDS = 900  # a run takes a tenth of it; one that hangs is a failure like others
 
 
 def copy_of_the_recipes(directory):
@@ -54,7 +55,12 @@ def start_recipe(recipe, *options, environment=None):
 def run_recipe(recipe, *options, environment=None):
     """Run ``run.sh`` to its end, which has to be a good one, and return what it prints."""
     (recipe / "output.txt").unlink(missing_ok=True)
-    status = start_recipe(recipe, *options, environment=environment).wait()
+    process = start_recipe(recipe, *options, environment=environment)
+    try:
+        status = process.wait(RUN_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        status = f"none after {RUN_SECONDS} s"
     output = (recipe / "output.txt").read_text()
-    assert status == 0, output[-6000:]
+    assert status == 0, f"exit status {status}:\n{output[-6000:]}"
     return output

@@ -39,6 +39,7 @@ configure() {
     local host cpus
     host=$(hostname)
     cpus=$(nproc --all)
+    rm -rf "${dir}"/{state,spool.n1,spool.n2} # of a cluster that was here before
     mkdir -p "${dir}"/{state,spool.n1,spool.n2,log,run}
     cat >"${SLURM_CONF}" <<END
 ClusterName=test

@@ -42,9 +42,26 @@ class Cluster:
         """Wait for ``condition()`` and return what it returns."""
         end = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < end, f"not within {seconds} s; jobs: {self.jobs()}"
+            assert time.monotonic() < end, (
+                f"not within {seconds} s; jobs: {self.jobs('%i %T %r')}; nodes: {self.nodes()}"
+            )
             time.sleep(0.2)
         return value
+
+    def nodes(self):
+        """Name, state and, for one that is out of service, Slurm's reason of each node."""
+        return self.call("sinfo", "--noheader", "--Node", "--format=%N %T %E").splitlines()
+
+    def trouble(self):
+        """What a test leaves that the next one would suffer from; empty if nothing."""
+        try:
+            if jobs := self.jobs():
+                return f"jobs: {jobs}"
+            # what has ended a moment ago may still hold its node
+            self.wait_until(lambda: all(" idle " in f"{node} " for node in self.nodes()), 30)
+        except (AssertionError, subprocess.CalledProcessError) as error:
+            return str(error)
+        return ""
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +81,9 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def idle(cluster):
-    """The cluster, without jobs before and after the test."""
-    assert not cluster.jobs()
+    """The cluster, without jobs and with both nodes in service, before and after the test."""
     yield cluster
-    left = cluster.jobs()
-    cluster.call("scancel", "--user=root")
-    cluster.wait_until(lambda: not cluster.jobs())
-    assert not left, f"the test left jobs: {left}"
+    if trouble := cluster.trouble():
+        cluster.control("stop")
+        cluster.control("start")
+        pytest.fail(f"the test left {trouble}")
