@@ -4,16 +4,13 @@ Example ``index`` of epoch ``epoch`` depends on ``(seed, epoch, index)`` alone, 
 number of workers or processes nor a resumed training changes it.
 """
 
-import contextlib
-import queue
-import threading
-
 import numpy as np
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
+from espnet_tse_ser.data.prefetching import PrefetchingLoader
 from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers
 from espnet_tse_ser.distributed import divisible
@@ -302,62 +299,6 @@ class _EpochMixtures(torch.utils.data.Dataset):
                 arrays = self.factory.preprocess(uid, arrays)
             examples.append((uid, arrays))
         return pad_collate(examples)
-
-
-class PrefetchingLoader(torch.utils.data.DataLoader):
-    """A DataLoader without workers whose next batches are made in a thread, one after the other.
-
-    A GPU, or a second core, computes while they are made. Making them must not draw from a global
-    generator: nobody could tell any more who draws first.
-    """
-
-    def __iter__(self):
-        return _Prefetched(super().__iter__())  # this draws from torch's generator: not in a thread
-
-
-class _Prefetched:
-    """Iterates over ``batches`` in a thread, `AHEAD` of whoever asks for them.
-
-    What fails there is raised where the batch is asked for. The thread ends with this object.
-    """
-
-    AHEAD = 2  # batches
-
-    def __init__(self, batches):
-        self.ready, self.stop = queue.Queue(self.AHEAD), threading.Event()
-        arguments = (batches, self.ready, self.stop)  # not self, which would then never end
-        self.thread = threading.Thread(target=_fetch, args=arguments, daemon=True)
-        self.thread.start()
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if self.stop.is_set():
-            raise StopIteration
-        batch, error = self.ready.get()
-        if error is None:
-            return batch
-        self.stop.set()
-        raise error
-
-    def __del__(self):
-        self.stop.set()
-        with contextlib.suppress(queue.Empty):
-            while True:  # it may be waiting for room
-                self.ready.get_nowait()
-
-
-def _fetch(batches, ready, stop):
-    """Put ``(batch, None)`` for every batch and at the end ``(None, error)``."""
-    try:
-        for batch in batches:
-            ready.put((batch, None))
-            if stop.is_set():
-                return
-        ready.put((None, StopIteration()))
-    except BaseException as error:
-        ready.put((None, error))
 
 
 def _identity(batch):

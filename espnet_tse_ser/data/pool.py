@@ -1,18 +1,14 @@
 """A pool of utterances: a formatted data directory with its speakers, levels and audio."""
 
 import math
-import mmap
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from espnet_tse_ser.data.audio import read_mono, to_int16
+from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.decoded import CACHE_BYTES, DecodedAudio
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
-
-CACHE_BYTES = 2**30  # of decoded audio that a pool keeps
 
 
 @dataclass(frozen=True)
@@ -120,62 +116,24 @@ class Pool:
     def share(self):
         """Keep what is decoded from now on where processes find it that are forked later."""
         if self._cache is None:
-            self._cache = _Decoded(self.entries.values(), self.cache_bytes)
+            lengths = {e.utt: e.num_samples for e in self.entries.values()}
+            self._cache = DecodedAudio(lengths, self.cache_bytes)
 
     def audio(self, utt, start=0, num_samples=None):
         """Samples ``(num_samples,)`` float32 of ``utt`` from sample ``start`` on."""
         stop = None if num_samples is None else start + num_samples
         self.share()
-        integers = self._cache.get(utt)
-        if integers is not None:
-            return np.multiply(integers[start:stop], np.float32(1 / 32768), dtype=np.float32)
-        samples = read_mono(self[utt].wav, self.fs)
-        if len(samples) != self.entries[utt].num_samples:
-            raise UserError(
-                f"{self.entries[utt].wav}: {len(samples)} samples, but utt2num_samples says "
-                f"{self.entries[utt].num_samples} for '{utt}'; run stage 1 again"
-            )
-        self._cache.put(utt, samples)
-        return samples[start:stop]
-
-
-class _Decoded:
-    """Decoded audio as 16-bit integers, in memory that forked processes share.
-
-    What one of them decodes is there for all, also for the workers of later epochs. Every
-    utterance has a place of its own from the start, so that nothing has to be agreed on: two
-    processes that decode the same one write the same.
-
-    Args:
-        entries: of the pool; those come in that fit, in this order. cache_bytes: in all.
-    """
-
-    def __init__(self, entries, cache_bytes):
-        self.places, size = {}, 0
-        for entry in entries:
-            if size + 2 * entry.num_samples <= cache_bytes:
-                self.places[entry.utt] = (len(self.places), size // 2, entry.num_samples)
-                size += 2 * entry.num_samples
-        # Anonymous and shared; the kernel gives memory only to what is written.
-        self.samples = np.frombuffer(mmap.mmap(-1, max(size, 2)), np.int16)
-        self.filled = np.frombuffer(mmap.mmap(-1, len(self.places) + 1), np.uint8)
-
-    def get(self, utt):
-        """The samples ``(num_samples,)`` int16, or None."""
-        if utt not in self.places:
-            return None
-        number, start, num_samples = self.places[utt]
-        return self.samples[start : start + num_samples] if self.filled[number] else None
-
-    def put(self, utt, samples):
-        """Keep float ``samples`` if there is a place for them and 16 bit hold them exactly."""
-        if utt not in self.places:
-            return
-        rounded = to_int16(samples)
-        if np.array_equal(rounded, samples * np.float32(32768.0)):
-            number, start, num_samples = self.places[utt]
-            self.samples[start : start + num_samples] = rounded
-            self.filled[number] = 1  # only now may others read it
+        samples = self._cache.get(utt, start, stop)
+        if samples is None:
+            whole = read_mono(self[utt].wav, self.fs)
+            if len(whole) != self.entries[utt].num_samples:
+                raise UserError(
+                    f"{self.entries[utt].wav}: {len(whole)} samples, but utt2num_samples says "
+                    f"{self.entries[utt].num_samples} for '{utt}'; run stage 1 again"
+                )
+            self._cache.put(utt, whole)
+            samples = whole[start:stop]
+        return samples
 
 
 def _is_finite(text):

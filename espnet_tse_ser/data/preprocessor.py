@@ -13,12 +13,16 @@ class EmotionPreprocessor:
         max_samples: longest speech in training; a longer one is cropped at a random place.
         train: crop at all.
         max_frames: the same for features that are given instead of speech.
+
+    ``generator`` (`np.random.RandomState`) draws these places; at first it is NumPy's global one,
+    which ESPnet seeds for every epoch and worker.
     """
 
     def __init__(self, labels, max_samples=None, train=False, max_frames=None):
         self.labels = list(labels)
         self.max_samples = max_samples if train else None
         self.max_frames = max_frames if train else None
+        self.generator = np.random
 
     def __call__(self, uid, data):
         """Map ``{speech: (T,), emotion: str}`` to ``{speech: (T,) float32, emotion: (1,) int64}``.
@@ -38,8 +42,7 @@ class EmotionPreprocessor:
         longest = self.max_samples if speech.ndim == 1 else self.max_frames
         if longest is None or len(speech) <= longest:
             return speech
-        # ESPnet seeds numpy's global generator for every epoch and worker.
-        start = np.random.randint(len(speech) - longest + 1)
+        start = self.generator.randint(len(speech) - longest + 1)
         return speech[start : start + longest]
 
 

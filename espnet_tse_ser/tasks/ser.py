@@ -10,6 +10,9 @@ from espnet2.utils.types import float_or_none, str_or_none
 from espnet_tse_ser import schedulers
 from espnet_tse_ser.corpora import LABELS
 from espnet_tse_ser.data.collate import pad_collate
+from espnet_tse_ser.data.decoded import DecodedOnce
+from espnet_tse_ser.data.kaldi_dir import read_table
+from espnet_tse_ser.data.prefetching import PrefetchingIterFactory
 from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
 from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
@@ -91,6 +94,20 @@ class SERTask(DistributedTask, AbsTask):
 
             max_frames = count_frames(max_samples, **args.frontend_conf)
         return EmotionPreprocessor(args.labels, max_samples, train, max_frames)
+
+    @classmethod
+    def build_dataset(cls, args, iter_options, keys_to_load=None):
+        """ESPnet's, which decodes audio once; the shape file is utt2num_samples."""
+        dataset = super().build_dataset(args, iter_options, keys_to_load)
+        if dataset.debug_info["speech"][1] == "sound":
+            lengths = {u: int(n) for u, n in read_table(iter_options.shape_files[0]).items()}
+            dataset.loader_dict["speech"] = DecodedOnce(dataset.loader_dict["speech"], lengths)
+        return dataset
+
+    @classmethod
+    def build_sequence_iter_factory(cls, args, iter_options, mode):
+        factory = super().build_sequence_iter_factory(args, iter_options, mode)
+        return PrefetchingIterFactory(factory, args.seed)
 
     @classmethod
     def build_optimizers(cls, args, model):

@@ -91,6 +91,27 @@ def _train(*args, **keywords):
     ser_train.main(_options(*args, **keywords))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_file_is_decoded_twice(data, tmp_path, workers):
+    """Whatever the epochs, and the processes that prepare batches."""
+    opened = tmp_path / "opened"
+    script = (
+        "import sys, soundfile\n"
+        "from espnet2.fileio import sound_scp\n"
+        "from espnet_tse_ser.bin import ser_train\n"
+        "class SoundFile(soundfile.SoundFile):\n"
+        "    def __init__(self, path, *args, **keywords):\n"
+        f"        open({str(opened)!r}, 'a').write(f'{{path}}\\n')\n"
+        "        super().__init__(path, *args, **keywords)\n"
+        "sound_scp.soundfile.SoundFile = SoundFile\n"
+        "ser_train.main(sys.argv[1:])\n"
+    )
+    options = _options(data, tmp_path / "exp", "--num_workers", workers)
+    subprocess.run([sys.executable, "-c", script, *options], check=True, capture_output=True)
+    paths = opened.read_text().splitlines()
+    assert len(paths) == 24 and len(set(paths)) == 24  # of the speakers b and a
+
+
 def test_statistics_are_those_of_the_training_speakers(data):
     from espnet_tse_ser.ser.frontend import LogMelFrontend
 

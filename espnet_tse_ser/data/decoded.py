@@ -1,0 +1,79 @@
+"""Audio that is decoded once: kept in memory that processes share."""
+
+import collections.abc
+import mmap
+
+import numpy as np
+
+from espnet_tse_ser.data.audio import to_int16
+
+CACHE_BYTES = 2**30  # of decoded audio that is kept, if nothing else is said
+
+
+class DecodedAudio:
+    """Decoded audio as 16-bit integers, in memory that forked processes share.
+
+    What one of them decodes is there for all, also for the workers of later epochs. Every
+    utterance has a place of its own from the start, so that nothing has to be agreed on: two
+    processes that decode the same one write the same.
+
+    Args:
+        lengths: id -> samples; those are kept that fit, in this order. cache_bytes: in all.
+    """
+
+    def __init__(self, lengths, cache_bytes=CACHE_BYTES):
+        self.lengths, self.places, size = lengths, {}, 0
+        for utt, num_samples in lengths.items():
+            if size + 2 * num_samples <= cache_bytes:
+                self.places[utt] = (len(self.places), size // 2)
+                size += 2 * num_samples
+        # Anonymous and shared; the kernel gives memory only to what is written.
+        self.samples = np.frombuffer(mmap.mmap(-1, max(size, 2)), np.int16)
+        self.filled = np.frombuffer(mmap.mmap(-1, len(self.places) + 1), np.uint8)
+
+    def get(self, utt, start=0, stop=None):
+        """Samples ``(num_samples,)`` float32 from ``start`` to ``stop``; None if not kept."""
+        if utt not in self.places:
+            return None
+        number, place = self.places[utt]
+        if not self.filled[number]:
+            return None
+        kept = self.samples[place : place + self.lengths[utt]][start:stop]
+        return np.multiply(kept, np.float32(1 / 32768), dtype=np.float32)
+
+    def put(self, utt, samples):
+        """Keep float ``samples`` that have a place, the length that was said, and only 16 bit."""
+        if utt not in self.places or samples.shape != (self.lengths[utt],):
+            return
+        rounded = to_int16(samples)
+        if np.array_equal(rounded, samples * np.float32(32768.0)):
+            number, place = self.places[utt]
+            self.samples[place : place + len(samples)] = rounded
+            self.filled[number] = 1  # only now may others read it
+
+
+class DecodedOnce(collections.abc.Mapping):
+    """A mapping id -> samples ``(num_samples,)`` that asks another one only once for each id.
+
+    Args:
+        source: that mapping, e.g. what ESPnet's dataset reads "sound" with. What is longer or
+            shorter than ``lengths`` says, or has more than 16 bit, is asked for each time.
+        lengths, cache_bytes: as of `DecodedAudio`; ``lengths`` may have further ids.
+    """
+
+    def __init__(self, source, lengths, cache_bytes=CACHE_BYTES):
+        self.source = source
+        self.decoded = DecodedAudio({utt: lengths[utt] for utt in source}, cache_bytes)
+
+    def __getitem__(self, utt):
+        samples = self.decoded.get(utt)
+        if samples is None:
+            samples = self.source[utt]
+            self.decoded.put(utt, samples)
+        return samples
+
+    def __iter__(self):
+        return iter(self.source)
+
+    def __len__(self):
+        return len(self.source)
