@@ -139,7 +139,12 @@ case ${command} in
         start_node "${node:?which node?}"
         wait_for 60 node_ready || fail "${node} does not come up; see ${dir}/log"
         ;;
-    kill_controller) kill_pid_file "${dir}/run/slurmctld.pid" KILL ;;
+    kill_controller)
+        # It writes what has changed up to 5 s later. Tasks that it forgets would be started twice,
+        # and it takes a node that tells of them for broken.
+        sleep 6
+        kill_pid_file "${dir}/run/slurmctld.pid" KILL
+        ;;
     start_controller) start_controller ;;
     *) fail "unknown command ${command}" ;;
 esac

@@ -4,6 +4,7 @@ Each disturbs stage 10 (two trainings, one job array), lets the same command go 
 the results with those of a run that was not disturbed.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -77,6 +78,16 @@ class Drill:
             if Path(f"/proc/{pid}/cwd").resolve() == self.recipe
             and b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
         ]
+
+    @contextlib.contextmanager
+    def paused(self):
+        """The training of fold 1 is not over before the body is."""
+        pids = self.training()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
     def end(self, status, seconds=150):
         """Wait for the script's end and return what it said."""
@@ -201,7 +212,8 @@ def test_two_submissions_at_once(drill, undisturbed):
 def test_controller_restarted_mid_stage(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
-    drill.cluster.control("kill_controller")
+    with drill.paused():
+        drill.cluster.control("kill_controller")
     time.sleep(6)
     drill.cluster.control("start_controller")
     drill.end(0)
