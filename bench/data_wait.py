@@ -1,8 +1,9 @@
 """The share of a training's time that it waits for data, from ESPnet's own log.
 
-Short trainings on the mini recipe's corpus with its configurations of full size, mixtures drawn
-afresh (on the fly): iter_time / train_time of the epoch's training part, with the data made in the
-training's process (num_workers 0) and by two others, in turns. One thread.
+Short trainings on the mini recipe's corpus with its configurations of full size, those with TSE on
+mixtures drawn afresh (on the fly): iter_time / train_time of the last epoch's training part, with
+the data made in a thread of the training (num_workers 0) and by two processes, in turns. One
+thread for PyTorch.
 """
 
 import logging
@@ -26,10 +27,10 @@ def section(rounds):
     recipe = mini_recipe()
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory)
-        tse, joint = training_commands(recipe, output)
+        commands = training_commands(recipe, output)
         noted = {}
         for number in range(rounds):
-            for name, argv in (("TSE", tse), ("joint", joint)):
+            for name, argv in commands.items():
                 for workers in WORKERS:
                     target = output / name
                     shutil.rmtree(target, ignore_errors=True)
@@ -40,21 +41,27 @@ def section(rounds):
 
 
 def training_commands(recipe, output, steps=40):
-    """The commands of TSE pretraining and of joint training, an epoch each; see `train`.
+    """The commands of an epoch of TSE pretraining and joint training, and two of SER; see `train`.
 
     The joint training starts from the TSE experiment in ``output/TSE``.
     """
+    fold = ["--data_dir", "dump/mix", "--split", "data/mix/splits/fold1"]
+    fold += ["--labels", "ang", "hap", "neu", "sad"]
     ser = yaml.safe_load((recipe / "conf/train_ser.yaml").read_text())
     ser.pop("normalize", None)  # its statistics are not there, and cost nothing
     (output / "train_ser.yaml").write_text(yaml.safe_dump(ser))
     epoch = ["--max_epoch", "1"]
     tse = ["--config", "conf/train_tse.yaml", "--pool", "dump/clean/pretrain", *epoch]
     tse += ["--mixing_conf", f"steps_per_epoch={steps}"]
-    joint = ["--config", "conf/train_tse_ser.yaml", "--data_dir", "dump/mix", *epoch]
+    joint = ["--config", "conf/train_tse_ser.yaml", *fold, *epoch]
     joint += ["--targets", "dump/clean/emo", "--interferers", "dump/clean/interferer"]
-    joint += ["--split", "data/mix/splits/fold1", "--tse_dir", output / "TSE"]
-    joint += ["--ser_config", output / "train_ser.yaml", "--labels", "ang", "hap", "neu", "sad"]
-    return command("tse_train", *tse), command("tse_ser_train", *joint)
+    joint += ["--tse_dir", output / "TSE", "--ser_config", output / "train_ser.yaml"]
+    recogniser = ["--config", output / "train_ser.yaml", "--scp", "dump/mix/wav.scp", *fold]
+    return {
+        "TSE": command("tse_train", *tse),
+        "joint": command("tse_ser_train", *joint),
+        "SER": command("ser_train", *recogniser, "--max_epoch", "2"),
+    }
 
 
 def train(argv, recipe, output_dir, workers):

@@ -150,6 +150,7 @@ def test_startup(tmp_path):
     (tmp_path / "data/mix/splits/fold1/test.lst").write_text("u1\nu2\n")
     commands = startup.work_commands(tmp_path, tmp_path) | startup.help_commands()
     assert "tse_train --help" in commands and "tse_train, until data" in commands
+    assert list(commands) == ["TSE", "joint", "SER"]  # joint training starts from TSE's
     assert all(isinstance(part, str) for argv in commands.values() for part in argv)
     noted = {"x": [Seconds(1, 1), Seconds(2, 1)], None: [Seconds(4, 3), Seconds(4, 3)]}
     table = startup.report(noted)
@@ -175,8 +176,9 @@ def test_a_command_is_stopped_when_it_asks_for_data(tmp_path):
 
 
 def test_data_wait(tmp_path):
-    tse, joint_command = data_wait.training_commands(MINI, tmp_path)
-    assert all(isinstance(part, str) for part in [*tse, *joint_command])
+    commands = data_wait.training_commands(MINI, tmp_path)
+    assert list(commands) == ["TSE", "joint", "SER"]  # joint training starts from TSE's
+    assert all(isinstance(part, str) for argv in commands.values() for part in argv)
     assert "normalize:" not in (tmp_path / "train_ser.yaml").read_text()
     table = data_wait.report({("TSE", 0): [(0.1, 0.5, 9.0), (0.3, 0.7, 8.0)]})
     assert "| TSE | 0 | 20.0 [10.0, 30.0] | 0.600 | 8.5 |" in table
