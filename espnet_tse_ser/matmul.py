@@ -1,7 +1,13 @@
 """Matrix products at the speed of the processor."""
 
+import os
+
 import torch
 from torch.autograd.function import once_differentiable
+
+# oneDNN keeps what it has compiled for a shape, of 1024 shapes if nothing is said. Batches seldom
+# have the length of another, so that a joint training would keep 1 GB that it does not use again.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def matmul(a, b, dtype=None):

@@ -1,5 +1,9 @@
 """Products and their gradients against PyTorch's, in every layout and type."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -53,3 +57,23 @@ def test_gradients_are_of_autocasts_type_too():
     rounded = torch.ones(4, 5) @ b.detach().bfloat16().float().t()
     torch.testing.assert_close(mine, rounded, atol=0.05, rtol=0.01)
     assert not torch.equal(mine, torch.ones(4, 5) @ b.detach().t())
+
+
+def test_shapes_that_do_not_come_back_are_forgotten():
+    """400 of them take 0.9 GB with oneDNN's default, of 1024."""
+    script = (
+        "import resource, torch\n"
+        "from espnet_tse_ser.matmul import matmul\n"
+        "torch.set_num_threads(1)\n"
+        "a, b = torch.ones(1500, 128), torch.ones(128, 512)\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "matmul(a, b)\n"
+        "before = peak()\n"
+        "for rows in range(1000, 1400):\n"
+        "    matmul(a[:rows], b)\n"
+        "print(peak() - before)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if "PRIMITIVE_CACHE" not in k}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert int(done.stdout) < 500_000  # kB
