@@ -24,6 +24,7 @@ from torch.multiprocessing import ProcessExitedException
 
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
 from espnet_tse_ser.interruption import SIGNALS
+from espnet_tse_ser.machine import survive_signals
 
 
 def is_first_process(options):
@@ -124,6 +125,7 @@ class DistributedTask:
 
     @classmethod
     def main_worker(cls, args):
+        survive_signals()
         worker = super().main_worker
         status, is_child = 0, multiprocessing.parent_process() is not None
         try:

@@ -1,6 +1,8 @@
 """What a command computes on: ``--device`` and ``--num_threads``, the same for all that infer."""
 
+import faulthandler
 import os
+import signal
 
 from espnet_tse_ser.errors import UserError
 
@@ -34,7 +36,28 @@ def set_up(args, jobs=1):
     import torch
 
     torch.set_num_threads(threads)
+    survive_signals()
     return _find_device(args.device)
+
+
+def survive_signals():
+    """Keep signals from spoiling what PyTorch computes; to be called by the main thread, early.
+
+    While oneDNN multiplies or convolves in float32 (oneDNN issue 4845, repaired after torch 2.11),
+    its stack pointer may lie in the heap: the handler of a signal would write there, and the
+    process abort, or go on with wrong numbers. So this thread gets another stack for handlers,
+    that of `faulthandler`, and the threads of PyTorch, which are started here, get no signals.
+    """
+    import torch
+
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2)  # stderr's number: what stands for it may have none
+    crashes = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - crashes)
+    try:
+        torch.ones(2**20).add_(1.0)  # large enough for all threads
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def default_threads(jobs=1):

@@ -1,6 +1,8 @@
 """--device and --num_threads: what is taken by default, and what cannot be."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -81,3 +83,29 @@ def test_a_bad_environment(monkeypatch, value):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     with pytest.raises(UserError, match=f"OMP_NUM_THREADS is '{value}': must be a number of thr"):
         _set_up()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_signals_spoil_no_product(threads):
+    """Without `survive_signals` the process aborts, on processors with AVX-512."""
+    script = (
+        "import os, signal, subprocess, sys, torch\n"
+        "from espnet_tse_ser.machine import survive_signals\n"
+        "from espnet_tse_ser.matmul import matmul\n"
+        f"torch.set_num_threads({threads})\n"
+        "survive_signals()\n"
+        "torch.manual_seed(0)\n"
+        "a, b = torch.randn(3001, 128), torch.randn(128, 512)\n"
+        "expected, numbers, calls, wrong = matmul(a, b), [10, 12, 14, 15], 0, 0\n"
+        "for number in numbers:\n"
+        "    signal.signal(number, lambda *args: None)\n"
+        "send = f'[os.kill({os.getpid()}, n) or time.sleep(1e-4) for n in {numbers} * 1500]'\n"
+        "sender = subprocess.Popen([sys.executable, '-c', 'import os, time; ' + send])\n"
+        "while sender.poll() is None:\n"
+        "    wrong, calls = wrong + (not torch.equal(matmul(a, b), expected)), calls + 1\n"
+        "print(sender.returncode, wrong, calls)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    status, wrong, calls = done.stdout.split()
+    assert (status, wrong) == ("0", "0") and int(calls) > 10
