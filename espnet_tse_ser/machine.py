@@ -1,4 +1,7 @@
-"""What a command computes on: ``--device`` and ``--num_threads``, the same for all that infer."""
+"""What a command computes on, and that signals do not disturb it.
+
+``--device`` and ``--num_threads`` are the same for all commands that infer.
+"""
 
 import faulthandler
 import os
