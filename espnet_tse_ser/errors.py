@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import os
+import select
 import signal
 import sys
 import threading
@@ -71,11 +73,20 @@ def run(main, argv=None):
     """Run ``main(argv)`` as a command line and return its exit status.
 
     A `UserError` becomes one ``error:`` line and status 2; so do a full disk and a path that cannot
-    be read or written. Ctrl-C becomes one line and status 130. Anything else is a defect and keeps
+    be read or written. Ctrl-C becomes one line and status 130. What nobody reads any more
+    (``| head -1``) ends it quietly, with the status of SIGPIPE. Anything else is a defect and keeps
     its traceback. `Requeue` ends the process with `REQUEUE_STATUS`.
     """
     try:
-        return main(argv) or 0
+        try:
+            return main(argv) or 0
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # not when Python ends: there it would be a traceback
+    except BrokenPipeError:
+        if not any([_nobody_reads(sys.stdout), _nobody_reads(sys.stderr)]):
+            raise
+        return 128 + signal.SIGPIPE
     except UserError as error:
         message = str(error)
         if message.startswith("Caught UserError in DataLoader worker"):  # then a traceback
@@ -99,3 +110,17 @@ def run(main, argv=None):
             file=sys.stderr,
         )
         return 2
+
+
+def _nobody_reads(stream):
+    """Whether a stream's other end is closed; then what is left for it is thrown away."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError):  # there is no stream, or no file behind it
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return True

@@ -1,7 +1,10 @@
 """What a command line reports and returns."""
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -88,6 +91,55 @@ def test_a_job_for_the_queue_ends_with_its_status(capsys):
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run(raising(error))
+
+
+PROGRAM = """
+import sys
+from espnet_tse_ser.errors import run
+
+def main(argv):
+    for _ in range({lines}):
+        print("x" * 100, file=sys.{stream})
+    {end}
+
+sys.exit(run(main))
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("lines", [1, 5000], ids=["one line", "more than a buffer"])
+@pytest.mark.parametrize("end", ["return 0", "sys.exit(0)", "raise OSError('a defect')"])
+def test_what_nobody_reads_ends_quietly(stream, lines, end):
+    program = PROGRAM.format(lines=lines, stream=stream, end=end)
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    done = subprocess.run([sys.executable, "-c", program], **pipes)
+    os.close(writing)
+    assert not done.stdout and not done.stderr
+    assert done.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_full_disk_behind_standard_output_is_said():
+    with open("/dev/full", "w") as full:
+        program = PROGRAM.format(lines=1, stream="stdout", end="return 0")
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: no space left on the device")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_standard_output_at_all():
+    program = PROGRAM.format(lines=1, stream="stdout", end="return 0")
+    command = ["bash", "-c", 'exec "$@" >&-', "-", sys.executable, "-c", program]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_another_broken_pipe_is_a_defect():
+    """As of a worker process that died."""
+    with pytest.raises(BrokenPipeError):
+        run(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
 
 def test_an_interrupt_waits_until_a_library_is_done():
