@@ -1,10 +1,11 @@
 """Packing a trained model into one archive, and uploading it."""
 
+import re
 import zipfile
 from pathlib import Path
 
 from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, read_config
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path
 
 
@@ -27,23 +28,67 @@ def pack(model_dir, archive):
 
 
 def upload(archive, repository):
-    """Upload an archive to a model repository of the Hugging Face hub.
+    """Upload an archive to a model repository of the Hugging Face hub, which is made if need be.
+
+    Args:
+        archive: what `pack` wrote. repository: its name, ``<user or organization>/<name>``.
 
     Raises:
-        UserError: huggingface_hub is not installed, there is no archive, or the hub refuses.
+        UserError: the name is none, the archive is missing or is none, huggingface_hub is not
+            installed, or there is no upload: no network, no login, no permission.
     """
+    archive = Path(archive)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository, re.ASCII):
+        raise UserError(
+            f"--hf_repo {repository!r}: is no name of a repository; expected a user or an "
+            "organization, '/' and a name, e.g. user/tse_ser"
+        )
+    if not archive.is_file():
+        raise UserError(f"{archive}: no such archive; run stage 16 (pack)")
+    if not _is_packed(archive):
+        raise UserError(f"{archive}: is no archive of a model; delete it and run stage 16 (pack)")
     try:
         from huggingface_hub import HfApi
     except ImportError:
         raise UserError("uploading needs huggingface_hub: pip install huggingface_hub") from None
-    archive = Path(archive)
-    if not archive.is_file():
-        raise UserError(f"{archive}: no such archive; run stage 16 (pack)")
     api = HfApi()
     try:
         api.create_repo(repository, exist_ok=True)
         api.upload_file(path_or_fileobj=archive, path_in_repo=archive.name, repo_id=repository)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of three libraries, in versions with other classes
+        reason, remedy = _refusal(error)
         raise UserError(
-            f"{repository}: the upload was refused ({error}); log in with `hf auth login`"
+            f"{repository}: the upload failed: {reason} ({first_line(error)}); {remedy}"
         ) from None
+
+
+def _is_packed(archive):
+    with open(archive, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as source:
+                return "config.yaml" in source.namelist() and source.testzip() is None
+        except Exception:  # of a broken one: zipfile's, zlib's, OSError, EOFError, ...
+            return False
+
+
+def _refusal(error):
+    """Why there was no upload, and what to do about it, from an exception of huggingface_hub.
+
+    Classes are known by name: it raises some of requests, later of httpx, which it brings along.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    response = getattr(error, "response", None)
+    status = None if response is None else response.status_code
+    if status == 401 or "LocalTokenNotFoundError" in names:
+        return "not logged in", "log in with `hf auth login`, with a token that may write"
+    if status == 403:
+        return "no permission", "take a token that may write, and a repository of your own"
+    if status == 404:
+        return "there is no such user or repository", "correct --hf_repo"
+    if status is not None:
+        return f"the hub answers with status {status}", "try again later"
+    if names & {"HFValidationError", "HfUriError"}:
+        return "the hub does not take this name", "correct --hf_repo"
+    if names & {"OfflineModeIsEnabled", "TransportError", "ConnectionError", "Timeout"}:
+        return "the hub cannot be reached", "run the stage again where there is a network"
+    return type(error).__name__, "try again later"
