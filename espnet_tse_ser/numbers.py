@@ -45,6 +45,19 @@ class Number:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
+    def list_option(self, text):
+        """The same for several of them, with spaces or commas between: a tuple, maybe empty."""
+        return tuple(map(self.option, text.replace(",", " ").split()))
+
+    def range_option(self, text):
+        """The same for a range 'low high': a pair of them."""
+        ends = self.list_option(text)
+        if len(ends) != 2 or ends[0] > ends[1]:
+            raise argparse.ArgumentTypeError(
+                f"expected 'low high', two numbers of which low is not above high, got '{text}'"
+            )
+        return ends
+
     def _has(self, number):
         low, high = self.low, self.high
         return (
@@ -56,9 +69,9 @@ class Number:
     def __str__(self):
         bounds = []
         if self.low is not None:
-            bounds.append(f"above {self.low:g}" if self.above else f"of {self.low:g} or more")
+            bounds.append(f"above {self.low}" if self.above else f"of {self.low} or more")
         if self.high is not None:
-            bounds.append(f"below {self.high:g}" if self.below else f"of {self.high:g} or less")
+            bounds.append(f"below {self.high}" if self.below else f"of {self.high} or less")
         kind = "a whole number" if self.whole else "a number"
         return " ".join([kind, " and ".join(bounds)]).rstrip()
 
@@ -76,3 +89,9 @@ def _read(value):
         return value if math.isfinite(value) else None
     except OverflowError:  # an int that no float can hold
         return None
+
+
+COUNT = Number(1, 10**6, whole=True)  # of jobs, processes, talkers
+RATE = Number(1000, 768000, whole=True)  # Hz
+SEED = Number(0, 2**32 - 1, whole=True)  # what NumPy takes
+SECONDS = Number(0, 10**6)

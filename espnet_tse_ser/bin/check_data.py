@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.numbers import RATE
 
 
 def get_parser():
@@ -22,7 +23,7 @@ def get_parser():
     parser.add_argument("--folds", default="", help="folds that are to be there")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--protocol", default="loso", help="as in stage 2")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     return parser
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.numbers import COUNT, RATE, SEED
 
 
 def get_parser():
@@ -28,11 +29,15 @@ def get_parser():
     parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
     for name, default in (("protocol", "loso"), ("gender_state", "random"), ("levels", "loudness")):
         parser.add_argument(f"--{name}", default=default, help="as in stage 2")
-    parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
-    parser.add_argument("--seed", type=int, default=0, help="of the protocol and of fold<k>")
-    parser.add_argument("--seeds", default="", help="further seeds, of fold<k>_seed<s>")
+    parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
+    parser.add_argument(
+        "--seed", type=SEED.option, default=0, help="of the protocol and of fold<k>"
+    )
+    parser.add_argument(
+        "--seeds", type=SEED.list_option, default="", help="further seeds, of fold<k>_seed<s>"
+    )
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     add_options(parser)
     return parser
 
@@ -48,6 +53,7 @@ def main(argv=None):
 
     log_to_stderr()
     device = set_up(args)
+    seeds = tables.all_seeds(args.seed, args.seeds)
     variation = read_variation(args.config)
     models = _models(args.models)
     output_dir = Path(args.output_dir)
@@ -58,7 +64,7 @@ def main(argv=None):
     for fold in tests:
         chosen = [m for m in mixtures if m.fold == fold]
         found, scores = _recognize(
-            args, fold, chosen, (targets, interferers), extractor, models, device
+            args, seeds, fold, chosen, (targets, interferers), extractor, models, device
         )
         tse_scores |= scores
         for (system, seed), rows in found.items():
@@ -124,7 +130,7 @@ def _load_extractor(args, device):
     return model.to(device)
 
 
-def _recognize(args, fold, mixtures, pools, extractor, models, device):
+def _recognize(args, seeds, fold, mixtures, pools, extractor, models, device):
     """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
     from espnet_tse_ser.metrics.stamp import OPTIMISTIC
@@ -134,8 +140,8 @@ def _recognize(args, fold, mixtures, pools, extractor, models, device):
     data = RenderedMixtures(mixtures, *pools)
     scores = {} if extractor is None else extract_set(extractor, data, args.batch_size)
     found = {}
-    for seed in (str(args.seed), *args.seeds.split()):
-        name = run_name(fold, seed, str(args.seed))
+    for seed in seeds:
+        name = run_name(fold, seed, seeds[0])
         systems = recognize_systems(data, models, name, args.batch_size, criterion, device)
         for system, rows in systems.items():
             found[system, seed] = rows

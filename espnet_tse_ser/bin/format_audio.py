@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.numbers import COUNT, RATE, SECONDS
 from espnet_tse_ser.progress import log_to_stderr
 
 
@@ -14,12 +15,15 @@ def get_parser():
     )
     parser.add_argument("--data_dir", required=True, help="Kaldi data directory to read")
     parser.add_argument("--output_dir", required=True, help="formatted data directory to write")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     parser.add_argument(
-        "--min_duration", type=float, default=0.5, help="drop utterances shorter than this, seconds"
+        "--min_duration",
+        type=SECONDS.option,
+        default=0.5,
+        help="drop utterances shorter than this, seconds",
     )
-    parser.add_argument("--job", type=int, default=1, help="which job this is, from 1")
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument("--job", type=COUNT.option, default=1, help="which job this is, from 1")
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
     parser.add_argument(
         "--combine", action="store_true", help="combine the finished jobs instead of formatting"
     )

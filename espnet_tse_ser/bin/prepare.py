@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.numbers import COUNT, SECONDS, SEED, Number
 from espnet_tse_ser.progress import log_to_stderr
 
 
@@ -34,15 +35,26 @@ def get_parser():
         help="assert the known totals of each subset, or that all its speakers are there",
     )
     librispeech.add_argument(
-        "--piece_seconds", type=float, default=0.0, help="cut into pieces this long; 0: do not cut"
+        "--piece_seconds",
+        type=SECONDS.option,
+        default=0.0,
+        help="cut into pieces this long; 0: do not cut",
     )
     librispeech.add_argument(
-        "--min_piece_seconds", type=float, default=2.0, help="drop pieces shorter than this"
+        "--min_piece_seconds",
+        type=SECONDS.option,
+        default=2.0,
+        help="drop pieces shorter than this",
     )
     librispeech.add_argument(
-        "--parts", type=_numbers, default=(100.0,), help="proportions of disjoint speaker parts"
+        "--parts",
+        type=Number(0, 10**6, above=True).list_option,
+        default=(100.0,),
+        help="proportions of disjoint speaker parts, such as 70,30",
     )
-    librispeech.add_argument("--part", type=int, default=1, help="which of --parts to take, from 1")
+    librispeech.add_argument(
+        "--part", type=COUNT.option, default=1, help="which of --parts to take, from 1"
+    )
     librispeech.set_defaults(prepare=_librispeech)
 
     ravdess = corpora.add_parser(
@@ -61,9 +73,14 @@ def get_parser():
         "--trim_silence", type=_bool, default=False, help="cut leading and trailing silence"
     )
     ravdess.add_argument(
-        "--threshold_db", type=float, default=-35.0, help="silence is this far below the loudest"
+        "--threshold_db",
+        type=Number(-200, 0, below=True).option,
+        default=-35.0,
+        help="silence is this far below the loudest",
     )
-    ravdess.add_argument("--margin", type=float, default=0.1, help="seconds kept around speech")
+    ravdess.add_argument(
+        "--margin", type=SECONDS.option, default=0.1, help="seconds kept around speech"
+    )
     _add_expected_total(ravdess, 1440, "files of all 8 emotions")
     ravdess.set_defaults(prepare=_ravdess)
 
@@ -91,7 +108,7 @@ def get_parser():
         formatter_class=_Formatter,
     )
     mini.add_argument("--output_dir", default="downloads/mini", help="directory to write")
-    mini.add_argument("--seed", type=int, default=0, help="another seed, other utterances")
+    mini.add_argument("--seed", type=SEED.option, default=0, help="another seed, other utterances")
     mini.set_defaults(prepare=_mini)
     return parser
 
@@ -112,7 +129,10 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def _add_expected_total(parser, total, what):
     parser.add_argument(
-        "--expected_total", type=int, default=total, help=f"assert this many {what}; 0: do not"
+        "--expected_total",
+        type=Number(0, 10**9, whole=True).option,
+        default=total,
+        help=f"assert this many {what}; 0: do not",
     )
 
 
@@ -183,15 +203,6 @@ def _bool(text):
 
 def _words(text):
     return tuple(text.replace(",", " ").split())
-
-
-def _numbers(text):
-    try:
-        return tuple(float(word) for word in _words(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a list of numbers such as 70,30"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.metrics.stamp import Stamp, add_dev_option, add_protocol_option, check_name
+from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,10 @@ def get_parser():
         required=True,
         help="for preservation_utt.tsv, preservation.json, PRESERVATION.md",
     )
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate of all audio in Hz")
-    parser.add_argument("--nj", type=int, default=1, help="number of processes")
+    parser.add_argument(
+        "--fs", type=RATE.option, default=16000, help="sampling rate of all audio in Hz"
+    )
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of processes")
     add_protocol_option(parser)
     add_dev_option(parser)
     return parser

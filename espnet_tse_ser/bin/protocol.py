@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import run
+from espnet_tse_ser.numbers import COUNT, RATE, SEED, Number
 
 
 def get_parser():
@@ -15,29 +16,37 @@ def get_parser():
         "--interferers", required=True, help="formatted interferer pool, or --targets"
     )
     parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
-    parser.add_argument("--num_interferers", type=int, default=1, help="talkers beside the target")
+    parser.add_argument(
+        "--num_interferers", type=COUNT.option, default=1, help="talkers beside the target"
+    )
     parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
-    parser.add_argument("--snr_range", default="-5 5", help="'low high' in dB, with --levels snr")
-    parser.add_argument("--loudness_range", default="-33 -25", help="'low high' in LUFS")
+    parser.add_argument(
+        "--snr_range",
+        type=Number(-100, 100).range_option,
+        default="-5 5",
+        help="'low high' in dB, with --levels snr",
+    )
+    parser.add_argument(
+        "--loudness_range",
+        type=Number(-100, 0).range_option,
+        default="-33 -25",
+        help="'low high' in LUFS",
+    )
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument(
         "--protocol", default="loso", help="loso, loso_speaker or best_test_epoch (see splits.py)"
     )
     parser.add_argument("--dev_split", default="speaker", help="speaker or utterance")
-    parser.add_argument("--dev_share", type=float, default=0.1, help="dev's share of training")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument(
+        "--dev_share",
+        type=Number(0, 1, above=True, below=True).option,
+        default=0.1,
+        help="dev's share of training",
+    )
+    parser.add_argument("--seed", type=SEED.option, default=0, help="seed of every draw")
+    parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     return parser
-
-
-def number_range(text, option):
-    """Parse 'low high' into two floats; anything else is a `UserError` naming the option."""
-    try:
-        low, high = map(float, text.split())
-    except ValueError:
-        raise UserError(f"{option}: expected 'low high', got '{text}'") from None
-    return low, high
 
 
 def main(argv=None):
@@ -51,11 +60,7 @@ def main(argv=None):
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    levels = Levels(
-        args.levels,
-        number_range(args.loudness_range, "--loudness_range"),
-        number_range(args.snr_range, "--snr_range"),
-    )
+    levels = Levels(args.levels, args.loudness_range, args.snr_range)
     corpus = Pool.read(args.targets, args.fs)
     groups = {e.speaker: e.fold for e in corpus.entries.values()}
     targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))

@@ -3,12 +3,12 @@
 import argparse
 import itertools
 import logging
-import re
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.metrics.stamp import OPTIMISTIC, add_protocol_option, check_protocol
+from espnet_tse_ser.numbers import SEED
 from espnet_tse_ser.progress import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,15 @@ def get_parser():
     parser.add_argument("--protocol_dir", required=True, help="holds protocol.tsv (stage 2)")
     parser.add_argument("--tse_scores", help="score_utt.tsv of stage 8; denoised systems need it")
     parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
-    parser.add_argument("--seed", default="0", help="the seed of fold<k>; default: 0")
-    parser.add_argument("--seeds", default="", help='further seeds, e.g. "1 2"; default: none')
+    parser.add_argument(
+        "--seed", type=SEED.option, default=0, help="the seed of fold<k>; default: 0"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=SEED.list_option,
+        default="",
+        help='further seeds, e.g. "1 2"; default: none',
+    )
     parser.add_argument(
         "--systems",
         help='systems to score, e.g. "base ft"; tables of others, which may be of other models, '
@@ -45,14 +52,14 @@ def main(argv=None):
     folds = None if args.folds is None else args.folds.replace(",", " ").split()
     if folds == []:
         raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
-    seeds = _seeds(args.seed, args.seeds)
+    seeds = tables.all_seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
     labels, joined = None, {}
     for system in _systems(args, tables):
         hypotheses = {}
         for fold, seed in itertools.product(tests, seeds):
-            run = tables.run_name(fold, seed, args.seed)
+            run = tables.run_name(fold, seed, seeds[0])
             path = scores_dir / system.name / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
             check_protocol(args.protocol, path, rows.values())
@@ -90,20 +97,6 @@ def _systems(args, tables):
             f"--systems '{args.systems}': expected names of systems: {' '.join(tables.SYSTEMS)}"
         )
     return [system for name, system in tables.SYSTEMS.items() if name in names]
-
-
-def _seeds(main_seed, further):
-    """The seeds as a list of strings, that of ``--seed`` first."""
-    seeds = [main_seed, *further.replace(",", " ").split()]
-    for number, seed in enumerate(seeds):
-        if not re.fullmatch(r"0|[1-9][0-9]*", seed):
-            raise UserError(f"--seed, --seeds: '{seed}': expected numbers such as 0 or 12")
-        if seed in seeds[:number]:
-            raise UserError(
-                f'--seeds "{further}": seed {seed} is there twice (that of --seed is {main_seed}); '
-                "name each further seed once"
-            )
-    return seeds
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 import time
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.numbers import COUNT
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,10 @@ def get_parser():
         default="float32",
         help="float16 takes half the room and keeps 11 bits of each feature",
     )
-    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument(
+        "--job", type=COUNT.option, default=1, help="which of the --nj jobs this is, from 1"
+    )
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
     parser.add_argument("--combine", action="store_true", help="write the index instead")
     return parser
 

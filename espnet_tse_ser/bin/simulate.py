@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.numbers import COUNT, RATE
 
 
 def get_parser():
@@ -15,10 +16,12 @@ def get_parser():
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument("--interferers", required=True, help="formatted interferer pool")
     parser.add_argument("--output_dir", required=True, help="mixture directory to write")
-    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument(
+        "--job", type=COUNT.option, default=1, help="which of the --nj jobs this is, from 1"
+    )
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
     parser.add_argument("--combine", action="store_true", help="write the data directory instead")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     return parser
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.numbers import SEED
 
 DRAWS = 200  # mixtures drawn to describe their distribution
 
@@ -15,7 +16,7 @@ def get_parser():
     parser.add_argument("--config", required=True, help="YAML of the TSE training")
     parser.add_argument("--pool", required=True, help="formatted directory of the pool")
     parser.add_argument("--output_dir", required=True, help="receives stats.json")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the training")
+    parser.add_argument("--seed", type=SEED.option, default=0, help="seed of the training")
     return parser
 
 

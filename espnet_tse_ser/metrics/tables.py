@@ -230,6 +230,22 @@ def read_systems(scores_dir):
     return labels, scores
 
 
+def all_seeds(main_seed, further):
+    """The seeds of the options ``--seed`` and ``--seeds`` as strings, that of ``--seed`` first.
+
+    Raises:
+        UserError: one is there twice.
+    """
+    seeds = [str(seed) for seed in (main_seed, *further)]
+    for number, seed in enumerate(seeds):
+        if seed in seeds[:number]:
+            raise UserError(
+                f'--seeds "{" ".join(seeds[1:])}": seed {seed} is there twice (that of --seed is '
+                f"{main_seed}); name each further seed once"
+            )
+    return seeds
+
+
 def run_name(fold, seed, main_seed):
     """The directory of a training: that of the main seed is named after the fold alone."""
     return f"fold{fold}" if seed == main_seed else f"fold{fold}_seed{seed}"
@@ -237,7 +253,7 @@ def run_name(fold, seed, main_seed):
 
 def fold_key(fold):
     """Sort key of the names of folds or seeds: numbers by value, then other names."""
-    return (not fold.isdigit(), int(fold) if fold.isdigit() else 0, fold)
+    return (not fold.isdecimal(), int(fold) if fold.isdecimal() else 0, fold)
 
 
 def _labels(path, rows):

@@ -143,6 +143,8 @@ def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatc
 
 
 def test_errors(run, tmp_path, tiny_mixtures, models):
+    with pytest.raises(UserError, match='--seeds "3 0": seed 0 is there twice'):
+        run({}, "--seeds", "3 0")
     with pytest.raises(UserError, match="--models: 'dirty=.*': expected clean, noisy"):
         run({}, "--models", f"dirty={models}")
     with pytest.raises(UserError, match="no fold 3"):

@@ -58,7 +58,7 @@ def test_errors_are_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["librispeech", "--parts", "a,b"], "not a list of numbers"),
+        (["librispeech", "--parts", "a,b"], "argument --parts: expected a number"),
         (["librispeech", "--complete", "yes"], "invalid choice: 'yes'"),
         (["ravdess", "--rot", "x"], "required"),
         (["esd", "--language", "german"], "invalid choice: 'german'"),

@@ -54,19 +54,11 @@ def test_options(corpora, tmp_path):
     "options, message",
     [
         (["--levels", "rms"], "levels must be 'loudness' or 'snr', got 'rms'"),
-        (["--levels", "snr", "--snr_range", "5"], "--snr_range: expected 'low high', got '5'"),
-        (["--snr_range", "a b"], "--snr_range: expected 'low high', got 'a b'"),
-        (["--levels", "snr", "--snr_range", "5 -5"], "snr range: lower end 5.0 exceeds"),
-        (["--snr_range", "nan nan"], "snr range: expected two numbers"),
-        (["--loudness_range", "-25 -33"], "loudness range: lower end -25.0 exceeds"),
         (["--gender_state", "mixed"], "--gender_state must be one of random, same, different"),
-        (["--num_interferers", "0"], "--num_interferers 0"),
         (["--num_interferers", "9"], "add interferer speakers or take fewer interferers"),
         (["--neutral", "calm"], "has no other 'calm' utterance"),
         (["--dev_split", "word"], "--dev_split must be 'speaker' or 'utterance', got 'word'"),
-        (["--dev_share", "1.5"], "--dev_share must lie between 0 and 1, got 1.5"),
         (["--dev_share", "0.9"], "leaves none to train on; add speakers"),
-        (["--seed", "-1"], "--seed -1"),
         (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
         (["--targets", "/nowhere"], "/nowhere/wav.scp: no such file"),
     ],
@@ -82,7 +74,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
     "options, message",
     [
         (["--sed", "1"], "unrecognized arguments: --sed"),
-        (["--num_interferers", "two"], "invalid int value: 'two'"),
+        (["--num_interferers", "two"], "expected a whole number of 1 or more"),
     ],
 )
 def test_unknown_options(corpora, tmp_path, options, message, capsys):

@@ -106,8 +106,8 @@ def test_further_seeds(experiment):
     [
         ("1 0", "seed 0 is there twice .that of --seed is 0.; name each further seed once"),
         ("2 1 2", "seed 2 is there twice"),
-        ("1 x", "'x': expected numbers"),
-        ("01", "'01': expected numbers"),
+        ("0", "seed 0 is there twice"),
+        ("1,01", "seed 1 is there twice"),
     ],
 )
 def test_wrong_seeds(experiment, seeds, message):

@@ -79,7 +79,6 @@ def test_combining_too_early(corpora, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--job", "0"], "--job 0 --nj 1: the job must lie in 1 to nj"),
         (["--job", "4", "--nj", "3"], "--job 4 --nj 3: the job must lie in 1 to nj"),
         (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
         (["--protocol_dir", "/nowhere"], "/nowhere/protocol.tsv: no such table"),

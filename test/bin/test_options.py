@@ -1,0 +1,140 @@
+"""Numbers on the command lines: what is none is refused by every option of every command."""
+
+import argparse
+import importlib
+import numbers
+import pkgutil
+
+import pytest
+
+from espnet_tse_ser import bin as commands
+
+NOT_YET = {  # options whose type is still int or float
+    "extract": ("--job", "--nj", "--batch_size", "--num_threads"),
+    "evaluate": ("--num_threads",),
+    "infer": ("--window_seconds", "--segment_seconds", "--num_threads"),
+    "recognize": ("--batch_size", "--num_threads"),
+    "ser_train": ("--seed",),
+    "tse_score": ("--fs", "--nj"),
+    "tse_ser_train": ("--seed",),
+    "tse_train": ("--seed",),
+}
+NO_NUMBERS = ("nan", "-nan", "inf", "-inf", "1e308", "-1e308", "abc", "1_0", "0x10", "")
+
+
+def get_parsers():
+    """Name of a command, with its subcommand -> its parser."""
+    parsers = {}
+    for module in pkgutil.iter_modules(commands.__path__):
+        parser = importlib.import_module(f"{commands.__name__}.{module.name}").get_parser()
+        parsers[module.name] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                del parsers[module.name]
+                parsers |= {f"{module.name} {name}": p for name, p in action.choices.items()}
+    return parsers
+
+
+def takes_numbers(action):
+    """Whether the values of an option are numbers, or lists of them."""
+    for text in ("1", "0.5", "-1", "1 2", "-2 -1"):
+        try:
+            value = action.type(text)
+        except (TypeError, ValueError, argparse.ArgumentTypeError):
+            continue
+        parts = value if isinstance(value, (tuple, list)) else [value]
+        return all(isinstance(p, numbers.Real) and not isinstance(p, bool) for p in parts)
+    return False
+
+
+PARSERS = get_parsers()
+OPTIONS = [
+    (name, action.option_strings[0])
+    for name, parser in PARSERS.items()
+    for action in parser._actions
+    if action.type is not None and takes_numbers(action)
+]
+CHECKED = [(name, option) for name, option in OPTIONS if option not in NOT_YET.get(name, ())]
+
+
+def command_line(parser):
+    """Words for everything that is required."""
+    words = []
+    for action in parser._actions:
+        if action.required:
+            count = {None: 1, "+": 2}[action.nargs]
+            words += [*action.option_strings[:1], *["x"] * count]
+    return words
+
+
+def test_there_are_commands_and_numbers():
+    assert len(PARSERS) > 20 and len(OPTIONS) > 35
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_what_is_required_is_enough(name):
+    parser = PARSERS[name]
+    if not any(action.choices for action in parser._actions if action.required):
+        parser.parse_args(command_line(parser))
+
+
+@pytest.mark.parametrize("name, option", CHECKED, ids=map(" ".join, CHECKED))
+def test_what_is_no_number_is_refused(name, option, capsys):
+    parser = PARSERS[name]
+    kind = parser._option_string_actions[option].type
+    for text in NO_NUMBERS:
+        if text == "" and option in ("--seeds", "--parts"):  # an empty list: no seeds, no parts
+            assert kind(text) == ()
+            continue
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args([*command_line(parser), f"{option}={text}"])
+        assert caught.value.code == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert f"argument {option}: expected " in line and f"got '{text}'" in line
+
+
+@pytest.mark.parametrize(
+    "name, option, texts",
+    [
+        ("check_data", "--fs", ("0", "-16000", "16000.5", "999", "1e9")),
+        ("evaluate", "--batch_size", ("0", "-1", "2.5")),
+        ("evaluate", "--seeds", ("-1", "1 -2", "1,2.5", "1 x")),
+        ("format_audio", "--min_duration", ("-1", "1e9")),
+        ("prepare librispeech", "--parts", ("70,0", "70,-30", "70;30")),
+        ("prepare librispeech", "--part", ("0", "-1", "1.5")),
+        ("prepare ravdess", "--threshold_db", ("0", "6")),
+        ("prepare ravdess", "--margin", ("-0.1",)),
+        ("prepare ravdess", "--expected_total", ("-1", "0.5")),
+        ("protocol", "--num_interferers", ("0", "-1", "1.5")),
+        ("protocol", "--seed", ("-1", "4294967296")),
+        ("protocol", "--dev_share", ("0", "1", "1.5", "-0.1")),
+        ("protocol", "--snr_range", ("5", "5 -5", "1 2 3", "nan nan", "-1e308 1e308", "0 101")),
+        ("protocol", "--loudness_range", ("-25 -33", "-33 1", "low high")),
+        ("score", "--seed", ("-1", "0 1")),
+        ("score", "--seeds", ("-1", "0.5")),
+        ("simulate", "--job", ("0", "-1")),
+        ("simulate", "--nj", ("0", "1.5")),
+    ],
+)
+def test_what_is_out_of_range_is_refused(name, option, texts, capsys):
+    parser = PARSERS[name]
+    for text in texts:
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args([*command_line(parser), f"{option}={text}"])
+        assert caught.value.code == 2
+        assert f"argument {option}: expected " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_numbers_are_read_as_they_are_meant():
+    parser = PARSERS["protocol"]
+    args = parser.parse_args(
+        [*command_line(parser), "--fs", "8e3", "--snr_range=-5,2.5", "--dev_share", ".5"]
+    )
+    assert (args.fs, args.snr_range, args.dev_share) == (8000, (-5, 2.5), 0.5)
+    assert args.loudness_range == (-33, -25) and args.seed == 0
+    args = PARSERS["score"].parse_args([*command_line(PARSERS["score"]), "--seeds", "1, 2 3"])
+    assert (args.seed, args.seeds) == (0, (1, 2, 3))
+
+
+def test_what_is_not_yet_checked_exists():
+    assert all((name, option) in OPTIONS for name, found in NOT_YET.items() for option in found)
