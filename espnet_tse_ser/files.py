@@ -6,10 +6,14 @@ import csv
 import io
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f]")  # for a field of a table
+_CONTROLS = bytes(b for b in (*range(32), 127) if b not in b"\t\n\r")  # what no text has
 
 
 @contextlib.contextmanager
@@ -120,9 +124,38 @@ def _remove(path):
 
 
 def write_text(path, text):
-    """Write ``text`` (UTF-8) to ``path`` atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write ``text`` to ``path`` atomically, as UTF-8.
+
+    Raises:
+        UserError: it has what UTF-8 cannot hold, as names of files that are not UTF-8 themselves.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except UnicodeEncodeError as error:
+        line = text[text.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        raise UserError(
+            f"{path}: {ascii(line)} is not UTF-8 text; is it the name of a file? Rename it"
+        ) from None
+
+
+def find_files(directory, pattern):
+    """The files and directories that match a glob pattern, sorted, but for hidden ones.
+
+    Those belong to nobody's data: macOS leaves ``._x.wav`` beside ``x.wav``, a process that is
+    killed an unfinished file, file managers others.
+    """
+    directory = Path(directory)
+    return sorted(
+        path
+        for path in directory.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    )
+
+
+def is_written(path):
+    """Whether there is a file at ``path`` that is not empty."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def write_json(path, value):
@@ -131,14 +164,29 @@ def write_json(path, value):
 
 
 def read_text(path):
-    """Read a whole text file; one that is not UTF-8 is a `UserError`."""
+    """Read a whole text file: every line ends with ``\\n``; a byte order mark is left out.
+
+    Raises:
+        UserError: it is not UTF-8, or has a control character in it.
+    """
+    data = Path(path).read_bytes()
     try:
-        return Path(path).read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} at position "
             f"{error.start}); convert it, e.g. with iconv, or fetch it again"
         ) from None
+    if len(data.translate(None, _CONTROLS)) < len(data):
+        place = next(i for i, byte in enumerate(data) if byte in _CONTROLS)
+        number = data.count(b"\n", 0, place) + 1
+        raise UserError(
+            f"{path}: line {number}: control character 0x{data[place]:02x}; is it a text file in "
+            "UTF-8? Remove the character, convert the file or fetch it again"
+        )
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip("\ufeff")
 
 
 def read_yaml(path):
@@ -172,35 +220,75 @@ def read_json(path):
 
 
 def write_tsv(path, rows, columns):
-    """Write dicts ``rows`` as a tab-separated table with a header line, atomically."""
-    with atomic_path(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, delimiter="\t", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-
-def read_tsv(path, columns=()):
-    """Read a tab-separated table as a list of dicts of strings.
+    """Write dicts ``rows`` as a tab-separated table with a header line, atomically.
 
     Raises:
-        UserError: the file is missing or not UTF-8, lacks one of ``columns``, or a line has too
-            few fields.
+        UserError: a value has a tab, a line break or another control character in it.
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        for column, value in row.items():
+            if isinstance(value, (str, os.PathLike)):
+                check_line(str(value), f"{path}: {column}")
+        writer.writerow(row)
+    write_text(path, stream.getvalue())
+
+
+def check_line(text, where):
+    """Raise `UserError`, beginning with ``where``, if ``text`` does not fit into a line's field."""
+    if _UNFIT.search(text):
+        raise UserError(
+            f"{where}: {ascii(text)} has a tab, a line break or another control character in it, "
+            "which a table cannot hold; rename it"
+        )
+
+
+def read_tsv(path, columns=(), checks=None):
+    """Read a tab-separated table as a list of dicts of strings, row by row: line 2 is the first.
+
+    Args:
+        columns: that have to be there. checks: of values, a dict column -> function of the text and
+            of the beginning of a message, as `ids.check_id`.
+
+    Raises:
+        UserError: the file is missing or no text, lacks one of ``columns`` or has one twice, a line
+            has too few or too many fields, or a check fails.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such table; run the stage that writes it")
-    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-    missing = [c for c in columns if c not in (reader.fieldnames or [])]
+    lines = read_text(path).rstrip("\n").split("\n")
+    reader = csv.reader(lines, delimiter="\t", strict=True)
+    rows = []
+    try:
+        header = _header(path, next(reader), columns)
+        for number, fields in enumerate(reader, 2):
+            if len(fields) != len(header) or reader.line_num != number:
+                raise csv.Error(f"expected {len(header)} tab-separated fields in one line")
+            rows.append(dict(zip(header, fields, strict=True)))
+    except csv.Error as error:
+        number = min(reader.line_num, len(rows) + 2)
+        raise UserError(
+            f"{path}: line {number}: {error}; correct it, or delete the file and run its stage "
+            "again"
+        ) from None
+    for column, check in (checks or {}).items():
+        for number, row in enumerate(rows, 2):
+            check(row[column], f"{path}: line {number}: {column}")
+    return rows
+
+
+def _header(path, names, columns):
+    missing = [c for c in columns if c not in names]
     if missing:
         raise UserError(
             f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
             "older version? Delete it and run its stage again"
         )
-    rows = list(reader)
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise UserError(
-                f"{path}: line {number}: expected {len(reader.fieldnames)} tab-separated fields"
-            )
-    return rows
+    for name in names:
+        if not name or names.count(name) > 1:
+            trouble = f"column '{name}' is there twice" if name else "a column has no name"
+            raise UserError(f"{path}: line 1: {trouble}; remove one, or name it")
+    return names

@@ -9,13 +9,16 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import (
     AtomicFiles,
     atomic_path,
+    is_written,
     read_json,
     read_text,
     read_tsv,
+    read_yaml,
     write_json,
     write_text,
     write_tsv,
 )
+from espnet_tse_ser.ids import check_fold, check_id
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -119,6 +122,48 @@ def test_text_that_is_not_utf_8(tmp_path, read):
         read(path)
 
 
+@pytest.mark.parametrize("text", ["a: 1\n", '{"a": 1}', "a\n1\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_of_other_systems(tmp_path, text, mark, end):
+    path = tmp_path / "a.txt"
+    path.write_bytes((mark + text.replace("\n", end)).encode())
+    assert read_text(path) == text
+    read = {"a: 1\n": read_yaml, '{"a": 1}': read_json, "a\n1\n": lambda p: read_tsv(p, ["a"])[0]}
+    assert {k: int(v) for k, v in read[text](path).items()} == {"a": 1}
+
+
+@pytest.mark.parametrize("code", [*range(9), 11, 12, *range(14, 32), 127])
+@pytest.mark.parametrize("read", [read_text, read_json, read_tsv, read_yaml])
+def test_control_characters_are_named_with_their_line(tmp_path, code, read):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\n'th" + bytes([code]) + b"ree'\n")
+    with pytest.raises(UserError, match=f"a.txt: line 3: control character 0x{code:02x}; is it"):
+        read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "latin-1"])
+def test_text_in_another_encoding(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_text("fünf 5\n", encoding=encoding)
+    with pytest.raises(UserError, match="a.txt: .*UTF-8"):
+        read_text(path)
+
+
+def test_what_no_utf_8_can_hold_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a.txt: 'b caf\\udce9.wav' is not UTF-8 text"):
+        write_text(tmp_path / "a.txt", "a x.wav\nb caf\udce9.wav\nc y.wav\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written(tmp_path):
+    assert not is_written(tmp_path / "a") and not is_written(tmp_path)
+    (tmp_path / "a").touch()
+    assert not is_written(tmp_path / "a")
+    (tmp_path / "a").write_text("x")
+    assert is_written(tmp_path / "a") and is_written(str(tmp_path / "a"))
+
+
 def test_json(tmp_path):
     path = tmp_path / "a.json"
     value = {"b": [1, 2.5], "a": {"ü": None}}
@@ -147,6 +192,14 @@ def test_tsv(tmp_path):
         ("", r"line 1: column\(s\) id, x missing"),
         ("id\tx\na\t1\nb\n", "line 3: expected 2 tab-separated fields"),
         ("id\tx\na\t1\t2\n", "line 2: expected 2 tab-separated fields"),
+        ("id\tx\na\t1\n\nb\t2\n", "line 3: expected 2 tab-separated fields"),
+        ('id\tx\na\t"1\nb\t2"\nc\t3\n', "line 2: expected 2 tab-separated fields in one line"),
+        ('id\tx\na\t1\nb\t"2\nc\t3\n', "line 3: unexpected end of data"),
+        ('id\tx\na\t"1"2\n', "line 2: .* expected after"),
+        ('"id\nx"\tx\na\t1\n', r"line 1: column\(s\) id missing"),
+        ("id\tx\tx\na\t1\t2\n", "line 1: column 'x' is there twice"),
+        ("id\tx\t\na\t1\t2\n", "line 1: a column has no name"),
+        ("id\tx\na\t1\0\n", "line 2: control character 0x00"),
     ],
 )
 def test_bad_tsv(tmp_path, text, message):
@@ -154,6 +207,41 @@ def test_bad_tsv(tmp_path, text, message):
     write_text(path, text)
     with pytest.raises(UserError, match=f"a.tsv: {message}"):
         read_tsv(path, ["id", "x"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tsv_of_other_systems(tmp_path, end):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(("\ufeff" + end.join(["id\tx", 'a\t"1,2"', 'b\tsay ""hi""', "", ""])).encode())
+    assert read_tsv(path, ["id"]) == [{"id": "a", "x": "1,2"}, {"id": "b", "x": 'say ""hi""'}]
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", '"', '""', 'a "b" c', '"a"', "a,b", "'", "#", "ü \u200b", "-", "=1+1"]
+)
+def test_tsv_values_survive(tmp_path, value):
+    path = tmp_path / "a.tsv"
+    rows = [{"id": value, "x": "1"}, {"id": "a", "x": value}, {"id": value, "x": value}]
+    write_tsv(path, rows, ["id", "x"])
+    assert read_tsv(path) == rows
+    write_tsv(path, [{"id": value}, {"id": "a"}], ["id"])
+    assert read_tsv(path) == [{"id": value}, {"id": "a"}]
+
+
+@pytest.mark.parametrize("value", ["a\tb", "a\nb", "a\n", "\r", "a\0b", "\x1b[31m", "caf\udce9"])
+def test_tsv_values_that_would_not_survive(tmp_path, value):
+    for cell in (value, tmp_path / value):
+        with pytest.raises(UserError, match="a.tsv: .*(is it the name of a file|cannot hold)"):
+            write_tsv(tmp_path / "a.tsv", [{"id": "a", "x": cell}], ["id", "x"])
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_checks_of_columns_name_the_line(tmp_path):
+    path = tmp_path / "a.tsv"
+    write_text(path, "id\tfold\na\t1\n../b\t01\n")
+    for column, check in (("id", check_id), ("fold", check_fold)):
+        with pytest.raises(UserError, match=f"a.tsv: line 3: {column}: .* cannot be a"):
+            read_tsv(path, ["id"], {column: check})
 
 
 def test_missing_tsv(tmp_path):

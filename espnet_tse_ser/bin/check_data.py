@@ -46,6 +46,7 @@ def main(argv=None):
     protocol_dir = Path(args.protocol_dir)
     mixtures = read_protocol(protocol_dir / "protocol.tsv")
     folds = sorted({m.fold for m in mixtures})
+    seen = {}
     splits = {f: checks.read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
     checks.report(
         chain(
@@ -57,7 +58,7 @@ def main(argv=None):
                 checks.check_split(fold, split, mixtures, args.protocol)
                 for fold, split in splits.items()
             ),
-            *(checks.check_audio(pool, label) for label, pool in pools.items()),
+            *(checks.check_audio(pool, label, seen) for label, pool in pools.items()),
         )
     )
     sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())

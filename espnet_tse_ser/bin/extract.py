@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.files import is_written
 from espnet_tse_ser.machine import add_options, set_up
 
 
@@ -42,7 +43,7 @@ def main(argv=None):
     _check_source(args, output_dir)
     # Neighbours share their speaker, and so enrollments, which are embedded once in a job.
     first, end = (len(mixtures) * job // args.nj for job in (args.job - 1, args.job))
-    utts = [utt for utt in list(mixtures)[first:end] if not paths[utt].exists()]
+    utts = [utt for utt in list(mixtures)[first:end] if not is_written(paths[utt])]
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
     if missing:
@@ -104,7 +105,7 @@ def _extract(args, utts, mixtures, enrollments, paths, device):
 def _combine(data_dir, output_dir, paths):
     from espnet_tse_ser.data.kaldi_dir import write_table
 
-    missing = [str(path) for path in paths.values() if not path.exists()]
+    missing = [str(path) for path in paths.values() if not is_written(path)]
     if missing:
         raise UserError(f"{missing[0]} and {len(missing) - 1} more are not extracted; run stage 7")
     for source in data_dir.iterdir():

@@ -40,10 +40,11 @@ def _entries(data_dir, denoised_dir):
     """What to score: a list of dicts with the row's descriptions and the paths of its signals."""
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.files import read_tsv
+    from espnet_tse_ser.metrics.tables import index_rows
 
     protocol_path = data_dir / "protocol.tsv"
     columns = ("mixture", "fold", "gender_state", "snr_db")
-    protocol = {row["mixture"]: row for row in read_tsv(protocol_path, columns)}
+    protocol = index_rows(protocol_path, read_tsv(protocol_path, columns), "mixture")
     sources = [p for p in data_dir.glob("spk*.scp") if re.fullmatch(r"spk\d+\.scp", p.name)]
     sources.sort(key=lambda path: int(path.stem.removeprefix("spk")))
     if len(sources) < 2:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from espnet_tse_ser.data.kaldi_dir import invert, write_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ids import check_fold, check_id
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ def write_data_dir(utterances, directory):
     ``utt2emo`` and ``utt2fold``. Such files of an earlier run are removed where it has not.
 
     Raises:
-        UserError: no utterance, a duplicate id, an id that does not begin with its speaker, or a
-            speaker with two genders or two folds.
+        UserError: no utterance, what is no id, a duplicate id, an id that does not begin with its
+            speaker, or a speaker with two genders or two folds.
     """
     directory = Path(directory)
     if not utterances:
@@ -90,6 +91,10 @@ def check_total(found, expected, what, remedy):
 def _check_ids(utterances):
     seen, speakers = set(), {}
     for u in utterances:
+        for name in filter(None, (u.utt, u.spk, u.emo)):
+            check_id(name, u.wav)
+        if u.fold is not None:
+            check_fold(u.fold, u.wav)
         if u.utt in seen:
             raise UserError(f"{u.wav}: duplicate utterance id '{u.utt}'; remove one of the files")
         seen.add(u.utt)

@@ -10,6 +10,7 @@ from pathlib import Path
 from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import find_files
 
 EMOTIONS = {"Neutral": "neu", "Angry": "ang", "Happy": "hap", "Sad": "sad", "Surprise": "sur"}
 ALL_LABELS = tuple(sorted(EMOTIONS.values()))
@@ -66,7 +67,7 @@ def prepare_esd(root, language="english", labels=ALL_LABELS, complete=True, spk2
     utterances = []
     for speaker in _speakers(root, language, complete):
         for directory, label in EMOTIONS.items():
-            files = _find_files(root / speaker / directory, speaker)
+            files = _find_utterances(root / speaker / directory, speaker)
             if complete:
                 _check_complete(root / speaker / directory, files)
             if label in labels:
@@ -93,7 +94,7 @@ def _speakers(root, language, complete):
     """The speakers of the language that are there."""
     found = [spk for spk in SPEAKERS[language] if (root / spk).is_dir()]
     if not found:
-        inner = [path.parent for path in sorted(root.glob(f"*/{SPEAKERS[language][0]}"))]
+        inner = [path.parent for path in find_files(root, f"*/{SPEAKERS[language][0]}")]
         hint = f"did you mean {inner[0]}?" if inner else "and they are unpacked from one archive"
         raise UserError(
             f"{root}: is not an ESD root, it has no speaker {SPEAKERS[language][0]} to "
@@ -109,7 +110,7 @@ def _speakers(root, language, complete):
     return found
 
 
-def _find_files(directory, speaker):
+def _find_utterances(directory, speaker):
     """The wave files of one speaker and emotion, as a sorted dict name without suffix -> path."""
     if not directory.is_dir():
         raise UserError(
@@ -117,9 +118,7 @@ def _find_files(directory, speaker):
             f"{' '.join(EMOTIONS)}: unpack the archive again"
         )
     files = {}
-    # macOS archives carry '._*' files beside the real ones
-    paths = [p for p in directory.glob("**/*.wav") if not p.name.startswith(".")]
-    for path in sorted(paths, key=lambda p: (p.stem, str(p))):
+    for path in sorted(find_files(directory, "**/*.wav"), key=lambda p: (p.stem, str(p))):
         inner = path.parent.relative_to(directory).parts
         if inner and (len(inner) > 1 or inner[0] not in _PARTS):
             raise UserError(

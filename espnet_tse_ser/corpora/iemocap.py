@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.corpora import Utterance
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_text
+from espnet_tse_ser.files import find_files, read_text
 
 CLASSES = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
 NUM_UTTERANCES = 5531
@@ -43,7 +43,7 @@ def prepare_iemocap(root, expected_total=NUM_UTTERANCES):
             f"give the directory IEMOCAP_full_release ({hint})"
         )
     utterances = {}
-    for session in sorted(root.glob("Session[1-5]")):
+    for session in find_files(root, "Session[1-5]"):
         for utterance in _read_session(session):
             if utterance.utt in utterances:
                 raise UserError(f"{session}: '{utterance.utt}' is evaluated twice; unpack it again")
@@ -55,12 +55,7 @@ def prepare_iemocap(root, expected_total=NUM_UTTERANCES):
 
 def _read_session(session):
     fold = session.name.removeprefix("Session")
-    # macOS archives carry '._*' files beside the real ones
-    evaluations = [
-        path
-        for path in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt"))
-        if not path.name.startswith(".")
-    ]
+    evaluations = find_files(session / "dialog" / "EmoEvaluation", "*.txt")
     if not evaluations:
         raise UserError(
             f"{session / 'dialog' / 'EmoEvaluation'}: holds no *.txt; the release is not "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_text
+from espnet_tse_ser.files import find_files, read_text
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def _find_files(root, subset, complete):
             f"{root}: has no subset '{subset}' (present: {' '.join(present) or 'none'}); "
             f"download {subset}.tar.gz from openslr.org/12 and unpack it there"
         )
-    files = sorted((root / subset).glob("*/*/*.flac"))
+    files = find_files(root / subset, "*/*/*.flac")
     for path in files:
         if not path.stem.startswith(f"{path.parent.parent.name}-{path.parent.name}-"):
             raise UserError(f"{path}: name is not <speaker>-<chapter>-<number>; unpack it again")

@@ -8,6 +8,7 @@ import numpy as np
 from espnet_tse_ser.corpora import LABELS, Utterance, check_total
 from espnet_tse_ser.data.audio import check_not_silent, read_audio
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import find_files
 from espnet_tse_ser.progress import progress
 
 EMOTIONS = {  # third field of a file name
@@ -93,13 +94,13 @@ def prepare_ravdess(
 
 def _find_files(root):
     base = root / _SUBDIRECTORY if (root / _SUBDIRECTORY).is_dir() else root
-    if not any(base.glob("Actor_[0-9][0-9]")):
+    if not find_files(base, "Actor_[0-9][0-9]"):
         raise UserError(
             f"{root}: is not a RAVDESS root, it has neither {_SUBDIRECTORY} nor Actor_01; "
             f"give the directory where {_SUBDIRECTORY}.zip was unpacked"
         )
     files = {}
-    for path in sorted(base.glob("Actor_[0-9][0-9]/*")):
+    for path in find_files(base, "Actor_[0-9][0-9]/*"):
         match = _NAME.fullmatch(path.stem)
         if match is None or path.suffix not in (".wav", ".flac"):
             continue

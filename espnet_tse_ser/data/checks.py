@@ -2,18 +2,29 @@
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from zlib import crc32
+
+import numpy as np
 
 from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.id_list import read_lines
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_text
 from espnet_tse_ser.progress import progress
 
 MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker
 SIDES = ("train", "dev", "test")
 
 
-def check_audio(pool, label):
-    """Yield a violation for every utterance of the pool whose audio is not usable."""
+def check_audio(pool, label, seen=None):
+    """Yield a violation for every utterance of the pool whose audio is not usable.
+
+    Nor is audio that another speaker has as well, to the bit: one of the two is not the speaker.
+
+    Args:
+        label: what the pool is called in a message. seen: dict that the checks of several pools
+            share, to find such audio across them.
+    """
+    seen = {} if seen is None else seen  # (length, checksum) of audio -> whose it is
     for utt, entry in progress(pool.entries.items(), f"check audio of {label}", len(pool)):
         try:
             samples = read_mono(entry.wav, pool.fs, MIN_SAMPLES)
@@ -25,6 +36,18 @@ def check_audio(pool, label):
                 f"{label} '{utt}': {entry.wav} has {len(samples)} samples, utt2num_samples says "
                 f"{entry.num_samples}; run stage 1 again"
             )
+            continue
+        other_label, other = seen.setdefault((len(samples), crc32(samples)), (label, entry))
+        if other.speaker != entry.speaker and _is_audio_of(other, samples, pool.fs):
+            yield (
+                f"{label} '{utt}' of speaker '{entry.speaker}' and {other_label} '{other.utt}' of "
+                f"speaker '{other.speaker}' are the same audio ({entry.wav}, {other.wav}); correct "
+                "wav.scp or utt2spk, or leave one out"
+            )
+
+
+def _is_audio_of(entry, samples, fs):
+    return np.array_equal(read_mono(entry.wav, fs), samples)
 
 
 def check_labels(targets, labels):
@@ -166,15 +189,9 @@ def read_split(directory):
     """Read ``{train,dev,test}.lst`` of one fold.
 
     Raises:
-        UserError: a list is missing.
+        UserError: a list is missing, or a line of it holds no id.
     """
-    split = {}
-    for side in SIDES:
-        path = Path(directory) / f"{side}.lst"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; run stage 2 (protocol)")
-        split[side] = read_text(path).split()
-    return split
+    return {side: read_lines(Path(directory) / f"{side}.lst") for side in SIDES}
 
 
 def report(violations, limit=20):

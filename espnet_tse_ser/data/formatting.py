@@ -10,7 +10,9 @@ from espnet_tse_ser.data.audio import check_not_silent, read_audio, to_mono, wri
 from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
 from espnet_tse_ser.data.loudness import measure_loudness
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import AtomicFiles, read_tsv, write_tsv
+from espnet_tse_ser.files import AtomicFiles, find_files, read_tsv, write_tsv
+from espnet_tse_ser.ids import check_id
+from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 SAVE_EVERY = 500  # utterances between two writes of a part, the most that a killed job repeats
 MAX_PEAK = 0.99  # resampling may overshoot full scale; such utterances are scaled to this peak
 
+_SECONDS = Number()
 _COLUMNS = ["utt", "source", "wav", "state", "num_samples", "lufs"]
 
 
@@ -140,7 +143,7 @@ def _read_sources(data_dir):
 def _parse_segment(path, utt, line, wavs):
     try:
         recording, start, end = line.split()
-        start, end = float(start), float(end)
+        start, end = _SECONDS(start), _SECONDS(end)
     except ValueError:
         raise UserError(f"{path}: '{utt}': expected 'recording start end', got '{line}'") from None
     if recording not in wavs:
@@ -181,8 +184,8 @@ def _file_state(path):
 def _read_parts(output_dir):
     """Rows of all parts by (utterance, source), less those whose audio is gone or another."""
     rows = {}
-    for path in sorted((output_dir / "parts").glob("*of*.tsv")):
-        for row in read_tsv(path, _COLUMNS):
+    for path in find_files(output_dir / "parts", "*of*.tsv"):
+        for row in read_tsv(path, _COLUMNS, {"utt": check_id}):
             if row["state"] == _file_state(row["wav"]):
                 rows[row["utt"], row["source"]] = row
     return rows

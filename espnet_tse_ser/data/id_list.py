@@ -4,24 +4,39 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_text
+from espnet_tse_ser.ids import check_id
 
 
 def read_ids(path):
     """Read a list of ids.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or empty, or an id occurs twice.
+        UserError: as `read_lines`, or the list is empty, or an id occurs twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such list of ids; run stage 2")
-    ids = read_text(path).split()
+    ids = read_lines(path)
     if not ids:
-        raise UserError(f"{path}: is empty; run stage 2 again")
+        raise UserError(f"{path}: is empty; delete it and run stage 2 again")
     if len(set(ids)) < len(ids):
         seen = set()
         first = next(i for i in ids if i in seen or seen.add(i))
         raise UserError(f"{path}: duplicate id '{first}'; remove one")
+    return ids
+
+
+def read_lines(path):
+    """Read a list of ids as it is: it may be empty, and ids may occur again.
+
+    Raises:
+        UserError: the file is missing or no text, or a line holds no id.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such list of ids; run stage 2 (protocol)")
+    ids = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if text := line.strip():
+            check_id(text, f"{path}: line {number}")
+            ids.append(text)
     return ids
 
 

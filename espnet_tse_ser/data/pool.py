@@ -1,6 +1,5 @@
 """A pool of utterances: a formatted data directory with its speakers, levels and audio."""
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,20 +69,14 @@ class Pool:
                     f"{directory / 'spk2gender'}: speaker '{speaker}' has gender "
                     f"'{genders.get(speaker)}', expected m or f"
                 )
-            samples, lufs = tables["utt2num_samples"][utt], tables["utt2lufs"][utt]
-            if not samples.isdecimal() or not _is_finite(lufs):
-                raise UserError(
-                    f"{directory}: '{utt}' has '{samples}' in utt2num_samples and '{lufs}' in "
-                    "utt2lufs, expected numbers; run stage 1 again"
-                )
             entries.append(
                 Entry(
                     utt,
                     wav,
                     speaker,
                     genders[speaker],
-                    int(samples),
-                    float(lufs),
+                    int(tables["utt2num_samples"][utt]),
+                    float(tables["utt2lufs"][utt]),
                     tables["utt2emo"][utt] if tables["utt2emo"] else None,
                     tables["utt2fold"][utt] if tables["utt2fold"] else None,
                 )
@@ -134,10 +127,3 @@ class Pool:
             self._cache.put(utt, whole)
             samples = whole[start:stop]
         return samples
-
-
-def _is_finite(text):
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -13,6 +13,8 @@ from espnet_tse_ser.data.mixing import amplitude, draw_gains, draw_placed, overl
 from espnet_tse_ser.data.splits import fold_of_speakers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.ids import check_fold, check_id
+from espnet_tse_ser.numbers import Number
 
 GENDER_STATES = ("random", "same", "different")
 
@@ -49,29 +51,35 @@ class Mixture:
 
 
 COLUMNS = [f.name for f in fields(Mixture)]
-_LISTS = {
+_NAMES = ("mixture", "target", "speaker", "gender", "emotion", "gender_state")
+_LISTS = {  # column -> how to read one of its items
     "interferers": str,
     "interferer_speakers": str,
     "interferer_genders": str,
     "interferer_emotions": str,
-    "gains_db": float,
-    "offsets": int,
+    "gains_db": Number(-1000, 1000),
+    "offsets": Number(-(10**10), 10**10, whole=True),
     "enrollment": str,
 }
 _NUMBERS = {
-    "snr_db": float,
-    "overlap": float,
-    "seed": int,
-    "tail": int,
-    "enrollment_samples": int,
+    "snr_db": Number(-1000, 1000),
+    "overlap": Number(0, 1),
+    "seed": Number(0, whole=True),
+    "tail": Number(0, 10**10, whole=True),
+    "enrollment_samples": Number(0, 10**10, whole=True),
 }
 
 
 def write_protocol(path, mixtures):
-    """Write the mixtures, sorted by id, as a tab-separated table."""
+    """Write the mixtures, sorted by id, as a tab-separated table.
+
+    Raises:
+        UserError: what is to be an id is none.
+    """
     rows = []
     for mixture in sorted(mixtures, key=lambda m: m.mixture):
         row = {c: getattr(mixture, c) for c in COLUMNS}
+        _check_ids(row, f"{path}: mixture '{mixture.mixture}'")
         rows.append(row | {c: ",".join(map(str, row[c])) for c in _LISTS})
     write_tsv(path, rows, COLUMNS)
 
@@ -80,29 +88,48 @@ def read_protocol(path):
     """Read a protocol.
 
     Raises:
-        UserError: the table is missing or malformed, or a mixture id occurs twice.
+        UserError: the table is missing or malformed, what is to be an id is none, or a mixture id
+            occurs twice.
     """
     path = Path(path)
     mixtures, seen = [], set()
     for number, row in enumerate(read_tsv(path, COLUMNS), 2):
-        try:
-            for column, kind in _LISTS.items():
-                row[column] = tuple(kind(v) for v in row[column].split(","))
-            for column, kind in _NUMBERS.items():
-                row[column] = kind(row[column])
-        except ValueError as error:
-            raise UserError(f"{path}: line {number}: {error}; run stage 2 again") from None
-        if not len(row["gains_db"]) - 1 == len(row["offsets"]) == len(row["interferers"]):
-            raise UserError(
-                f"{path}: line {number}: {len(row['interferers'])} interferer(s), "
-                f"{len(row['gains_db'])} gains and {len(row['offsets'])} offsets do not fit "
-                "together; run stage 2 again"
-            )
+        where = f"{path}: line {number}"
+        for column, kind in (_LISTS | _NUMBERS).items():
+            try:
+                if column in _LISTS:
+                    row[column] = tuple(kind(item) for item in row[column].split(","))
+                else:
+                    row[column] = kind(row[column])
+            except ValueError as error:
+                raise UserError(f"{where}: {column}: {error}; {_REMEDY}") from None
+        _check_ids(row, where)
+        others = len(row["interferers"])
+        for column in _LISTS.keys() - {"enrollment"}:
+            expected = others + (column == "gains_db")
+            if len(row[column]) != expected:
+                raise UserError(
+                    f"{where}: {column} has {len(row[column])} item(s), but with {others} "
+                    f"interferer(s) it has {expected}; {_REMEDY}"
+                )
         if row["mixture"] in seen:
-            raise UserError(f"{path}: line {number}: duplicate mixture id '{row['mixture']}'")
+            raise UserError(f"{where}: duplicate mixture id '{row['mixture']}'; remove one")
         seen.add(row["mixture"])
         mixtures.append(Mixture(**{c: row[c] for c in COLUMNS}))
     return mixtures
+
+
+_REMEDY = "correct it, or delete the table and run stage 2 again"
+
+
+def _check_ids(row, where):
+    """Check all of a row that is an id, or a list of them."""
+    for column in _NAMES:
+        check_id(row[column], f"{where}: {column}")
+    check_fold(row["fold"], f"{where}: fold")
+    for column, kind in _LISTS.items():
+        for item in row[column] if kind is str else ():
+            check_id(item, f"{where}: {column}")
 
 
 def speaker_folds(targets, interferers, seed):

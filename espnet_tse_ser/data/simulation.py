@@ -9,7 +9,7 @@ from espnet_tse_ser.data.kaldi_dir import invert, write_table
 from espnet_tse_ser.data.mixing import mix, place
 from espnet_tse_ser.data.protocol import write_protocol
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import AtomicFiles
+from espnet_tse_ser.files import AtomicFiles, is_written
 from espnet_tse_ser.progress import progress
 
 
@@ -52,7 +52,7 @@ def simulate(mixtures, targets, interferers, directory, label="simulate"):
     with AtomicFiles() as files:
         for mixture in progress(mixtures, label):
             paths = signal_paths(directory, mixture)
-            if all(path.exists() for path in paths.values()):
+            if all(map(is_written, paths.values())):
                 continue
             for name, signal in render(mixture, targets, interferers).items():
                 write_audio(paths[name], signal, targets.fs, files)
@@ -70,7 +70,7 @@ def write_mixture_dir(directory, mixtures, targets):
     scps = {}
     for mixture in mixtures:
         for name, path in signal_paths(directory, mixture).items():
-            if not path.exists():
+            if not is_written(path):
                 raise UserError(f"{path}: not rendered; run stage 4 (simulate) again")
             scp = "wav.scp" if name == "mix" else f"{name}.scp"
             scps.setdefault(scp, {})[mixture.mixture] = path

@@ -4,6 +4,7 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.ids import check_fold, check_id
 from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.emotion import ua_of, wa_of
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
@@ -28,7 +29,7 @@ def read_preservation(path):
         UserError: there are no rows, an utterance is there twice or lacks in a condition, or a
             measure is no number.
     """
-    rows = read_tsv(path, COLUMNS)
+    rows = read_tsv(path, COLUMNS, {"id": check_id, "speaker": check_id, "fold": check_fold})
     if not rows:
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
     for row in rows:

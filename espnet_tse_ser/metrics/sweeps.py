@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.files import find_files, read_yaml
 from espnet_tse_ser.metrics import report
 from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
 from espnet_tse_ser.metrics.report import number, p_value, percent, table
@@ -63,7 +63,7 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
     """
     tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
     tests, values = [], {}
-    paths = {path.stem: path for path in sorted(conf_dir.glob("*.yaml"))}
+    paths = {path.stem: path for path in find_files(conf_dir, "*.yaml")}
     lacking = [name for name in names or () if name not in paths]
     if lacking:
         raise UserError(f"{conf_dir}: no {lacking[0]}.yaml in it; correct the names of the tests")

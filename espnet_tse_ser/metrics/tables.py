@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.ids import check_fold, check_id
 
 SIGNAL_COLUMNS = ("si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker")
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
@@ -17,6 +18,7 @@ PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "
 PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
 
 _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
+_CHECKS = {"speaker": check_id, "fold": check_fold}
 _SHOWN = 5  # ids named in a message
 
 
@@ -89,7 +91,7 @@ def read_protocol(path, folds=None):
             that is not one.
     """
     tests = {}
-    for uid, row in _index(path, read_tsv(path, PROTOCOL_COLUMNS), "mixture").items():
+    for uid, row in index_rows(path, read_tsv(path, PROTOCOL_COLUMNS, _CHECKS), "mixture").items():
         _number(path, row, "snr_db", "mixture")
         if not 0 <= _number(path, row, "overlap", "mixture") <= 1:
             raise UserError(
@@ -124,12 +126,12 @@ def read_hypotheses(path):
                     f"{path}: {row['id']}: p_{label} = {row[f'p_{label}']} is no probability; "
                     "delete the file and run stage 12 again"
                 )
-    return labels, _index(path, rows, "id")
+    return labels, index_rows(path, rows, "id")
 
 
 def read_tse_scores(path):
     """Read the scores of stage 8 as id -> row (dict of strings)."""
-    return _index(path, read_tsv(path, TSE_COLUMNS), "id")
+    return index_rows(path, read_tsv(path, TSE_COLUMNS, {"fold": check_fold}), "id")
 
 
 def join(system, hypotheses, tests, tse_scores=None):
@@ -196,7 +198,7 @@ def read_scores(path):
         UserError: no rows, no posteriors, an id twice for one seed or not for every seed, or a
             label, a number or signal score that is not one.
     """
-    rows = read_tsv(path, score_columns(()))
+    rows = read_tsv(path, score_columns(()), _CHECKS | {"id": check_id})
     labels = _labels(path, rows)
     _check_seeds(path, rows)
     for row in rows:
@@ -246,6 +248,21 @@ def all_seeds(main_seed, further):
     return seeds
 
 
+def index_rows(path, rows, column):
+    """The rows of a table by the ids in ``column``.
+
+    Raises:
+        UserError: one is no id, or occurs twice.
+    """
+    index = {}
+    for number, row in enumerate(rows, 2):
+        check_id(row[column], f"{path}: line {number}: {column}")
+        if row[column] in index:
+            raise UserError(f"{path}: line {number}: duplicate id '{row[column]}'; remove one")
+        index[row[column]] = row
+    return index
+
+
 def run_name(fold, seed, main_seed):
     """The directory of a training: that of the main seed is named after the fold alone."""
     return f"fold{fold}" if seed == main_seed else f"fold{fold}_seed{seed}"
@@ -263,6 +280,8 @@ def _labels(path, rows):
     labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
     if not labels:
         raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
+    for label in labels:
+        check_id(label, f"{path}: line 1: column 'p_{label}'")
     for row in rows:
         for column in ("reference", "hypothesis", "hypothesis_wa"):
             if row.get(column, labels[0]) not in labels:
@@ -271,15 +290,6 @@ def _labels(path, rows):
                     f"{' '.join(labels)}; delete the file and run its stage again"
                 )
     return labels
-
-
-def _index(path, rows, column):
-    index = {}
-    for number, row in enumerate(rows, 2):
-        if row[column] in index:
-            raise UserError(f"{path}: line {number}: duplicate id '{row[column]}'; remove one")
-        index[row[column]] = row
-    return index
 
 
 def _check_seeds(path, rows):

@@ -3,6 +3,7 @@
 import importlib
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.ids import check_id
 
 # Lazy, so that a log-mel model does not import the SSL front-end, and the like.
 CLASSES = {
@@ -64,6 +65,8 @@ def check_labels(labels):
     """Raise `UserError` unless ``labels`` are two or more different classes."""
     if isinstance(labels, str) or len(labels) < 2 or len(set(labels)) < len(labels):
         raise UserError(f"labels must be a list of two or more different classes, got {labels}")
+    for label in labels:
+        check_id(str(label), "labels")
 
 
 def get_class(kind, name):

@@ -28,7 +28,15 @@ from espnet_tse_ser.data.audio import read_audio, read_mono
 from espnet_tse_ser.data.id_list import select
 from espnet_tse_ser.data.kaldi_dir import write_table
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import atomic_path, read_json, read_tsv, write_json, write_tsv
+from espnet_tse_ser.files import (
+    atomic_path,
+    find_files,
+    read_json,
+    read_tsv,
+    write_json,
+    write_tsv,
+)
+from espnet_tse_ser.ids import check_id
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -326,7 +334,7 @@ def _read_matrix(stream, size):
 def _whole_entries(shards):
     """dict (id, signal) -> `Entry` of all shards, without those beyond an archive's end."""
     entries = {}
-    for index in sorted(shards.glob("*.tsv")):
+    for index in find_files(shards, "*.tsv"):
         ark = index.with_suffix(".ark")
         size = _size(ark)
         found = _read_index(index, lambda row, ark=ark: ark)
@@ -335,7 +343,7 @@ def _whole_entries(shards):
 
 
 def _read_index(path, ark_of):
-    rows = read_tsv(path, _COLUMNS)
+    rows = read_tsv(path, _COLUMNS, {"id": check_id})
     try:
         return [
             Entry(
@@ -365,7 +373,7 @@ def _size(path):
 
 
 def _remove_useless(directory, shards, used):
-    for other in (directory / "shards").iterdir():
+    for other in find_files(directory / "shards", "*"):
         if other != shards:
             shutil.rmtree(other)
     for ark in shards.glob("*.ark"):

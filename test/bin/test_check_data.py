@@ -116,8 +116,10 @@ def enrollment_of_another(data):
 
 
 def missing_enrollment(data):
-    edit_mixture(data, "t1m-0", enrollment=("",))
-    return ["mixture 't1m-0': unknown enrollment ''"]
+    path = data.protocol / "protocol.tsv"
+    (enrollment,) = mixture(data, "t1m-0").enrollment
+    path.write_text(path.read_text().replace(f"\t{enrollment}\t1\t", "\t\t1\t"))
+    return ["protocol.tsv: line ", ": enrollment: '' cannot be an id: it is empty"]
 
 
 def dropped_enrollment(data):
@@ -245,7 +247,7 @@ def duplicate_mixture(data):
 
 def missing_split(data):
     (data.protocol / "splits/fold2/dev.lst").unlink()
-    return ["fold2/dev.lst: no such file; run stage 2"]
+    return ["fold2/dev.lst: no such list of ids; run stage 2"]
 
 
 def incomplete_split(data):
@@ -254,7 +256,68 @@ def incomplete_split(data):
     return ["fold 2: mixture 't2f-0' is in none of train, dev and test"]
 
 
+def same_file_of_another_speaker(data):
+    edit_table(data.emo / "wav.scp", **{"t1f-0": read_table(data.emo / "wav.scp")["t1m-0"]})
+    lengths = read_table(data.emo / "utt2num_samples")
+    edit_table(data.emo / "utt2num_samples", **{"t1f-0": lengths["t1m-0"]})
+    return [
+        "1 violation(s)",
+        "targets 't1m-0' of speaker 't1m' and targets 't1f-0' of speaker 't1f' are the same audio",
+    ]
+
+
+def same_audio_of_another_speaker(data):
+    """A copy in another format, in another set."""
+    samples, rate = soundfile.read(read_table(data.emo / "wav.scp")["t1m-0"], dtype="int16")
+    soundfile.write(data.root / "copy.flac", samples, rate)
+    edit_table(data.pretrain / "wav.scp", **{"pm0-0": data.root / "copy.flac"})
+    edit_table(data.pretrain / "utt2num_samples", **{"pm0-0": len(samples)})
+    return [
+        "1 violation(s)",
+        "pretrain 'pm0-0' of speaker 'pm0' and targets 't1m-0' of speaker 't1m' are the same audio",
+        "copy.flac",
+    ]
+
+
+def id_that_is_a_path(data):
+    path = data.interferer / "wav.scp"
+    path.write_text(path.read_text().replace("im0-0 ", "im0/../../0 "))
+    return [f"{path}: line 13: 'im0/../../0' cannot be an id: it has a '/' in it"]
+
+
+def speaker_that_is_a_path(data):
+    path = data.interferer / "utt2spk"
+    path.write_text(path.read_text().replace("im0-0 im0", "im0-0 ../im0"))
+    return [f"{path}: line 13: 'im0-0': '../im0' cannot be an id: it begins with a dot"]
+
+
+def comma_in_an_id(data):
+    path = data.emo / "wav.scp"
+    path.write_text(path.read_text().replace("t1f-0 ", "t1f,0 "))
+    return [f"{path}: line 1: 't1f,0' cannot be an id: it has a comma in it, which separates"]
+
+
+def fold_with_a_leading_zero(data):
+    path = data.emo / "utt2fold"
+    path.write_text(path.read_text().replace(" 1\n", " 01\n"))
+    return [f"{path}: line 1: 't1f-0': '01' cannot be a fold: it has to be a whole number"]
+
+
+def negative_length(data):
+    path = data.pretrain / "utt2num_samples"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([f"{first.split()[0]} -5", *others]))
+    return [f"{path}: line 1: 'pf0-0': expected a number of samples, got '-5'; correct it"]
+
+
 FAULTS = [
+    same_file_of_another_speaker,
+    same_audio_of_another_speaker,
+    id_that_is_a_path,
+    speaker_that_is_a_path,
+    comma_in_an_id,
+    fold_with_a_leading_zero,
+    negative_length,
     speaker_in_two_folds,
     speaker_in_train_list,
     dev_from_test,
@@ -319,6 +382,14 @@ def test_planted_faults_end_stage_3_as_a_user_runs_it(data, plant):
     assert "Traceback" not in result.stderr
     for message in messages:
         assert message in result.stderr
+
+
+def test_one_speaker_may_have_the_same_audio_twice(data):
+    """RAVDESS has two such files."""
+    edit_table(data.emo / "wav.scp", **{"t1m-1": read_table(data.emo / "wav.scp")["t1m-0"]})
+    lengths = read_table(data.emo / "utt2num_samples")
+    edit_table(data.emo / "utt2num_samples", **{"t1m-1": lengths["t1m-0"]})
+    assert check(data) == 0
 
 
 def samples(num_samples=FS):

@@ -1,6 +1,14 @@
 import pytest
+from test_iemocap import make_corpus as make_iemocap
+from test_librispeech import make_corpus as make_librispeech
+from test_ravdess import make_corpus as make_ravdess
+from tiny_corpora import write_esd
 
 from espnet_tse_ser.corpora import Utterance, write_data_dir
+from espnet_tse_ser.corpora.esd import prepare_esd
+from espnet_tse_ser.corpora.iemocap import prepare_iemocap
+from espnet_tse_ser.corpora.librispeech import prepare_librispeech
+from espnet_tse_ser.corpora.ravdess import prepare_ravdess
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 
@@ -69,3 +77,57 @@ def test_bad_tables_are_refused(tmp_path, utterances, message):
     with pytest.raises(UserError, match=message):
         write_data_dir(utterances, tmp_path)
     assert not (tmp_path / "wav.scp").exists()
+
+
+@pytest.mark.parametrize("name", ["a,b", "a/b", "../a", "a b", "a\u200b", "a\n"])
+@pytest.mark.parametrize("field", ["utt", "spk", "emo"])
+def test_names_that_are_no_ids_are_refused_with_their_file(tmp_path, name, field):
+    """They come from the names of files and directories of a corpus."""
+    fields = dict(utt="a-1", wav="/w/x.wav", spk="a", gender="f", emo="ang") | {field: name}
+    with pytest.raises(UserError, match="^/w/x.wav: .* cannot be an id: it .*; rename"):
+        write_data_dir([Utterance(**fields)], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fold", ["01", "A", "1.0", ""])
+def test_folds_that_are_no_numbers_are_refused(tmp_path, fold):
+    with pytest.raises(UserError, match=f"^/w/x.wav: '{fold}' cannot be a fold: .* whole number"):
+        write_data_dir([Utterance("a-1", "/w/x.wav", "a", "f", "ang", fold)], tmp_path)
+
+
+def _make_ravdess(root):
+    make_ravdess(root)
+    return lambda: prepare_ravdess(root)
+
+
+def _make_esd(root):
+    write_esd(root, ["0011", "0015"])
+    return lambda: prepare_esd(root, complete=False)
+
+
+def _make_iemocap(root):
+    make_iemocap(root)
+    return lambda: prepare_iemocap(root, expected_total=5)
+
+
+def _make_librispeech(root):
+    make_librispeech(root, {19: "F", 61: "M"})
+    return lambda: prepare_librispeech(root, complete="speakers")
+
+
+@pytest.mark.parametrize("make", [_make_ravdess, _make_esd, _make_iemocap, _make_librispeech])
+def test_hidden_files_are_no_part_of_a_corpus(tmp_path, make):
+    """A twin ``._x`` of each file and directory, as macOS leaves them, and what others leave."""
+    prepare = make(tmp_path / "corpus")
+    expected = prepare()
+    places = [tmp_path / "corpus", *sorted((tmp_path / "corpus").rglob("*"))]
+    for place in places:
+        place.with_name(f"._{place.name}").write_bytes(b"\x00\x05\x16\x07")
+        if place.is_dir():
+            (place / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
+            (place / ".nfs0001").touch()
+            (place / ".AppleDouble").mkdir()
+            for file in places:
+                if file.parent == place and file.is_file():
+                    (place / ".AppleDouble" / file.name).write_bytes(b"\x00\x05\x16\x07")
+    assert prepare() == expected and expected

@@ -165,7 +165,7 @@ def test_a_speaker_tested_in_one_role_and_trained_on_in_the_other(pools):
 def test_read_split(tmp_path, split):
     for side in ("train", "dev"):
         (tmp_path / f"{side}.lst").write_text("".join(f"{u}\n" for u in split[side]))
-    with pytest.raises(UserError, match="test.lst: no such file; run stage 2"):
+    with pytest.raises(UserError, match="test.lst: no such list of ids; run stage 2"):
         read_split(tmp_path)
     (tmp_path / "test.lst").write_text("a\nb\n")
     assert read_split(tmp_path) == split | {"test": ["a", "b"]}

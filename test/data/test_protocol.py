@@ -125,11 +125,24 @@ def test_columns():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"gains_db": (1.0, "x")}, "line 2: could not convert string to float: 'x'; run stage 2"),
-        ({"offsets": (0.5,)}, "line 2: invalid literal for int"),
-        ({"snr_db": "loud"}, "line 2: could not convert"),
-        ({"gains_db": (1.0,)}, r"line 2: 1 interferer\(s\), 1 gains and 1 offsets do not fit"),
-        ({"offsets": (1, 2)}, r"line 2: 1 interferer\(s\), 2 gains and 2 offsets do not fit"),
+        (
+            {"gains_db": (1.0, "x")},
+            "line 2: gains_db: expected a number of .*, got 'x'; correct it",
+        ),
+        ({"gains_db": (1.0, "nan")}, "line 2: gains_db: expected a number"),
+        ({"offsets": (0.5,)}, "line 2: offsets: expected a whole number .*, got '0.5'"),
+        ({"offsets": ("",)}, "line 2: offsets: expected a whole number"),
+        ({"snr_db": "loud"}, "line 2: snr_db: expected a number"),
+        ({"snr_db": "inf"}, "line 2: snr_db: expected a number"),
+        ({"overlap": 1.5}, "line 2: overlap: expected a number of 0 or more and of 1 or less"),
+        ({"seed": -1}, "line 2: seed: expected a whole number"),
+        ({"tail": "-3"}, "line 2: tail: expected a whole number"),
+        ({"enrollment_samples": "1.5"}, "line 2: enrollment_samples: expected a whole number"),
+        ({"gains_db": (1.0,)}, r"line 2: gains_db has 1 item\(s\), but with 1 interferer"),
+        ({"offsets": (1, 2)}, r"line 2: offsets has 2 item\(s\), .* it has 1; correct it, or"),
+        ({"interferer_speakers": ("a", "b")}, r"line 2: interferer_speakers has 2 item\(s\)"),
+        ({"interferer_genders": ("m", "f")}, r"line 2: interferer_genders has 2 item\(s\)"),
+        ({"interferer_emotions": ("ang", "x")}, r"line 2: interferer_emotions has 2 item\(s\)"),
         ({"mixture": "t1f-1", "target": "t1f-0"}, "duplicate mixture id 't1f-1'"),
     ],
 )
@@ -138,6 +151,38 @@ def test_bad_protocols(mixtures, tmp_path, change, message):
     write_protocol(path, [replace(mixtures[0], **change), *mixtures[1:]])
     with pytest.raises(UserError, match=f"protocol.tsv: .*{message}"):
         read_protocol(path)
+
+
+NAMES = ("mixture", "target", "speaker", "gender", "emotion", "gender_state")
+LISTS = ("interferers", "interferer_speakers", "interferer_genders", "interferer_emotions")
+
+
+@pytest.mark.parametrize("column", [*NAMES, *LISTS, "enrollment", "fold"])
+@pytest.mark.parametrize("name", ["", "../x", "/x/y", ".x", "a b", "a\u200b"])
+def test_what_is_no_id(mixtures, tmp_path, column, name):
+    path = tmp_path / "protocol.tsv"
+    value = (name,) if isinstance(getattr(mixtures[0], column), tuple) else name
+    message = f"{column}: '.*' cannot be {'a fold' if column == 'fold' else 'an id'}"
+    with pytest.raises(UserError, match=f"protocol.tsv: mixture .*{message}"):
+        write_protocol(path, [replace(mixtures[0], **{column: value})])
+    assert not path.exists()
+    write_protocol(path, mixtures[:3])
+    header, *rows = (line.split("\t") for line in path.read_text().split("\n"))
+    rows[1][header.index(column)] = name
+    path.write_text("\n".join("\t".join(row) for row in [header, *rows]), encoding="utf-8")
+    with pytest.raises(UserError, match=f"protocol.tsv: line 3: {message}"):
+        read_protocol(path)
+
+
+@pytest.mark.parametrize("fold", ["01", "1.0", "A", "-1", "all"])
+def test_what_is_no_fold(mixtures, tmp_path, fold):
+    with pytest.raises(UserError, match=f"fold: '{fold}' cannot be a fold: .*whole number"):
+        write_protocol(tmp_path / "protocol.tsv", [replace(mixtures[0], fold=fold)])
+
+
+def test_a_comma_in_a_list_is_no_part_of_an_id(mixtures, tmp_path):
+    with pytest.raises(UserError, match="interferers: 'a,b' cannot be an id: it has a comma"):
+        write_protocol(tmp_path / "p.tsv", [replace(mixtures[0], interferers=("a,b",))])
 
 
 def test_unknown_tables(tmp_path):
