@@ -30,6 +30,7 @@ def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24, seed="0"):
                 dict(
                     id=f"s{speaker:02}-{number:04}",
                     speaker=f"s{speaker:02}",
+                    gender="fm"[speaker % 2],
                     fold=str(speaker // 2 + 1),
                     seed=seed,
                     gender_state=("same", "different")[number // 4 % 2],

@@ -8,6 +8,7 @@ from espnet_tse_ser.files import write_tsv
 from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS, score_columns
 
 LABELS = ["ang", "sad"]
+SIGNAL = dict(zip(SIGNAL_COLUMNS, ("-0.5", "1", "1.5", "0.6", "0.7", "0"), strict=True))
 
 
 def write_scores(exp, labels=LABELS, systems=("noisy_noisy", "base"), seeds="0"):
@@ -23,6 +24,6 @@ def write_scores(exp, labels=LABELS, systems=("noisy_noisy", "base"), seeds="0")
             row.update(interferer_emotions="none")
             row.update(reference=labels[number // 2 % 2], hypothesis=rng.choice(labels))
             row.update({f"p_{label}": "0.5" for label in labels})
-            row.update(dict.fromkeys(SIGNAL_COLUMNS, "1.5" if name == "base" else ""))
+            row.update(SIGNAL if name == "base" else dict.fromkeys(SIGNAL_COLUMNS, ""))
             rows.append(row)
         write_tsv(exp / f"scores/{name}/score_utt.tsv", rows, score_columns(labels))

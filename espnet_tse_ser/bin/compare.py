@@ -26,7 +26,7 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     compared = compare(args.a, args.b)
     if args.json:
-        print(json.dumps(compared, indent=1))
+        print(json.dumps(compared, indent=1, allow_nan=False))
     else:
         print(render(compared), end="")
 
@@ -35,12 +35,15 @@ def compare(a, b):
     """Compare the tables ``a`` and ``b`` (files or directories).
 
     Returns:
-        what `comparison.compare_rows` says, with a and b (the paths of the tables) before it.
+        what `comparison.compare_rows` says, with a and b (the paths of the tables), optimistic
+        (whether they are of best_test_epoch) and pooling (what figures are of, in words) before it.
 
     Raises:
-        UserError: a table is missing, or classes, utterances, speakers or emotions differ.
+        UserError: a table is missing or broken, or they cannot be compared: see
+            `comparable.check_comparable`.
     """
     from espnet_tse_ser.metrics.comparison import compare_rows
+    from espnet_tse_ser.metrics.stamp import POOLING
     from espnet_tse_ser.metrics.tables import read_scores
 
     paths = [Path(path) / "score_utt.tsv" if Path(path).is_dir() else Path(path) for path in (a, b)]
@@ -51,29 +54,45 @@ def compare(a, b):
             f"{paths[0]}; compare systems with the same classes"
         )
     names = [str(path) for path in paths]
-    return {"a": names[0], "b": names[1], **compare_rows(rows, other_rows, labels, names)}
+    compared = compare_rows(rows, other_rows, labels, names)
+    described = {"a": names[0], "b": names[1], "optimistic": "hypothesis_wa" in rows[0]}
+    return {**described, "pooling": POOLING, **compared}
 
 
 def render(compared):
     """The comparison as a table of Markdown."""
-    from espnet_tse_ser.metrics.report import number, p_value, percent, smallest_p, table
+    from espnet_tse_ser.metrics import report
+    from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS
 
     names = {"wa": "WA, %", "ua": "UA, %", "macro_f1": "macro-F1, %", "si_sdri": "SI-SDRi, dB"}
     rows = []
     for measure, c in compared["measures"].items():
-        show = number if measure == "si_sdri" else percent
+        show = report.number if measure == "si_sdri" else report.percent
         cells = [
             show(c[key], interval=c[f"{key}_ci"]) for key in ("value", "reference", "difference")
         ]
-        rows.append([names[measure], *cells, p_value(c["p"])])
+        rows.append([names[measure], *cells, report.p_value(c["p"])])
     seeds = [f"{count} seed{'s' * (count > 1)}" for count in compared["seeds"]]
-    return (
-        f"A: {compared['a']} ({seeds[0]})\nB: {compared['b']} ({seeds[1]})\n"
-        f"{compared['n']} utterances, {compared['speakers']} speakers; 95 % intervals and p over "
-        f"speakers{smallest_p(compared['speakers'])}\n\n"
-        + table(["", "A", "B", "A - B", "p"], rows)
-        + "\n"
-    )
+    speakers = compared["speakers"]
+    lines = [
+        f"A: {compared['a']} ({seeds[0]})",
+        f"B: {compared['b']} ({seeds[1]})",
+        f"{compared['n']} utterances, {report.over_speakers(speakers, '95 % intervals and p')}"
+        f"{report.smallest_p(speakers)}",
+        compared["pooling"],
+    ]
+    if compared["optimistic"]:
+        lines.append(f"{OPTIMISTIC}, {PROTOCOLS[OPTIMISTIC]}")
+    lines += [
+        f"left out: {names[measure]}, which {path} has not"
+        for measure, path in compared["left_out"].items()
+    ]
+    if compared["classes_missing"]:
+        lines.append(
+            f"UA and macro-F1 without {', '.join(compared['classes_missing'])}, of which there is "
+            "no utterance"
+        )
+    return "\n".join(lines) + f"\n\n{report.table(['', 'A', 'B', 'A - B', 'p'], rows)}\n"
 
 
 if __name__ == "__main__":

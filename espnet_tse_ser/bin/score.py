@@ -54,7 +54,7 @@ def main(argv=None):
         raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
     seeds = tables.all_seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
-    tse_scores = tables.read_tse_scores(args.tse_scores) if args.tse_scores else None
+    tse_scores = tables.read_tse_scores(args.tse_scores, tests) if args.tse_scores else None
     labels, joined = None, {}
     for system in _systems(args, tables):
         hypotheses = {}

@@ -9,12 +9,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
 from espnet_tse_ser.metrics.speaker_totals import (
-    confusions_of,
     intervals,
+    known_mean,
     measures_of,
+    missing_classes,
     speaker_totals,
 )
 
@@ -82,11 +84,13 @@ def break_down(scores, labels):
 
     Returns:
         list of dicts, by factor(s), cell and system: by and cell (lists of one or two strings),
-        system, n, speakers, si_sdri, si_sdri_ci, wrong_speaker_rate (None without extraction) and
+        system, n, speakers, si_sdri, si_sdri_ci, wrong_speaker_rate (None without extraction),
+        wrong_speaker_rate_n (utterances of which it is known) and
         wa, wa_ci, ua, ua_ci, classes_missing (without utterances; UA is then the mean of the
         others), or, by target emotion, recall and recall_ci. 95 % intervals ``[low, high]`` over
         speakers, None for fewer than two. Rounded to 6 decimals.
     """
+    check_comparable(scores.items(), one_experiment=True)
     first = next(iter(scores.values()))
     cells = {
         name: sorted({factor.cell(row) for row in first}, key=factor.order)
@@ -115,12 +119,15 @@ def wrong_speakers(scores, labels):
     """How often the wrong speaker was extracted, and what that costs.
 
     Returns:
-        list of dicts, for systems that extract: system, n, wrong_speaker_rate and its _ci, ua (of
-        all utterances), ua_right (without the utterances of wrong speakers), ua_wrong (of those
-        alone), each with its _ci; None where there is none.
+        list of dicts, for systems that extract: system, n (utterances of which it is known; all
+        figures are of them), of (all utterances), wrong_speaker_rate and its _ci, ua, ua_right
+        (without the utterances of wrong speakers), ua_wrong (of those alone), each with its _ci
+        and _classes_missing (without utterances there; UA is the mean of the others); None where
+        there is none.
     """
     results = []
     for system, rows in scores.items():
+        of = len({row["id"] for row in rows})
         rows = [row for row in rows if not math.isnan(row["wrong_speaker"])]
         if not rows:
             continue
@@ -132,6 +139,7 @@ def wrong_speakers(scores, labels):
         result = {
             "system": system,
             "n": n,
+            "of": of,
             "wrong_speaker_rate": rounded(mean_of(totals.sum(0))),
             "wrong_speaker_rate_ci": interval(
                 cluster_interval(totals, mean_of, limits=(0, 1), trials=n)
@@ -139,12 +147,13 @@ def wrong_speakers(scores, labels):
         }
         for name, kept in (("ua", (0, 1)), ("ua_right", (0,)), ("ua_wrong", (1,))):
             chosen = [row for row in rows if row["wrong_speaker"] in kept]
-            result |= {name: None, f"{name}_ci": None}
+            result |= {name: None, f"{name}_ci": None, f"{name}_classes_missing": None}
             if chosen:
                 own = speaker_totals(chosen, labels, seeds=seeds)
                 low, high = intervals(own)
                 result[name] = rounded(measures_of(own.sum(0))[1])
                 result[f"{name}_ci"] = interval((low[1], high[1]))
+                result[f"{name}_classes_missing"] = missing_classes(own, labels)
         results.append(result)
     return results
 
@@ -160,19 +169,17 @@ def _measure(rows, labels, is_recall):
     totals = speaker_totals(rows, labels)
     wa, ua, _, si_sdri = measures_of(totals.sum(0))
     low, high = intervals(totals)
-    wrong = [row["wrong_speaker"] for row in rows if not math.isnan(row["wrong_speaker"])]
+    wrong, known = known_mean(rows, "wrong_speaker")
     measured = {"n": len({row["id"] for row in rows}), "speakers": len(totals)}
     if is_recall:
         measured |= {"recall": rounded(ua), "recall_ci": interval((low[1], high[1]))}
     else:
-        counts = confusions_of(totals).sum(0)[0].sum(1)
         measured |= {"wa": rounded(wa), "wa_ci": interval((low[0], high[0]))}
         measured |= {"ua": rounded(ua), "ua_ci": interval((low[1], high[1]))}
-        measured["classes_missing"] = [
-            label for label, count in zip(labels, counts, strict=True) if not count
-        ]
+        measured["classes_missing"] = missing_classes(totals, labels)
     return measured | {
         "si_sdri": rounded(si_sdri),
         "si_sdri_ci": interval((low[3], high[3])),
-        "wrong_speaker_rate": rounded(sum(wrong) / len(wrong)) if wrong else None,
+        "wrong_speaker_rate": rounded(wrong),
+        "wrong_speaker_rate_n": known,
     }

@@ -13,13 +13,14 @@ import itertools
 
 import numpy as np
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.intervals import cluster_interval, jackknife
 from espnet_tse_ser.metrics.speaker_totals import (
     DIFFERENCE_LIMITS,
     MEASURES,
     intervals,
     measures_of,
+    missing_classes,
     speaker_totals,
     weights_of,
 )
@@ -122,19 +123,28 @@ def compare_rows(rows, reference, labels, names=("A", "B")):
         labels: the classes. names: of the two, for messages.
 
     Returns:
-        dict with n (utterances), speakers, seeds (of the two) and measures (`compare_totals`).
+        dict with n (utterances), speakers, seeds (of the two), classes_missing (without
+        utterances; UA is the mean of the others), measures (`compare_totals`) and left_out
+        (a measure that only one has -> the name of the other).
 
     Raises:
-        UserError: the utterances are not the same, or one has another speaker or emotion.
+        UserError: they cannot be compared, see `comparable.check_comparable`.
     """
-    check_same_utterances(rows, reference, names)
+    check_comparable(zip(names, (rows, reference), strict=True))
     speakers = sorted({row["speaker"] for row in rows})
     totals = [speaker_totals(part, labels, speakers) for part in (rows, reference)]
+    known = ~np.isnan([measures_of(part.sum(0)) for part in totals])  # (2, 4)
     return {
         "n": len({row["id"] for row in rows}),
         "speakers": len(speakers),
         "seeds": [len({row["seed"] for row in part}) for part in (rows, reference)],
+        "classes_missing": missing_classes(totals[0], labels),
         "measures": compare_totals(*totals),
+        "left_out": {
+            measure: names[list(pair).index(False)]
+            for measure, pair in zip(MEASURES, known.T, strict=True)
+            if any(pair) and not all(pair)
+        },
     }
 
 
@@ -159,29 +169,6 @@ def compare_states(rows, labels, states=("different", "same")):
         "speakers": len(both),
         "measures": compare_totals(*totals),
     }
-
-
-def check_same_utterances(rows, reference, names):
-    """Raise `UserError` unless both have the same utterances, speakers and emotions."""
-    described = [
-        {row["id"]: (row["speaker"], row["reference"]) for row in r} for r in (rows, reference)
-    ]
-    for own, other, (name, other_name) in zip(
-        described, described[::-1], (names, names[::-1]), strict=True
-    ):
-        lacking = sorted(own.keys() - other.keys())
-        if lacking:
-            raise UserError(
-                f"{other_name}: lacks {len(lacking)} of the {len(own)} utterances of {name}, e.g. "
-                f"{', '.join(lacking[:5])}; a paired comparison needs the same utterances"
-            )
-    for uid, own in described[0].items():
-        if own != described[1][uid]:
-            raise UserError(
-                f"{uid}: speaker {own[0]} and emotion {own[1]} in {names[0]}, but speaker "
-                f"{described[1][uid][0]} and emotion {described[1][uid][1]} in {names[1]}; "
-                "are these tables of the same corpus?"
-            )
 
 
 def interval(bounds):

@@ -16,21 +16,22 @@ def render(figures, stamp=None):
             of the functions of `preservation_table`; the last two are empty without posteriors.
         stamp: `Stamp`, printed with every table.
     """
-    summary = figures["summary"]
+    stamp, summary = stamp or Stamp(), figures["summary"]
     overall = [s for s in summary if s["emotion"] == s["gender_state"] == "all"]
     sections = [
         "# What is kept of the target's voice\n\nWritten by `python -m "
         "espnet_tse_ser.bin.preservation`; the same figures are in preservation.json, the "
         "utterances behind them in preservation_utt.tsv. Every signal is compared with the clean "
-        "target in it. Means over utterances with 95 % intervals (each speaker left out "
-        "once, Student's t); `espnet_tse_ser/metrics/preservation.py` defines the measures.",
+        "target in it. Means over utterances with 95 % intervals (each speaker left out once, "
+        "Student's t; none for a single one); `espnet_tse_ser/metrics/preservation.py` defines the "
+        "measures.",
         _conditions(overall),
         _changes(figures["changes"]),
-        _recognition(figures["recognition"]),
+        _recognition(figures["recognition"], stamp),
         _prediction(figures["prediction"]),
         *(_emotions(s["condition"], summary) for s in overall),
     ]
-    text = (stamp or Stamp()).text()
+    text = stamp.text()
     shown = [sections[0], *(stamped(section, text) for section in sections[1:] if section)]
     return "\n\n".join(shown) + "\n"
 
@@ -74,20 +75,27 @@ def _changes(differences):
     reference = differences[0]["reference"]
     conditions = list(dict.fromkeys(d["condition"] for d in differences))
     found = {(d["measure"], d["condition"]): d for d in differences}
+    most = {c: max(d["n"] for d in differences if d["condition"] == c) for c in conditions}
     rows = [
         [measure.title]
-        + [_number(found.get((name, c)), "difference", measure.digits, "+") for c in conditions]
+        + [_change(found.get((name, c)), measure.digits, most[c]) for c in conditions]
         + [_ARROWS[measure.higher_is_better]]
         for name, measure in ALL_MEASURES.items()
         if any((name, c) in found for c in conditions)
     ]
     return (
         f"## Change from {reference}\n\nDifferences on the utterances for which both are "
-        "defined.\n\n" + table(["", *conditions, ""], rows)
+        "defined, and how many those are where it is not all.\n\n"
+        + table(["", *(f"{c} (n = {most[c]})" for c in conditions), ""], rows)
     )
 
 
-def _recognition(results):
+def _change(entry, digits, most):
+    text = _number(entry, "difference", digits, "+")
+    return text if not entry or entry["n"] == most else f"{text} ({entry['n']})"
+
+
+def _recognition(results, stamp):
     if not results:
         return ""
     rows = [
@@ -97,7 +105,8 @@ def _recognition(results):
     ]
     return (
         "## What the clean-trained recogniser makes of it\n\n%; trained on clean speech, tested on "
-        "that of the condition.\n\n" + table(["system", "n", "WA", "UA"], rows)
+        f"that of the condition{', both of the epoch with the best UA' * stamp.optimistic}.\n\n"
+        + table(["system", "n", "WA", "UA"], rows)
     )
 
 

@@ -9,12 +9,14 @@ from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.emotion import ua_of, wa_of
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
 from espnet_tse_ser.metrics.preservation import EMOTION_MEASURES, MEASURES, MIN_VOICED
+from espnet_tse_ser.numbers import Number
 
 ALL_MEASURES = MEASURES | EMOTION_MEASURES
 DESCRIPTIONS = ("id", "speaker", "gender", "fold", "emotion", "gender_state", "condition")
 COLUMNS = (*DESCRIPTIONS, "voiced", *MEASURES, "clean_hypothesis", "hypothesis", *EMOTION_MEASURES)
 
 _DIGITS = 6
+_NUMBER = Number()
 
 
 def write_preservation(path, rows):
@@ -26,20 +28,20 @@ def read_preservation(path):
     """Read what `write_preservation` wrote: the same dicts, measures rounded to 6 decimals.
 
     Raises:
-        UserError: there are no rows, an utterance is there twice or lacks in a condition, or a
-            measure is no number.
+        UserError: there are no rows, an utterance is there twice or lacks in a condition or is
+            another's there, or a measure is no number.
     """
     rows = read_tsv(path, COLUMNS, {"id": check_id, "speaker": check_id, "fold": check_fold})
     if not rows:
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
-    for row in rows:
+    for line, row in enumerate(rows, 2):
         for column in ("voiced", *ALL_MEASURES):
             try:
-                row[column] = float(row[column] or "nan")
-            except ValueError:
+                row[column] = _NUMBER(row[column]) if row[column] else float("nan")
+            except ValueError as error:
                 raise UserError(
-                    f"{path}: {row['id']}: {column} = '{row[column]}' is not a number; delete the "
-                    "file and run its stage again"
+                    f"{path}: line {line}: {row['id']}: {column}: {error}; delete the file and run "
+                    "its stage again"
                 ) from None
     expected = sorted({row["id"] for row in rows})
     for condition, chosen in by_condition(rows).items():
@@ -47,6 +49,14 @@ def read_preservation(path):
             raise UserError(
                 f"{path}: condition {condition}: its utterances are not those of the others, each "
                 "once; delete the file and run its stage again"
+            )
+    described = {}
+    for row in rows:
+        own = {c: row[c] for c in DESCRIPTIONS if c != "condition"}
+        if own != described.setdefault(row["id"], own):
+            raise UserError(
+                f"{path}: {row['id']}: is described as {own} and as {described[row['id']]}; delete "
+                "the file and run its stage again"
             )
     return rows
 

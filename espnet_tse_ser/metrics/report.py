@@ -46,7 +46,7 @@ def render(figures, header, stamp=None, plots=()):
         stamp: `Stamp`, printed with every table.
         plots: paths of images to show, relative to RESULTS.md.
     """
-    stamp = (stamp or Stamp()).text()
+    stamp = stamp or Stamp()
     pooled = {r["system"]: r for r in figures.results if r["fold"] == "all"}
     measured = [
         _emotion(figures.results, pooled),
@@ -56,14 +56,14 @@ def render(figures, header, stamp=None, plots=()):
         _gender_states(pooled),
         _breakdown(figures.breakdown, list(pooled)),
         _emotions(figures.breakdown, figures.labels),
-        _folds(figures.results),
-        _confusions(figures.labels, pooled),
     ]
     sections = [
         "# Results\n\nWritten by `python -m espnet_tse_ser.bin.results`; the same figures are in "
         "results.json, the utterances behind them in the `score_utt.tsv` of each system.",
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
-        *(stamped(section, stamp) for section in measured if section),
+        *(stamped(section, stamp.text()) for section in measured if section),
+        stamped(_folds(figures.results), stamp.text(by_fold=True)),
+        stamped(_confusions(figures.labels, pooled), stamp.text()),
         _paper(),
     ]
     if plots:
@@ -85,15 +85,16 @@ def _emotion(results, pooled):
             r["train"],
             r["test"],
             r["n"],
-            *(percent(r[m], r[f"{m}_ci"]) for m in EMOTION),
+            *(marked(r, m) for m in EMOTION),
         ]
         for name, r in pooled.items()
     ]
     first = next(iter(pooled.values()))
     text = (
-        "## Emotion recognition\n\n% with 95 % intervals over "
-        f"{first['speakers']} speakers (each left out once; Student's t).\n\n"
+        f"## Emotion recognition\n\n%, {over_speakers(first['speakers'])} (each left out once; "
+        "Student's t).\n\n"
         + table(["system", "train", "test", "n", "WA", "UA", "macro-F1"], rows)
+        + note_on_classes(rows)
     )
     if first["seeds"] > 1:
         text += "\n\nStandard deviation of UA over the seeds, percentage points: "
@@ -113,34 +114,38 @@ def _deviation(ua_by_seed):
 def _differences(differences, state_differences, pooled):
     if not differences:
         return ""
-    speakers = differences[0]["speakers"]
+    speakers = min(c["speakers"] for c in differences)
     rows = [
         [
             c["system"],
             c["reference"],
             c["gender_state"],
+            c["n"],
+            c["speakers"],
             *(_difference(c["measures"], m) for m in ("wa", "ua", "macro_f1", "si_sdri")),
             percent(c.get("recovered"), c.get("recovered_ci")),
         ]
         for c in differences
     ]
-    columns = ["system", "against", "gender state", "WA", "UA", "macro-F1", "SI-SDRi"]
+    columns = ["system", "against", "gender state", "n", "speakers"]
+    columns += ["WA", "UA", "macro-F1", "SI-SDRi"]
     text = (
-        "## Differences\n\nPercentage points (SI-SDRi: dB) with 95 % intervals and p, on the same "
-        f"utterances of {speakers} speakers: flipping the signs of speakers' scores, two-sided, "
-        f"not corrected for the number of tests{smallest_p(speakers)}. The share of the gap "
-        "is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of noisy_noisy).\n\n"
-        + table([*columns, "share of the gap recovered, %"], rows)
+        "## Differences\n\nPercentage points (SI-SDRi: dB; n/a where one of the two extracts "
+        "nothing) on the same n utterances, "
+        f"{over_speakers(speakers, '95 % intervals and p')}: flipping the signs of speakers' "
+        f"scores, two-sided, not corrected for the number of tests{smallest_p(speakers)}. The "
+        "share of the gap is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of noisy_noisy)."
+        "\n\n" + table([*columns, "share of the gap recovered, %"], rows)
     )
     if state_differences:
         rows = [
-            [c["system"], c["speakers"]]
+            [c["system"], " - ".join(map(str, c["n"])), c["speakers"]]
             + [_difference(c["measures"], m) for m in ("wa", "ua", "macro_f1", "si_sdri")]
             for c in state_differences
         ]
         text += (
             "\n\nDifferent minus same gender within a system: other utterances, the same speakers."
-            "\n\n" + table(["system", "speakers", *columns[3:]], rows)
+            "\n\n" + table(["system", "n", *columns[4:]], rows)
         )
     return text
 
@@ -165,29 +170,42 @@ def _extraction(pooled):
                     r["n"],
                     *(number(r[c]) for c in ("si_sdr_mix", "si_sdr")),
                     number(r["si_sdri"], interval=r["si_sdri_ci"]),
-                    *(number(r[c], 3) for c in ("stoi_mix", "stoi")),
-                    percent(r["wrong_speaker_rate"]),
+                    *(of_known(number(r[c], 3), r, c) for c in ("stoi_mix", "stoi")),
+                    of_known(percent(r["wrong_speaker_rate"]), r, "wrong_speaker_rate"),
                 ]
             )
     if not rows:
         return ""
     columns = ["TSE", "gender state", "n", "SI-SDR in", "SI-SDR out", "SI-SDRi"]
     columns += ["STOI in", "STOI out", "wrong speaker, %"]
-    return "## Extraction\n\nMeans over utterances; SI-SDR in dB.\n\n" + table(columns, rows)
+    return (
+        "## Extraction\n\nMeans over utterances; SI-SDR in dB. Brackets say of how many of the n, "
+        "where it is not all: STOI needs speech enough, a wrong speaker known interferers.\n\n"
+        + table(columns, rows)
+    )
 
 
 def _wrong_speakers(wrong):
     if not wrong:
         return ""
     rows = [
-        [w["system"], w["n"], percent(w["wrong_speaker_rate"], w["wrong_speaker_rate_ci"])]
-        + [percent(w[m], w[f"{m}_ci"]) for m in ("ua", "ua_right", "ua_wrong")]
+        [
+            w["system"],
+            w["n"] if w["n"] == w["of"] else f"{w['n']} of {w['of']}",
+            percent(w["wrong_speaker_rate"], w["wrong_speaker_rate_ci"]),
+            *(
+                percent(w[m], w[f"{m}_ci"]) + "*" * bool(w[f"{m}_classes_missing"])
+                for m in ("ua", "ua_right", "ua_wrong")
+            ),
+        ]
         for w in wrong
     ]
     columns = ["system", "n", "wrong speaker, %", "UA", "UA without them", "UA of them"]
     return (
-        "## Wrong speakers\n\nThe extracted speech is closer to an interferer than to the target."
-        "\n\n" + table(columns, rows)
+        "## Wrong speakers\n\nThe extracted speech is closer to an interferer than to the target. "
+        "All figures are of the n utterances whose interferers are known.\n\n"
+        + table(columns, rows)
+        + note_on_classes(rows)
     )
 
 
@@ -211,9 +229,8 @@ def _breakdown(cells, systems):
             rows[-1] += [number(found[system]["si_sdri"]) for system in extracting]
     columns = ["", "n", "speakers", *systems, *(f"SI-SDRi {s}, dB" for s in extracting)]
     return (
-        "## By mixture\n\nUA, % with 95 % intervals over speakers; * marks a mean without the "
-        "classes that are missing there. Other pairs are in results.json.\n\n"
-        + table(columns, rows)
+        "## By mixture\n\nUA, % with 95 % intervals over speakers (none for a single one). Other "
+        "pairs are in results.json.\n\n" + table(columns, rows) + note_on_classes(rows)
     )
 
 
@@ -228,8 +245,8 @@ def _emotions(cells, labels):
         for (label,), found in recalls.items()
     ]
     text = (
-        "## By emotion\n\nRecall of the target's emotion, % with 95 % intervals over speakers.\n\n"
-        + table(["target", "n", *systems], rows)
+        "## By emotion\n\nRecall of the target's emotion, % with 95 % intervals over speakers "
+        "(none for a single one).\n\n" + table(["target", "n", *systems], rows)
     )
     across = _cells(cells, list(_ALONG))
     if across:
@@ -257,9 +274,19 @@ def _ua(measures):
     """UA (or recall) of a cell, marked where a class is missing."""
     if measures is None:
         return "n/a"
-    name = "recall" if "recall" in measures else "ua"
-    mark = "*" if measures.get("classes_missing") else ""
-    return percent(measures[name], measures[f"{name}_ci"]) + mark
+    return marked(measures, "recall" if "recall" in measures else "ua")
+
+
+def marked(measures, name, with_interval=True):
+    """A measure in % with its interval, marked where it is a mean without some class."""
+    mark = "*" if name in ("ua", "macro_f1") and measures["classes_missing"] else ""
+    return percent(measures[name], measures[f"{name}_ci"] if with_interval else None) + mark
+
+
+def note_on_classes(rows):
+    """What the mark of `marked` means, where there is one in the rows of a table."""
+    marked = any(str(cell).endswith("*") for row in rows for cell in row)
+    return "\n\n\\* without the classes of which there is no utterance." if marked else ""
 
 
 def _gender_states(pooled):
@@ -270,13 +297,14 @@ def _gender_states(pooled):
             r["test"],
             state,
             part["n"],
-            *(percent(part[m], part[f"{m}_ci"]) for m in ("wa", "ua")),
+            *(marked(part, m) for m in ("wa", "ua")),
         ]
         for name, r in pooled.items()
         for state, part in r["by_gender_state"].items()
     ]
     columns = ["system", "train", "test", "gender state", "n", "WA", "UA"]
-    return "## Emotion recognition by gender state\n\n" + table(columns, rows)
+    heading = "## Emotion recognition by gender state"
+    return f"{heading}\n\n{table(columns, rows)}{note_on_classes(rows)}"
 
 
 def _folds(results):
@@ -286,7 +314,7 @@ def _folds(results):
     first = [found[systems[0], fold] for fold in folds]
     rows = [["n", "", *(r["n"] for r in first)]]
     rows += [
-        [system, name, *(percent(found[system, fold][measure]) for fold in folds)]
+        [system, name, *(marked(found[system, fold], measure, False) for fold in folds)]
         for system in systems
         for measure, name in (("ua", "UA"), ("wa", "WA"))
     ]
@@ -294,7 +322,8 @@ def _folds(results):
         values = [found.get((system, fold), {"si_sdri": None})["si_sdri"] for fold in folds]
         if any(value is not None for value in values):
             rows.append([system, "SI-SDRi, dB", *(number(value) for value in values)])
-    return "## Folds\n\nUA and WA in %.\n\n" + table(["system", "", *folds], rows)
+    text = "## Folds\n\nUA and WA in %.\n\n" + table(["system", "", *folds], rows)
+    return text + note_on_classes(rows)
 
 
 def _confusions(labels, pooled):
@@ -334,6 +363,19 @@ def percent(value, interval=None):
     if interval:
         text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return text
+
+
+def of_known(text, measures, name):
+    """A mean and, unless it is of all utterances, of how many it is."""
+    known = measures[f"{name}_n"]
+    return text if known in (0, measures["n"]) else f"{text} ({known})"
+
+
+def over_speakers(count, what="95 % intervals"):
+    """What to say of the intervals over so many speakers."""
+    if count < 2:
+        return f"without {what}: one speaker says nothing about others"
+    return f"with {what} over {count} speakers"
 
 
 def smallest_p(speakers):

@@ -5,17 +5,20 @@ import platform
 
 import numpy as np
 
-from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics import comparison
+from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import interval, rounded
+from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS, fold_key
 from espnet_tse_ser.metrics.speaker_totals import (
     EMOTION,
     confusions_of,
     intervals,
+    known_mean,
     measures_of,
+    missing_classes,
     speaker_totals,
 )
-from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS, fold_key
+from espnet_tse_ser.metrics.tables import SYSTEMS
 
 DIFFERENCES = (  # pairs of systems that the paper's claims are about
     ("clean_clean", "noisy_noisy"),
@@ -39,25 +42,6 @@ def environment():
     return versions
 
 
-def check_same_utterances(scores):
-    """Raise `UserError` unless all systems are scored on the same utterances and seeds.
-
-    Args:
-        scores: name of a system -> its rows (see `tables.read_scores`).
-    """
-    (first, expected), *others = (
-        (name, {(r["id"], r["seed"]) for r in rows}) for name, rows in scores.items()
-    )
-    for name, ids in others:
-        if ids != expected:
-            different = sorted(ids ^ expected)
-            raise UserError(
-                f"systems {first} and {name} are scored on different utterances or seeds "
-                f"({len(different)} in one of them only, e.g. {different[0][0]}, seed "
-                f"{different[0][1]}); run stage 13 again for all systems, folds and seeds"
-            )
-
-
 def summarise(scores, labels):
     """All figures of all systems.
 
@@ -72,13 +56,17 @@ def summarise(scores, labels):
         a list of dicts, by system, each with one entry per fold and one for fold "all": system,
         train, test, fold, seeds (how many; if several also ua_by_seed, seed -> UA), n (utterances,
         each counted once), speakers, wa, ua, macro_f1, their intervals wa_ci, ua_ci, macro_f1_ci
-        ``[low, high]`` (95 %, over speakers; None for a single speaker), si_sdr_mix, si_sdr,
-        si_sdri (mean dB), si_sdri_ci, stoi_mix, stoi, wrong_speaker_rate (None where not
-        applicable), confusion (rows: reference; it counts seeds * n; with two epochs, see
-        `tables`, also confusion_wa), by_gender_state (state -> n and the same measures). Rounded
-        to 6 decimals.
+        ``[low, high]`` (95 %, over speakers; None for a single speaker), classes_missing (without
+        utterances; ua is the mean of the others), si_sdr_mix, si_sdr, si_sdri (mean dB),
+        si_sdri_ci, stoi_mix, stoi, wrong_speaker_rate (None where not applicable) and stoi_mix_n,
+        stoi_n, wrong_speaker_rate_n (the number of utterances that have them), confusion (rows:
+        reference; it counts seeds * n; with two epochs, see `tables`, also confusion_wa),
+        by_gender_state (state -> n and the same measures). Rounded to 6 decimals.
+
+    Raises:
+        UserError: the systems cannot be compared, see `comparable.check_comparable`.
     """
-    check_same_utterances(scores)
+    check_comparable(scores.items(), one_experiment=True)
     results = []
     for name, rows in scores.items():
         folds = sorted({row["fold"] for row in rows}, key=fold_key)
@@ -113,8 +101,11 @@ def compare(scores, labels):
         seeds, measures (see `comparison.compare_totals`), and, against noisy_noisy where there is
         a positive gap, recovered and recovered_ci; for the pairs of `DIFFERENCES` of which both
         systems are in ``scores``, those of `STATE_DIFFERENCES` by gender state too.
+
+    Raises:
+        UserError: as `summarise`.
     """
-    check_same_utterances(scores)
+    check_comparable(scores.items(), one_experiment=True)
     comparisons = []
     for state in ["all", *_states(next(iter(scores.values())))]:
         chosen = {
@@ -150,13 +141,19 @@ def measure_rows(rows, labels):
     totals = speaker_totals(rows, labels)
     confusions = confusions_of(totals).sum(0) * len({row["seed"] for row in rows})
     low, high = intervals(totals)
-    signal = {c: _mean([row[c] for row in rows]) for c in SIGNAL_COLUMNS}
-    signal["wrong_speaker_rate"] = signal.pop("wrong_speaker")
+    signal = {}
+    for column in SIGNAL_COLUMNS:
+        mean, known = known_mean(rows, column)
+        name = "wrong_speaker_rate" if column == "wrong_speaker" else column
+        signal[name] = rounded(mean)
+        if column not in SI_SDRS:  # all utterances have them, or none
+            signal[f"{name}_n"] = known
     measures = {
         "n": len({row["id"] for row in rows}),
         "speakers": len(totals),
         **{m: rounded(v) for m, v in zip(EMOTION, measures_of(totals.sum(0)), strict=False)},
         **{f"{m}_ci": interval((low[i], high[i])) for i, m in enumerate(EMOTION)},
+        "classes_missing": missing_classes(totals, labels),
         **signal,
         "si_sdri_ci": interval((low[3], high[3])),
         "confusion": np.rint(confusions[0]).astype(int).tolist(),
@@ -179,9 +176,3 @@ def _seeds(rows, labels):
     chosen = {seed: [row for row in rows if row["seed"] == seed] for seed in seeds}
     ua = {s: measures_of(speaker_totals(rows, labels).sum(0))[1] for s, rows in chosen.items()}
     return {"seeds": len(seeds), "ua_by_seed": {seed: rounded(ua[seed]) for seed in seeds}}
-
-
-def _mean(values):
-    """Mean of the values that are there, rounded; None if there is none."""
-    values = [value for value in values if not np.isnan(value)]
-    return rounded(np.mean(values)) if values else None

@@ -2,7 +2,8 @@
 
 The totals of a speaker are one vector: the confusion matrix behind UA and macro-F1, the one behind
 WA (the same but for the protocol best_test_epoch, see `tables`), and the sum and number of the
-SI-SDRi. An utterance counts once, each of its seeds ``1 / seeds``.
+SI-SDRi. An utterance counts once, each of its seeds ``1 / seeds``. The measures are of the sum of
+the totals: utterances of all folds and seeds together, no means of the folds' figures.
 """
 
 import numpy as np
@@ -68,6 +69,23 @@ def trials_of(totals):
     counts = counts[counts > 0]
     of_ua = len(counts) ** 2 / (1 / counts).sum() if len(counts) else np.nan
     return np.array([counts.sum(), of_ua, of_ua, np.nan])
+
+
+def missing_classes(totals, labels):
+    """The classes of which there is no utterance: UA is the mean of the others' recalls."""
+    counts = confusions_of(totals).sum(0)[0].sum(1)
+    return [label for label, count in zip(labels, counts, strict=True) if not count]
+
+
+def known_mean(rows, column):
+    """The mean of a column that may be NaN for some utterances, and how many it is of.
+
+    Returns:
+        the mean (NaN where there is none) and the number of utterances that have a value.
+    """
+    known = [row for row in rows if row[column] == row[column]]
+    mean = float(np.mean([row[column] for row in known])) if known else float("nan")
+    return mean, len({row["id"] for row in known})
 
 
 def weights_of(totals):

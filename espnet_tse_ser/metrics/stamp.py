@@ -1,15 +1,20 @@
-"""Under which protocol figures were measured: printed with every table."""
+"""Under which protocol figures were measured and what of: printed with every table."""
 
 from dataclasses import asdict, dataclass
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.metrics.comparable import OPTIMISTIC
+from espnet_tse_ser.metrics.fields import fold_key
 
 PROTOCOLS = {
     "loso": "test on each group of speakers in turn",
     "loso_speaker": "test on each speaker in turn, dev on the rest of the group",
     "best_test_epoch": "optimistic: epoch chosen on the test fold",
 }
-OPTIMISTIC = "best_test_epoch"
+POOLING = (
+    "every figure is of all utterances together, those of all folds pooled, and no mean over "
+    "folds; with several seeds an utterance counts once, as the mean over its seeds"
+)
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,26 @@ class Stamp:
         """What to write on a plot, or nothing."""
         return PROTOCOLS[OPTIMISTIC] if self.optimistic else ""
 
-    def text(self):
-        """One line of Markdown."""
+    def text(self, by_fold=False):
+        """One line of Markdown; ``by_fold``: for a table that shows each fold by itself."""
         protocol = f"Protocol {self.protocol or 'not stated'}"
         if self.optimistic:
             protocol = f"**{protocol}, {PROTOCOLS[OPTIMISTIC]}**"
-        parts = [protocol, f"dev: {self.dev}" if self.dev else ""]
-        for name, values in (("fold", self.folds), ("seed", self.seeds)):
-            if values:
-                parts.append(f"{name}{'s' * (len(values) > 1)} {', '.join(values)}")
-        return "; ".join(part for part in parts if part)
+        pooled = "pooled (figures of all utterances together, no means over folds)"
+        how = "each by itself" if by_fold else pooled
+        parts = [protocol]
+        parts += [f"dev: {self.dev}"] if self.dev else []
+        parts += [f"fold {self.folds[0]}"] if len(self.folds) == 1 else []
+        parts += [f"folds {', '.join(self.folds)} {how}"] if len(self.folds) > 1 else []
+        parts += [f"folds {how}"] if not self.folds else []
+        parts += [f"seed {self.seeds[0]}"] if len(self.seeds) == 1 else []
+        if len(self.seeds) > 1:
+            once = "pooled (an utterance counts once, as the mean over them)"
+            parts.append(f"seeds {', '.join(self.seeds)} {once}")
+        return "; ".join(parts)
 
     def as_dict(self):
-        return {**asdict(self), "optimistic": self.optimistic}
+        return {**asdict(self), "optimistic": self.optimistic, "pooling": POOLING}
 
 
 def add_protocol_option(parser):
@@ -60,8 +72,6 @@ def add_dev_option(parser):
 
 def stamp_of(args, rows):
     """The stamp of the rows of a table, with the options of a command line."""
-    from espnet_tse_ser.metrics.tables import fold_key
-
     folds, seeds = (sorted({r[c] for r in rows}, key=fold_key) for c in ("fold", "seed"))
     return Stamp(args.protocol, args.dev, tuple(folds), tuple(seeds))
 
@@ -79,13 +89,8 @@ def check_protocol(protocol, path, rows):
     epoch that is best in WA, while ``hypothesis`` is of the one that is best in UA.
     """
     check_name(protocol)
-    has_both = sum("hypothesis_wa" in row for row in rows)
-    if 0 < has_both < len(rows):
-        raise UserError(
-            f"{path}: {has_both} of {len(rows)} rows have hypothesis_wa; run stage 12 again for "
-            "all folds and seeds"
-        )
-    if bool(has_both) == (protocol == OPTIMISTIC):
+    has_both = any("hypothesis_wa" in row for row in rows)
+    if has_both == (protocol == OPTIMISTIC):
         return
     if has_both:
         raise UserError(

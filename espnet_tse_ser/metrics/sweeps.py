@@ -13,9 +13,19 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_yaml
 from espnet_tse_ser.metrics import report
+from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
-from espnet_tse_ser.metrics.report import number, p_value, percent, table
-from espnet_tse_ser.metrics.results import check_same_utterances, measure_rows
+from espnet_tse_ser.metrics.fields import fold_key
+from espnet_tse_ser.metrics.report import (
+    marked,
+    note_on_classes,
+    number,
+    of_known,
+    p_value,
+    percent,
+    table,
+)
+from espnet_tse_ser.metrics.results import measure_rows
 from espnet_tse_ser.metrics.speaker_totals import speaker_totals
 from espnet_tse_ser.metrics.tables import SYSTEMS, find_systems, read_scores
 
@@ -58,8 +68,9 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
         list of `Test`, and the names of directories in ``tests_dir`` without configuration.
 
     Raises:
-        UserError: no configuration, or one that lacks a key or repeats a value; a table of other
-            classes or with utterances that another system of the test lacks.
+        UserError: no configuration, or one that lacks a key, has a value that fits no table or
+            repeats one; two sweeps with the same plot; a table of other classes or of two epochs,
+            or one that cannot be compared with the other systems of the test.
     """
     tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
     tests, values = [], {}
@@ -74,6 +85,7 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
         missing = [key for key in _KEYS if conf.get(key) in (None, "")]
         if missing:
             raise UserError(f"{path}: no {', '.join(missing)}; each test has {', '.join(_KEYS)}")
+        _check_configuration(path, conf)
         first = values.setdefault((conf["sweep"], conf["value"]), path)
         if first != path:
             raise UserError(
@@ -81,10 +93,18 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
                 f"{first}; change one"
             )
         scores = _read_scores(tests_dir / path.stem, labels)
-        described = (str(conf["sweep"]), conf["value"], str(conf["about"]))
+        described = tuple(conf[key] for key in _KEYS)
         tests.append(Test(path.stem, *described, scores))
     if not tests:
         raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
+    plots = {}
+    for sweep in dict.fromkeys(test.sweep for test in tests):
+        other = plots.setdefault(plot_name(sweep), sweep)
+        if other != sweep:
+            raise UserError(
+                f"{conf_dir}: the plots of the sweeps '{other}' and '{sweep}' would both be "
+                f"{plot_name(sweep)}; rename one"
+            )
     found = tests_dir.iterdir() if tests_dir.is_dir() else ()
     unknown = sorted(path.name for path in found if path.is_dir() and path.name not in paths)
     return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
@@ -100,10 +120,13 @@ def summarise(tests, main, labels):
     Returns:
         list of dicts: sweep, rows and missing (test -> systems of ``main`` that were not run on it;
         clean_clean does not depend on the mixtures and is not missed). A row, the first of them
-        that of the main condition, has test, value, about, n, speakers, systems (name ->
-        measures, see `results.measure_rows`), recovered (of base and ft: share and ci of the gap
-        between noisy_noisy and clean_clean of the same targets), ft_noisy_noisy and ft_main
-        (`comparison.compare_rows`; None where there is nothing to compare).
+        that of the main condition, has test, value, about, n, speakers, folds, seeds, systems
+        (name -> measures, see `results.measure_rows`), recovered (of base and ft: share and ci of
+        the gap between noisy_noisy and clean_clean of the same n targets), ft_noisy_noisy and
+        ft_main (`comparison.compare_rows`; None where there is nothing to compare).
+
+    Raises:
+        UserError: a test cannot be compared with the main condition (`comparable`).
     """
     expected = [name for name in main if SYSTEMS[name].test != "clean"]
     condition = Test(MAIN, "", MAIN, "the condition that the systems were trained for", main)
@@ -132,9 +155,10 @@ def render(sweeps, unknown, header, stamp, plots=()):
     sections = [
         "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
         "espnet_tse_ser.bin.tests_report`; the same figures are in tests.json. % with 95 % "
-        "intervals over speakers; p is two-sided, over speakers, and not corrected for the number "
-        "of tests. The share of the gap is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of "
-        "noisy_noisy), on the same targets; it is n/a where there is no gap.",
+        "intervals over speakers (none for a single one); p is two-sided, over speakers, and not "
+        "corrected for the number of tests. The share of the gap is (UA - UA of noisy_noisy) / "
+        "(UA of clean_clean - UA of noisy_noisy), on the same targets; it is n/a where there is no "
+        "gap." + " All figures are of the epoch with the best UA." * stamp.optimistic,
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
     ]
     for sweep in sweeps:
@@ -159,11 +183,25 @@ def _read_scores(directory, labels):
                 f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
                 "condition; score the test again"
             )
+        if "hypothesis_wa" in scores[system.name][0]:
+            raise UserError(
+                f"{path}: has the column hypothesis_wa, which no test has: a test is recognised "
+                "with one epoch of each system; run the test again"
+            )
     try:
-        check_same_utterances(scores)
+        check_comparable(scores.items(), one_experiment=True)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
     return scores
+
+
+def _check_configuration(path, conf):
+    for key in ("sweep", "about"):
+        if not isinstance(conf[key], str):
+            raise UserError(f"{path}: {key}: expected words, got {conf[key]!r}; put them in quotes")
+    value = conf["value"]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value:
+        raise UserError(f"{path}: value: expected a number or words, got {value!r}; correct it")
 
 
 def _value_key(value):
@@ -177,8 +215,9 @@ def _row(test, main, labels):
     first = next(iter(test.scores.values()))
     row = {"test": test.name, "value": test.value, "about": test.about}
     row |= {"n": len({r["id"] for r in first}), "speakers": len({r["speaker"] for r in first})}
+    row |= {f"{c}s": sorted({r[c] for r in first}, key=fold_key) for c in ("fold", "seed")}
     row["systems"] = {name: measure_rows(rows, labels) for name, rows in test.scores.items()}
-    row["recovered"] = _recovered(test.scores, main, labels)
+    row["recovered"] = _recovered(test, main, labels)
     row["ft_noisy_noisy"] = row["ft_main"] = None
     if {"ft", LOWER} <= test.scores.keys():
         names = (f"{test.name}/ft", f"{test.name}/{LOWER}")
@@ -190,8 +229,9 @@ def _row(test, main, labels):
     return row
 
 
-def _recovered(scores, main, labels):
-    """system -> share and ci of the gap that it recovers, on targets and seeds that all have."""
+def _recovered(test, main, labels):
+    """system -> n, share and ci of the gap that it recovers, on targets and seeds that all have."""
+    scores = test.scores
     upper = scores.get(UPPER) or main.get(UPPER)
     if not upper or LOWER not in scores:
         return {}
@@ -200,9 +240,12 @@ def _recovered(scores, main, labels):
         own, top = _shared(scores[system], upper)
         lower, _ = _shared(scores[LOWER], upper)
         if own:
+            names = (f"{test.name}/{system}", f"{test.name}/{LOWER}", UPPER)
+            check_comparable(zip(names, (own, lower, top), strict=True))
             totals = (speaker_totals(rows, labels) for rows in (own, lower, top))
             share, bounds = recovered_share(*totals)
-            recovered[system] = {"share": share, "ci": bounds}
+            n = len({r["id"] for r in own})
+            recovered[system] = {"share": share, "ci": bounds, "n": n}
     return recovered
 
 
@@ -226,26 +269,45 @@ def _section(sweep):
     for row in sweep["rows"]:
         measured = row["systems"]
         cells = [str(row["value"]), row["n"]]
-        for name in systems:
-            cells.append(
-                percent(measured[name]["ua"], measured[name]["ua_ci"])
-                if name in measured
-                else "n/a"
-            )
-        extracted = [measured.get(name, {}) for name in extracting]
-        cells += [number(m.get("si_sdri"), interval=m.get("si_sdri_ci")) for m in extracted]
-        cells += [percent(m.get("wrong_speaker_rate")) for m in extracted]
-        shares = [row["recovered"].get(name, {}) for name in extracting]
-        cells += [percent(share.get("share"), share.get("ci")) for share in shares]
+        cells += [marked(measured[name], "ua") if name in measured else "n/a" for name in systems]
+        extracted = [measured.get(name) for name in extracting]
+        cells += [m and number(m["si_sdri"], interval=m["si_sdri_ci"]) for m in extracted]
+        cells += [
+            m and of_known(percent(m["wrong_speaker_rate"]), m, "wrong_speaker_rate")
+            for m in extracted
+        ]
+        cells += [_share(row["recovered"].get(name), row["n"]) for name in extracting]
         cells += [_difference(row["ft_noisy_noisy"]), _difference(row["ft_main"], row["n"])]
+        cells = ["n/a" if cell is None else cell for cell in cells]
         rows.append(cells)
     text = f"## {sweep['sweep']}\n\n"
     text += "\n".join(f"* {row['value']}: {row['about']}" for row in sweep["rows"])
     text += "\n\n" + table(columns, rows)
+    text += note_on_classes(rows) + _other_folds(sweep["rows"])
     if sweep["missing"]:
         lacking = [f"{test} ({' '.join(names)})" for test, names in sweep["missing"].items()]
         text += f"\n\nNot run yet: {', '.join(lacking)}."
     return text
+
+
+def _other_folds(rows):
+    """Which rows are of other folds or seeds than the main condition, whose the stamp names."""
+    main, *others = rows
+    lines = []
+    for row in others:
+        differ = [name for name in ("folds", "seeds") if row[name] != main[name]]
+        if differ:
+            named = ", ".join(f"{name} {' '.join(row[name])}" for name in differ)
+            lines.append(f"{row['value']} ({named})")
+    return f"\n\nOf other folds or seeds: {'; '.join(lines)}." if lines else ""
+
+
+def _share(recovered, n):
+    """A share of the gap, and of how many utterances it is, unless that is ``n``."""
+    if recovered is None:
+        return None
+    text = percent(recovered["share"], recovered["ci"])
+    return text if n == recovered["n"] else f"{text} ({recovered['n']} in both)"
 
 
 def _difference(compared, n=None):

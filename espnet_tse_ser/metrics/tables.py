@@ -10,16 +10,27 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.ids import check_fold, check_id
+from espnet_tse_ser.metrics.comparable import check_comparable, check_whole
+from espnet_tse_ser.metrics.fields import (
+    MIXTURE_COLUMNS,
+    SI_SDRS,
+    SIGNAL_COLUMNS,
+    check_filled,
+    fold_key,
+    index_rows,
+    name_utterances,
+    read_classes,
+    read_number,
+    read_signal,
+)
 
-SIGNAL_COLUMNS = ("si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker")
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
-MIXTURE_COLUMNS = ("snr_db", "overlap", "num_interferers", "interferer_emotions")
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
 PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
 
-_INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
+_DESCRIBED = ("gender", "gender_state", "interferer_emotions")
 _CHECKS = {"speaker": check_id, "fold": check_fold}
-_SHOWN = 5  # ids named in a message
+_INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
 
 
 @dataclass(frozen=True)
@@ -87,16 +98,17 @@ def read_protocol(path, folds=None):
         fold -> {mixture id -> row (dict of strings)}, in the order of ``folds``.
 
     Raises:
-        UserError: a duplicate id, a fold that the protocol does not have, or an SNR or overlap
-            that is not one.
+        UserError: no rows, a duplicate id, an empty field, a fold that the protocol does not have,
+            or an SNR or overlap that is not one.
     """
+    rows = read_tsv(path, PROTOCOL_COLUMNS, _CHECKS)
+    if not rows:
+        raise UserError(f"{path}: has no mixtures; run stage 2 again")
     tests = {}
-    for uid, row in index_rows(path, read_tsv(path, PROTOCOL_COLUMNS, _CHECKS), "mixture").items():
-        _number(path, row, "snr_db", "mixture")
-        if not 0 <= _number(path, row, "overlap", "mixture") <= 1:
-            raise UserError(
-                f"{path}: {uid}: overlap = {row['overlap']} is no share (0 to 1); run stage 2 again"
-            )
+    for line, (uid, row) in enumerate(index_rows(path, rows, "mixture").items(), 2):
+        check_filled(path, line, row, (*_DESCRIBED, "emotion"))
+        for column in ("snr_db", "overlap"):
+            read_number(path, line, row, column)
         tests.setdefault(row["fold"], {})[uid] = row
     folds = sorted(tests, key=fold_key) if folds is None else folds
     unknown = [fold for fold in folds if fold not in tests]
@@ -115,23 +127,42 @@ def read_hypotheses(path):
         the labels in the order of the ``p_<class>`` columns, and id -> row (dict of strings).
 
     Raises:
-        UserError: no rows, no posteriors, a duplicate id, or a label or posterior that is not one.
+        UserError: no rows, a duplicate id, labels or posteriors that are none or contradict one
+            another (see `fields.read_classes`), or a signal score that is not one.
     """
     rows = read_tsv(path, ("id", "reference", "hypothesis"))
-    labels = _labels(path, rows)
-    for row in rows:
-        for label in labels:
-            if not 0.0 <= _number(path, row, f"p_{label}") <= 1.0:
-                raise UserError(
-                    f"{path}: {row['id']}: p_{label} = {row[f'p_{label}']} is no probability; "
-                    "delete the file and run stage 12 again"
-                )
+    labels = read_classes(path, rows)
+    for line, row in enumerate(rows, 2):
+        read_signal(path, line, row)
     return labels, index_rows(path, rows, "id")
 
 
-def read_tse_scores(path):
-    """Read the scores of stage 8 as id -> row (dict of strings)."""
-    return index_rows(path, read_tsv(path, TSE_COLUMNS, {"fold": check_fold}), "id")
+def read_tse_scores(path, tests):
+    """Read the scores of stage 8 as id -> row (dict of strings).
+
+    Raises:
+        UserError: a duplicate id, a score that is not one, or scores of other mixtures than those
+            of ``tests`` (from `read_protocol`).
+    """
+    rows = read_tsv(path, TSE_COLUMNS, {"fold": check_fold})
+    for line, row in enumerate(rows, 2):
+        read_signal(path, line, row)
+        read_number(path, line, row, "snr_db")
+    scores = index_rows(path, rows, "id")
+    for test in tests.values():
+        for uid in test.keys() & scores.keys():
+            _check_mixture(path, uid, scores[uid], test[uid])
+    return scores
+
+
+def _check_mixture(path, uid, score, mixture):
+    for column in ("fold", "gender_state", "snr_db"):
+        own, expected = score[column], mixture[column]
+        if own != expected and (column != "snr_db" or float(own) != float(expected)):
+            raise UserError(
+                f"{path}: {uid}: {column} is {own} but the protocol says {expected}; the mixtures "
+                "changed after stage 8: delete the file and run stage 8 again"
+            )
 
 
 def join(system, hypotheses, tests, tse_scores=None):
@@ -195,18 +226,25 @@ def read_scores(path):
         the table has.
 
     Raises:
-        UserError: no rows, no posteriors, an id twice for one seed or not for every seed, or a
-            label, a number or signal score that is not one.
+        UserError: no rows, an empty field, a number that is not one, labels and posteriors that
+            contradict one another (`fields.read_classes`), rows of several systems, or rows that
+            do not fit together (`comparable.check_whole`).
     """
     rows = read_tsv(path, score_columns(()), _CHECKS | {"id": check_id})
-    labels = _labels(path, rows)
-    _check_seeds(path, rows)
-    for row in rows:
-        row["num_interferers"] = int(_number(path, row, "num_interferers"))
-        for column in ("snr_db", "overlap"):
-            row[column] = _number(path, row, column)
-        for column in SIGNAL_COLUMNS:
-            row[column] = _number(path, row, column) if row[column] else float("nan")
+    labels = read_classes(path, rows)
+    for line, row in enumerate(rows, 2):
+        check_filled(path, line, row, (*_DESCRIBED, "system", "train", "test"))
+        row["seed"] = str(read_number(path, line, row, "seed"))
+        for column in ("snr_db", "overlap", "num_interferers"):
+            row[column] = read_number(path, line, row, column)
+        row |= read_signal(path, line, row)
+    systems = sorted({row["system"] for row in rows})
+    if len(systems) > 1:
+        raise UserError(
+            f"{path}: has rows of the systems {', '.join(systems)}; a table is of one: delete it "
+            "and run stage 13 again"
+        )
+    check_whole(path, rows)
     return labels, rows
 
 
@@ -217,7 +255,8 @@ def read_systems(scores_dir):
         the labels, and name of a system -> its rows, see `read_scores`.
 
     Raises:
-        UserError: there is none, or the systems have other labels.
+        UserError: there is none, the systems have other labels, or they cannot be compared
+            (`comparable.check_comparable`).
     """
     labels, scores = None, {}
     for system in find_systems(scores_dir, "score_utt.tsv"):
@@ -229,6 +268,13 @@ def read_systems(scores_dir):
                 f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the "
                 "systems before; run stage 13 again"
             )
+        if scores[system.name][0]["system"] != system.name:
+            raise UserError(
+                f"{path}: is the table of the system {scores[system.name][0]['system']}; move it "
+                "there, or delete it and run stage 13 again"
+            )
+    paths = [Path(scores_dir) / name / "score_utt.tsv" for name in scores]
+    check_comparable(zip(paths, scores.values(), strict=True), one_experiment=True)
     return labels, scores
 
 
@@ -248,80 +294,9 @@ def all_seeds(main_seed, further):
     return seeds
 
 
-def index_rows(path, rows, column):
-    """The rows of a table by the ids in ``column``.
-
-    Raises:
-        UserError: one is no id, or occurs twice.
-    """
-    index = {}
-    for number, row in enumerate(rows, 2):
-        check_id(row[column], f"{path}: line {number}: {column}")
-        if row[column] in index:
-            raise UserError(f"{path}: line {number}: duplicate id '{row[column]}'; remove one")
-        index[row[column]] = row
-    return index
-
-
 def run_name(fold, seed, main_seed):
     """The directory of a training: that of the main seed is named after the fold alone."""
     return f"fold{fold}" if seed == main_seed else f"fold{fold}_seed{seed}"
-
-
-def fold_key(fold):
-    """Sort key of the names of folds or seeds: numbers by value, then other names."""
-    return (not fold.isdecimal(), int(fold) if fold.isdecimal() else 0, fold)
-
-
-def _labels(path, rows):
-    """The classes in the order of the ``p_<class>`` columns; every label of a row is one."""
-    if not rows:
-        raise UserError(f"{path}: has no rows; delete it and run its stage again")
-    labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
-    if not labels:
-        raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
-    for label in labels:
-        check_id(label, f"{path}: line 1: column 'p_{label}'")
-    for row in rows:
-        for column in ("reference", "hypothesis", "hypothesis_wa"):
-            if row.get(column, labels[0]) not in labels:
-                raise UserError(
-                    f"{path}: {row['id']}: {column} '{row[column]}' is not one of the classes "
-                    f"{' '.join(labels)}; delete the file and run its stage again"
-                )
-    return labels
-
-
-def _check_seeds(path, rows):
-    """Every seed has every utterance, once."""
-    folds = {}  # (id, seed) -> fold
-    for number, row in enumerate(rows, 2):
-        key = row["id"], row["seed"]
-        if key in folds:
-            raise UserError(
-                f"{path}: line {number}: duplicate id '{row['id']}' of seed {row['seed']}; "
-                "remove one"
-            )
-        folds[key] = row["fold"]
-    for seed in sorted({seed for _, seed in folds}, key=fold_key):
-        lacking = {uid: fold for (uid, _), fold in folds.items() if (uid, seed) not in folds}
-        if lacking:
-            fold = min(lacking.values(), key=fold_key)
-            raise UserError(
-                f"{path}: {rows[0]['system']}, fold {fold}, seed {seed}: lacks "
-                f"{_name(uid for uid, f in lacking.items() if f == fold)} that another seed has; "
-                "run the stages 12 and 13 again for all folds and seeds"
-            )
-
-
-def _number(path, row, column, uid="id"):
-    try:
-        return float(row[column])
-    except ValueError:
-        raise UserError(
-            f"{path}: {row[uid]}: {column} = '{row[column]}' is not a number; "
-            "delete the file and run its stage again"
-        ) from None
 
 
 def _check_ids(path, rows, test, run):
@@ -331,7 +306,8 @@ def _check_ids(path, rows, test, run):
     ):
         if ids:
             raise UserError(
-                f"{path}: {run}: {problem} {_name(ids)}; delete the file and run stage 12 again"
+                f"{path}: {run}: {problem} {name_utterances(ids)}; delete the file and run stage "
+                "12 again"
             )
 
 
@@ -345,8 +321,8 @@ def _signal_scores(system, path, rows, tse_scores):
         source, stage = tse_scores or {}, 8
         if system.test == "noisy" and not source:
             columns = ()
-    # STOI may be empty: too little speech to measure it
-    required = [c for c in columns if not c.startswith("stoi")]
+    # The others may be empty: too little speech for STOI, interferers that are not known.
+    required = [c for c in columns if c in SI_SDRS]
     missing = [
         u
         for u in rows
@@ -354,16 +330,9 @@ def _signal_scores(system, path, rows, tse_scores):
     ]
     if missing:
         raise UserError(
-            f"{path}: no signal scores (SI-SDR, wrong speaker) for {_name(missing)}; run stage "
+            f"{path}: no signal scores (SI-SDR) for {name_utterances(missing)}; run stage "
             f"{stage} again and score with its table"
         )
     return {
         u: {c: source[u].get(c, "") if c in columns else "" for c in SIGNAL_COLUMNS} for u in rows
     }
-
-
-def _name(ids):
-    """'3 utterances (a, b, c)' with at most `_SHOWN` of them named."""
-    ids = sorted(ids)
-    more = ", ..." if len(ids) > _SHOWN else ""
-    return f"{len(ids)} utterance(s) ({', '.join(ids[:_SHOWN])}{more})"

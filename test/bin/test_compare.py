@@ -23,12 +23,16 @@ def test_table(tables, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"A: {tables[0]}/score_utt.tsv (1 seed)"
     assert lines[1] == f"B: {tables[1]} (3 seeds)"
-    assert lines[2].startswith("40 utterances, 4 speakers; 95 % intervals")
-    assert lines[2].endswith("p over speakers; with 4 speakers no p is below 0.125")
-    assert [line.split("|")[1].strip() for line in lines[6:]] == ["WA, %", "UA, %", "macro-F1, %"]
+    assert lines[2] == (
+        "40 utterances, with 95 % intervals and p over 4 speakers; with 4 speakers no p is below "
+        "0.125"
+    )
+    assert lines[3].startswith("every figure is of all utterances together, those of all folds")
+    assert lines[4] == f"left out: SI-SDRi, dB, which {tables[0]}/score_utt.tsv has not"
+    assert [line.split("|")[1].strip() for line in lines[8:]] == ["WA, %", "UA, %", "macro-F1, %"]
     compared = compare.compare(*tables)
     ua = compared["measures"]["ua"]
-    assert f"{100 * ua['difference']:.2f} [" in lines[7] and f"p = {ua['p']:.3f}" in lines[7]
+    assert f"{100 * ua['difference']:.2f} [" in lines[9] and f"p = {ua['p']:.3f}" in lines[9]
     assert run(compare.main, [*map(str, tables), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(compared))
 
@@ -45,7 +49,8 @@ def test_other_utterances_and_classes(tables, tmp_path, capsys):
     write_tsv(path, rows[3:], rows[0])
     assert run(compare.main, [*map(str, tables)]) == 2
     error = capsys.readouterr().err
-    assert f"{path}: lacks 3 of the 40 utterances of {tables[1]}, e.g. s0-00, s0-01, s0-02" in error
+    lacks = "lacks 3 utterance(s) (s0-00, s0-01, s0-02) of the 40 of"
+    assert f"{path}: {lacks} {tables[1]}" in error
     with pytest.raises(UserError, match="no such table"):
         compare.compare(tmp_path, tables[1])
     write_scores(tmp_path / "z", ["ang", "hap"], ["base"])

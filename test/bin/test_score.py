@@ -29,7 +29,7 @@ def experiment(tmp_path):
         for u, e in emotions.items()
     ]
     write_tsv(tmp_path / "mix/protocol.tsv", protocol, PROTOCOL_COLUMNS)
-    tse = [dict(id=u, fold=u[1], gender_state="same", snr_db="0", **SIGNAL) for u in emotions]
+    tse = [dict(id=u, fold=u[1], gender_state="same", snr_db="1.50", **SIGNAL) for u in emotions]
     write_tsv(tmp_path / "tse.tsv", tse, TSE_COLUMNS)
     for system in ("clean_clean", "base", "ft"):
         extra = SIGNAL if system == "ft" else {}
@@ -167,9 +167,15 @@ def test_two_epochs(experiment):
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        ("overlap", "1.2", "s1-b: overlap = 1.2 is no share .0 to 1.; run stage 2"),
-        ("overlap", "nan", "s1-b: overlap = nan is no share"),
-        ("snr_db", "x", "s1-b: snr_db = 'x' is not a number"),
+        ("overlap", "1.2", "line 3: s1-b: overlap: expected a number of 0 or more .* '1.2'"),
+        ("overlap", "nan", "line 3: s1-b: overlap: expected a number .* got 'nan'"),
+        ("snr_db", "x", "line 3: s1-b: snr_db: expected a number, got 'x'"),
+        ("snr_db", "inf", "line 3: s1-b: snr_db: expected a number, got 'inf'"),
+        ("fold", "all", "line 3: fold: 'all' cannot be a fold"),
+        ("fold", "1,2", "line 3: fold: '1,2' cannot be a fold"),
+        ("speaker", "", "line 3: speaker: '' cannot be an id: it is empty"),
+        ("gender_state", "", "line 3: s1-b: gender_state is empty"),
+        ("mixture", "../x", "line 3: mixture: '../x' cannot be an id"),
     ],
 )
 def test_wrong_mixtures(experiment, column, value, message):

@@ -47,7 +47,7 @@ def test_outputs(exp, caplog):
     assert [row["value"] for row in talkers["rows"]] == ["main"]
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
     text = (exp / "out/RESULTS_TESTS.md").read_text()
-    assert "Protocol loso; dev: speaker 0.1; folds 1, 2; seed 0.\n" in text
+    assert "Protocol loso; dev: speaker 0.1; folds 1, 2 pooled (figures of all" in text
     assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
     assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]
     assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text

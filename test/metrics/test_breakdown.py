@@ -100,7 +100,7 @@ def test_missing_class_is_marked_and_one_speaker_has_no_interval(scores):
 PLAIN = [
     dict(system="ft", train="joint", test="joint", fold="all", seeds=1, n=240, speakers=10)
     | dict.fromkeys(("wa", "ua", "macro_f1", "si_sdr", "wa_ci", "ua_ci", "macro_f1_ci"))
-    | dict(by_gender_state={}, confusion=[[1] * 4] * 4)
+    | dict(by_gender_state={}, confusion=[[1] * 4] * 4, classes_missing=[])
 ]
 
 

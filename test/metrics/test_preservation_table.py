@@ -63,7 +63,9 @@ def test_round_trip(rows, tmp_path):
         (lambda rows: rows.clear(), "has no rows"),
         (lambda rows: rows.pop(), "condition ft: its utterances are not those of the others"),
         (lambda rows: rows.append(rows[0]), "condition noisy: its utterances"),
-        (lambda rows: rows[0].update(kl="x"), "u00: kl = 'x' is not a number"),
+        (lambda rows: rows[0].update(kl="x"), "line 2: u00: kl: expected a number, got 'x'"),
+        (lambda rows: rows[1].update(kl="inf"), "line 3: u00: kl: expected a number, got 'inf'"),
+        (lambda rows: rows[0].update(speaker="s9"), "u00: is described as .*'s9'"),
     ],
 )
 def test_invalid_tables(rows, tmp_path, change, message):

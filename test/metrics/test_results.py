@@ -12,6 +12,8 @@ from espnet_tse_ser.metrics import breakdown, report, results
 from espnet_tse_ser.metrics.stamp import Stamp
 from espnet_tse_ser.metrics.tables import SYSTEMS
 
+POOLED = "pooled (figures of all utterances together, no means over folds)"
+
 
 @pytest.fixture(scope="module")
 def scores():
@@ -134,7 +136,7 @@ def test_paired_difference_of_equal_systems_is_zero(scores):
 
 def test_systems_must_share_their_utterances(scores):
     broken = {"base": scores["base"], "ft": scores["ft"][1:]}
-    message = r"base and ft are scored on different utterances .*s00-0000, seed 0\); run stage 13"
+    message = r"ft: lacks 1 utterance\(s\) \(s00-0000\) of the 240 of base; .*: score both again"
     for function in (results.summarise, results.compare):
         with pytest.raises(UserError, match=message):
             function(broken, LABELS)
@@ -187,7 +189,7 @@ def test_copies_of_a_seed_change_no_figure(scores):
 
 def test_systems_must_share_their_seeds(three_seeds):
     fewer = [row for row in three_seeds["ft"] if row["seed"] != "2"]
-    with pytest.raises(UserError, match=r"240 in one of them only, e.g. s00-0000, seed 2"):
+    with pytest.raises(UserError, match=r"ft: lacks the seed\(s\) 2 of base; run stage 13 again"):
         results.compare({"base": three_seeds["base"], "ft": fewer}, LABELS)
 
 
@@ -198,7 +200,8 @@ def test_report_of_several_seeds(three_seeds):
     text = report.render(figures, {"date": "d"}, stamp)
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
     deviation = 100 * np.std([*pooled["ft"]["ua_by_seed"].values()], ddof=1)
-    assert "Protocol not stated; folds 1, 2, 3, 4, 5; seeds 0, 1, 2.\n" in text
+    once = "pooled (an utterance counts once, as the mean over them)"
+    assert f"Protocol not stated; folds 1, 2, 3, 4, 5 {POOLED}; seeds 0, 1, 2 {once}.\n" in text
     assert "over the seeds, percentage points: clean_clean" in text
     assert f", ft {deviation:.2f}.\n" in text and "with 3 seeds; row:" in text
     assert "| joint | joint | 240 | " in text
@@ -224,7 +227,7 @@ def make_figures(scores):
 def test_optimistic_figures_say_so_at_every_table(scores):
     text = report.render(make_figures(scores), {"date": "d"}, Stamp("best_test_epoch"))
     measured = text.count("\n## ") - 1  # the paper's figures are not ours
-    mark = "\n**Protocol best_test_epoch, optimistic: epoch chosen on the test fold**.\n"
+    mark = "\n**Protocol best_test_epoch, optimistic: epoch chosen on the test fold**; folds "
     assert text.count(mark) == measured == 9
 
 
@@ -241,7 +244,7 @@ def test_report_holds_every_table(scores):
     cell = f"{100 * ft['ua']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
     assert "| SB+SC (TSE-SER-ft) | joint | joint | 240 | " in text and cell in text
     assert f"{ft['si_sdri']:.2f} [" in text
-    under = "\n\nProtocol loso; dev: speaker 0.1; folds 1, 2, 3, 4, 5; seed 0.\n\n"
+    pooled_folds = {"Folds": "each by itself"}
     for heading in (
         "Emotion recognition",
         "Differences",
@@ -253,7 +256,8 @@ def test_report_holds_every_table(scores):
         "Folds",
         "Confusions",
     ):
-        assert f"\n## {heading}{under}" in text
+        under = f"folds 1, 2, 3, 4, 5 {pooled_folds.get(heading, POOLED)}; seed 0.\n\n"
+        assert f"\n## {heading}\n\nProtocol loso; dev: speaker 0.1; {under}" in text
     c = figures.differences[4]["measures"]["ua"]
     assert c["p"] < 0.05 and f"{100 * c['difference']:.2f} [" in text
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text

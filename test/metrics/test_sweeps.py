@@ -47,7 +47,10 @@ def test_rows_and_references(main):
     assert unchanged["difference"] == 0 and unchanged["p"] == 1
     assert row["systems"]["ft"] == measure_rows(harder["ft"], LABELS)
     assert row["ft_main"] == compare_rows(harder["ft"], main["ft"], LABELS)
-    assert row["ft_noisy_noisy"] == compare_rows(harder["ft"], harder["noisy_noisy"], LABELS)
+    expected = compare_rows(harder["ft"], harder["noisy_noisy"], LABELS)
+    left_out = {"si_sdri": "snr_-5/noisy_noisy"}
+    assert row["ft_noisy_noisy"] == {**expected, "left_out": left_out}
+    assert (row["folds"], row["seeds"]) == (["1", "2", "3"], ["0"])
     upper = measure_rows(main["clean_clean"], LABELS)["ua"]
     lower = row["systems"]["noisy_noisy"]["ua"]
     for system in ("base", "ft"):
@@ -98,8 +101,9 @@ def write_test(directory, name, scores, conf):
     (directory / "conf").mkdir(exist_ok=True)
     (directory / f"conf/{name}.yaml").write_text(conf)
     for system, rows in scores.items():
-        described = dict(system=system, train="x", test="y", gender="f", p_ang=0, p_hap=0, p_neu=0)
-        rows = [{**row, **described, "p_sad": 0} for row in rows]
+        described = dict(system=system, train="x", test="y")
+        described |= {f"p_{label}": 0.25 for label in LABELS}
+        rows = [{**row, **described} for row in rows]
         rows = [{k: "" if v != v else v for k, v in row.items()} for row in rows]
         write_tsv(directory / f"tests/{name}/{system}/score_utt.tsv", rows, score_columns(LABELS))
 
@@ -147,5 +151,5 @@ def test_systems_of_a_test_share_their_utterances(tmp_path):
     scores = variation("0", ("base", "ft"), 2)
     scores["ft"] = scores["ft"][1:]
     write_test(tmp_path, "a", scores, "sweep: snr\nvalue: 0\nabout: x\n")
-    with pytest.raises(UserError, match="tests/a: systems base and ft are scored on different"):
+    with pytest.raises(UserError, match="tests/a: ft: lacks 1 utterance.* of the 48 of base"):
         read(tmp_path)

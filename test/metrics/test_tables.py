@@ -115,9 +115,18 @@ def test_read_hypotheses(tmp_path):
         ([hypothesis("a"), hypothesis("a")], "line 3: duplicate id 'a'"),
         ([hypothesis("a", reference="joy")], "a: reference 'joy' is not one of the classes"),
         ([hypothesis("a", hypothesis="joy")], "a: hypothesis 'joy' is not one of the classes"),
-        ([hypothesis("a", p_sad="x")], "a: p_sad = 'x' is not a number"),
-        ([hypothesis("a", p_sad="nan")], "a: p_sad = nan is no probability"),
-        ([hypothesis("a", p_sad="1.5")], "a: p_sad = 1.5 is no probability"),
+        (
+            [hypothesis("a", p_sad="x")],
+            "line 2: a: p_sad: expected a number of 0 or more and of 1 or less, got 'x'",
+        ),
+        (
+            [hypothesis("a", p_sad="nan")],
+            "a: p_sad: expected a number of 0 or more and of 1 or less, got 'nan'",
+        ),
+        (
+            [hypothesis("a", p_sad="1.5")],
+            "a: p_sad: expected a number of 0 or more and of 1 or less, got '1.5'",
+        ),
     ],
 )
 def test_invalid_hypotheses(tmp_path, rows, message):
@@ -177,7 +186,7 @@ def test_read_scores_of_two_seeds(tmp_path):
     with pytest.raises(UserError, match="line 10: duplicate id 's2-b' of seed 1; remove one"):
         tables.read_scores(path)
     write_tsv(path, joined[:-1], columns)  # without s2-b of seed 1
-    message = rf"{path}: clean_clean, fold 2, seed 1: lacks 1 utterance\(s\) \(s2-b\) that another"
+    message = rf"{path}: fold 2, seed 1: lacks 1 utterance\(s\) \(s2-b\) that another"
     with pytest.raises(UserError, match=message):
         tables.read_scores(path)
     columns.remove("seed")
@@ -197,5 +206,7 @@ def test_read_scores(tmp_path):
     assert [rows[0][c] for c in tables.MIXTURE_COLUMNS] == [-0.5, 0.9, 1, "none"]
     for column, value in (("reference", "joy"), ("hypothesis", "")):
         write_tsv(path, [joined[0] | {column: value}], tables.score_columns(["ang", "sad"]))
-        with pytest.raises(UserError, match=f"{path}: s1-a: {column} '{value}' is not one of the"):
+        with pytest.raises(
+            UserError, match=f"{path}: line 2: s1-a: {column} '{value}' is not one of"
+        ):
             tables.read_scores(path)
