@@ -17,6 +17,7 @@ _REMEDIES = {  # of trouble with a path
     errno.EISDIR: "a file is needed there; choose another name",
     errno.ENAMETOOLONG: "choose a shorter one",
     errno.ENOENT: "check the path",
+    errno.ELOOP: "the links lead nowhere; correct or remove them",
 }
 
 

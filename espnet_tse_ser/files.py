@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def atomic_path(path):
     The data is synced to disk before the rename.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with _no_remains(path, temporary):
         yield temporary
         _commit(path, temporary)
@@ -64,12 +65,12 @@ class AtomicFiles:
     def write(self, path, data):
         """Write the bytes ``data`` to ``path``."""
         path = Path(path)
+        temporary = _temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.parent not in self._left:
             self._left[path.parent] = _find_temporary(path.parent)
         for left in self._left[path.parent].pop(path.name, []):
             _remove(left)
-        temporary = _temporary(path)
         with _no_remains(path, temporary) as remains:
             temporary.write_bytes(data)
             self._pending.append(self._pool.submit(self._finish, path, temporary))
@@ -87,6 +88,19 @@ class AtomicFiles:
 
 
 def _temporary(path):
+    """The temporary name for ``path``, which must be such as a file may replace.
+
+    A device or a pipe (/dev/null, for root) would be gone when a file is renamed to it.
+    """
+    if path.name in ("", ".."):
+        raise UserError(f"'{path}' is no name of a file; give one")
+    with contextlib.suppress(OSError):  # there is nothing yet, or writing will tell
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR) or path.parent == Path("/dev"):
+            raise UserError(
+                f"{path}: is a device, a pipe or a socket, which a file would replace; choose "
+                "another name"
+            )
     return path.with_name(f".tmp.{os.getpid()}.{path.name}")
 
 
@@ -284,8 +298,8 @@ def _header(path, names, columns):
     missing = [c for c in columns if c not in names]
     if missing:
         raise UserError(
-            f"{path}: line 1: column(s) {', '.join(missing)} missing; was it written by an "
-            "older version? Delete it and run its stage again"
+            f"{path}: line 1: column(s) {', '.join(missing)} missing; is it another table, or of "
+            "an older version? Give the right one, or delete it and run its stage again"
         )
     for name in names:
         if not name or names.count(name) > 1:

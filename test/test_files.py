@@ -2,12 +2,15 @@
 
 import errno
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import (
     AtomicFiles,
+    _temporary,
     atomic_path,
     is_written,
     read_json,
@@ -257,3 +260,34 @@ def test_what_a_killed_process_left_is_removed_with_the_file_that_it_wrote(tmp_p
         files.write(tmp_path / "a.b.flac", b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp.1.other.flac", "a.b.flac"]
     assert (tmp_path / "a.b.flac").read_bytes() == b"whole"
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    """Root could rename a file to /dev/null."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    before = sorted(path.lstat().st_mode for path in tmp_path.iterdir())
+    for name in ("fifo", "link", "socket"):
+        with pytest.raises(UserError, match="is a device, a pipe or a socket, which a file would"):
+            write_text(tmp_path / name, "x")
+        with pytest.raises(UserError, match="is a device"), AtomicFiles() as writer:
+            writer.write(tmp_path / name, b"x")
+    assert sorted(path.lstat().st_mode for path in tmp_path.iterdir()) == before
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "to_file").symlink_to(tmp_path / "file")
+    write_text(tmp_path / "to_file", "new")
+    assert (tmp_path / "file").read_text() == "old"  # a link is replaced
+
+
+def test_the_name_for_a_device_is_refused_before_anything_is_written():
+    for path in ("/dev/null", "/dev/full", "/dev/stdout", "/dev/tty0"):
+        with pytest.raises(UserError, match=f"{path}: is a device"):
+            _temporary(Path(path))  # never more than the check: it would break the machine
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "x/.."])
+def test_what_is_no_name_of_a_file(name):
+    with pytest.raises(UserError, match="is no name of a file"):
+        write_text(name, "x")

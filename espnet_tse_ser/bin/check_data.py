@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -40,7 +41,7 @@ def main(argv=None):
     targets = Pool.read(args.targets, args.fs)
     targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
     pools, interferers = {"targets": targets}, targets
-    if Path(args.interferers).resolve() != Path(args.targets).resolve():
+    if os.path.realpath(args.interferers) != os.path.realpath(args.targets):
         interferers = pools["interferers"] = Pool.read(args.interferers, args.fs)
     pools["pretrain"] = Pool.read(args.pretrain, args.fs)
     protocol_dir = Path(args.protocol_dir)

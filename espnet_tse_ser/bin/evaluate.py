@@ -1,6 +1,7 @@
 """Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _mixtures(args, variation):
     directory = Path(args.interferers)
     if variation.interferers is not None:
         directory = directory.parent / variation.interferers
-    same = variation.interferers == "emo" or directory.resolve() == Path(args.targets).resolve()
+    same = os.path.realpath(directory) == os.path.realpath(args.targets)
+    same = same or variation.interferers == "emo"
     interferers = targets if same else Pool.read(directory, args.fs)
     fold_of = speaker_folds(targets, interferers, args.seed)
     protocol = read_protocol(Path(args.protocol_dir) / "protocol.tsv")

@@ -1,6 +1,7 @@
 """Stage 2: draw the mixture protocol and the train, dev and test lists of every fold."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def main(argv=None):
     corpus = Pool.read(args.targets, args.fs)
     groups = {e.speaker: e.fold for e in corpus.entries.values()}
     targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))
-    same = Path(args.interferers).resolve() == Path(args.targets).resolve()
+    same = os.path.realpath(args.interferers) == os.path.realpath(args.targets)
     mixtures = make_protocol(
         targets,
         targets if same else Pool.read(args.interferers, args.fs),

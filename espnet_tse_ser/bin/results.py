@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.metrics.stamp import (
     add_dev_option,
     add_protocol_option,
@@ -36,6 +36,8 @@ def main(argv=None):
     from espnet_tse_ser.metrics import breakdown, report, results, tables
 
     scores_dir, output_dir = Path(args.scores_dir), Path(args.output_dir)
+    if not Path(args.exp_dir).is_dir():
+        raise UserError(f"--exp_dir {args.exp_dir}: no such directory; it holds the trainings")
     labels, scores = tables.read_systems(scores_dir)
     for name, rows in scores.items():
         check_protocol(args.protocol, scores_dir / name / "score_utt.tsv", rows)
