@@ -91,8 +91,9 @@ def _emotion(results, pooled):
     ]
     first = next(iter(pooled.values()))
     text = (
-        f"## Emotion recognition\n\n%, {over_speakers(first['speakers'])} (each left out once; "
-        "Student's t).\n\n"
+        f"## Emotion recognition\n\n%, {over_speakers(first['speakers'])}"
+        + " (each left out once; Student's t)" * (first["speakers"] > 1)
+        + ".\n\n"
         + table(["system", "train", "test", "n", "WA", "UA", "macro-F1"], rows)
         + note_on_classes(rows)
     )
@@ -132,10 +133,11 @@ def _differences(differences, state_differences, pooled):
     text = (
         "## Differences\n\nPercentage points (SI-SDRi: dB; n/a where one of the two extracts "
         "nothing) on the same n utterances, "
-        f"{over_speakers(speakers, '95 % intervals and p')}: flipping the signs of speakers' "
-        f"scores, two-sided, not corrected for the number of tests{smallest_p(speakers)}. The "
-        "share of the gap is (UA - UA of noisy_noisy) / (UA of clean_clean - UA of noisy_noisy)."
-        "\n\n" + table([*columns, "share of the gap recovered, %"], rows)
+        f"{over_speakers(speakers, '95 % intervals and p')}. p is from flipping the signs of "
+        "speakers' scores, two-sided, not corrected for the number of tests"
+        f"{smallest_p(speakers)}. The share of the gap is (UA - UA of noisy_noisy) / (UA of "
+        "clean_clean - UA of noisy_noisy).\n\n"
+        + table([*columns, "share of the gap recovered, %"], rows)
     )
     if state_differences:
         rows = [

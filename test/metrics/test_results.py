@@ -66,11 +66,46 @@ def test_empty_values_do_not_count(scores):
 
 
 def test_one_speaker_has_no_interval(scores):
-    rows = [row for row in scores["base"] if row["speaker"] == "s00"]
-    pooled = results.summarise({"base": rows}, LABELS)[-1]
+    one = {name: [row for row in rows if row["speaker"] == "s00"] for name, rows in scores.items()}
+    pooled = [r for r in results.summarise(one, LABELS) if r["system"] == "base"][-1]
     assert pooled["ua_ci"] is pooled["si_sdri_ci"] is None and 0 < pooled["ua"] < 1
-    text = report.render(report.Figures(LABELS, [pooled]), {"date": "today"})
-    assert "[" not in text.split("## Confusions")[0]
+    text = report.render(make_figures(one), {"date": "today"})
+    assert "[" not in text.split("## The paper")[0]
+    assert "\n%, without 95 % intervals: one speaker says nothing about others.\n" in text
+    assert "without 95 % intervals and p: one speaker says nothing about others. p is" in text
+    assert "p n/a" in text and "nan" not in text and "None" not in text
+
+
+def test_a_class_without_utterances_is_said(scores):
+    fewer = {
+        name: [r for r in rows if r["reference"] != "sad" or r["fold"] == "1"]
+        for name, rows in scores.items()
+    }
+    summary = {(r["system"], r["fold"]): r for r in results.summarise(fewer, LABELS)}
+    assert summary["ft", "all"]["classes_missing"] == summary["ft", "1"]["classes_missing"] == []
+    assert summary["ft", "2"]["classes_missing"] == ["sad"]
+    confusion = np.array(summary["ft", "2"]["confusion"])[:3]
+    recalls = confusion.diagonal() / confusion.sum(1)
+    assert summary["ft", "2"]["ua"] == pytest.approx(recalls.mean(), abs=1e-6)
+    folds = report.render(make_figures(fewer), {}).split("## Folds")[1].split("## Confusions")[0]
+    lines = {line.split(" | ")[0]: line for line in folds.splitlines() if " | UA | " in line}
+    assert lines["| ft"].count("*") == 4 and "| ft | WA |" in folds
+    assert "without the classes of which there is no utterance" in folds
+    none = report.render(make_figures(scores), {})
+    assert "without the classes" not in none
+
+
+def test_means_of_fewer_utterances_say_so(scores):
+    rows = [
+        r | ({"stoi": np.nan} if n < 20 else {}) | ({"wrong_speaker": np.nan} if n < 40 else {})
+        for n, r in enumerate(scores["ft"])
+    ]
+    text = report.render(make_figures({"ft": rows}), {})
+    line = next(line for line in text.splitlines() if line.startswith("| fine-tuned (ft) | all |"))
+    cells = line.split(" | ")
+    assert "(" not in cells[6] and cells[7].endswith(" (220)") and " (200) |" in line
+    assert "| ft | 200 of 240 |" in text
+    assert "Brackets say of how many of the n" in text
 
 
 def test_comparisons(scores):

@@ -7,7 +7,7 @@ import pytest
 from metrics_rows import LABELS, make_scores
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import write_tsv
+from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics import sweeps
 from espnet_tse_ser.metrics.comparison import compare_rows
 from espnet_tse_ser.metrics.results import measure_rows
@@ -145,6 +145,64 @@ def test_broken_configurations(tmp_path, conf, message):
     write_test(tmp_path, "b", {}, conf)
     with pytest.raises(UserError, match=message):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"value": ".nan"}, "a.yaml: value: expected a number or words, got nan"),
+        ({"value": "[1, 2]"}, r"a.yaml: value: expected a number or words, got \[1, 2\]"),
+        ({"value": "yes"}, "a.yaml: value: expected a number or words, got True"),
+        ({"value": "2026-01-01"}, "a.yaml: value: expected a number or words, got datetime"),
+        ({"sweep": "[a]"}, r"a.yaml: sweep: expected words, got \['a'\]; put them in quotes"),
+        ({"sweep": "5"}, "a.yaml: sweep: expected words, got 5; put them in quotes"),
+        ({"about": "{a: b}"}, "a.yaml: about: expected words, got {'a': 'b'}"),
+        ({"about": "''"}, "a.yaml: no about"),
+    ],
+)
+def test_what_fits_no_table(tmp_path, changes, message):
+    conf = {"sweep": "snr", "value": "0", "about": "x"} | changes
+    write_test(tmp_path, "a", {}, "".join(f"{k}: {v}\n" for k, v in conf.items()))
+    with pytest.raises(UserError, match=message):
+        read(tmp_path)
+
+
+def test_two_sweeps_do_not_share_a_plot(tmp_path):
+    for name, sweep in (("a", "SNR, dB"), ("b", "SNR (dB)")):
+        write_test(tmp_path, name, {}, f"sweep: {sweep}\nvalue: 0\nabout: x\n")
+    message = r"'SNR, dB' and 'SNR \(dB\)' would both be sweep_SNR_dB.png; rename one"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path)
+
+
+def test_a_test_is_of_one_epoch(tmp_path):
+    scores = variation("0", ("ft",), 2)
+    write_test(tmp_path, "a", scores, "sweep: snr\nvalue: 0\nabout: x\n")
+    path = tmp_path / "tests/a/ft/score_utt.tsv"
+    rows = [{**row, "hypothesis_wa": row["hypothesis"]} for row in read_tsv(path)]
+    write_tsv(path, rows, rows[0])
+    with pytest.raises(UserError, match="ft/score_utt.tsv: has the column hypothesis_wa, which no"):
+        read(tmp_path)
+
+
+def test_other_folds_and_seeds_are_said(main):
+    more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
+    fewer = {name: [r for r in main[name] if r["fold"] == "2"] for name in NOISY}
+    tests = [Test("t", "x", 1, "y", fewer), Test("u", "x", 2, "y", {n: more[n] for n in NOISY})]
+    summary = sweeps.summarise(tests, more, LABELS)
+    text = sweeps.render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")))
+    assert "Of other folds or seeds: 1 (folds 2, seeds 0).\n" in text
+    row = summary[0]["rows"][1]
+    assert row["folds"] == ["2"] and row["recovered"]["ft"]["n"] == row["n"] == 48
+
+
+def test_a_share_of_fewer_targets_says_so(main):
+    """The upper end may lack targets that the test has."""
+    few = {**main, "clean_clean": [r for r in main["clean_clean"] if r["fold"] != "1"]}
+    test = Test("t", "x", 1, "y", {name: main[name] for name in NOISY})
+    (sweep,) = sweeps.summarise([test], few, LABELS)
+    assert sweep["rows"][1]["n"] == 144 and sweep["rows"][1]["recovered"]["ft"]["n"] == 96
+    assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp())
 
 
 def test_systems_of_a_test_share_their_utterances(tmp_path):
