@@ -142,13 +142,20 @@ def build(side, size):
 
 
 def batch_of(size):
-    """Noise in the form of a batch, the target in the mixture."""
+    """Noise in the form of a batch, the target in the mixture.
+
+    Without offset and of the level that ours gives to signals, as theirs takes them as they are.
+    """
+    from espnet_tse_ser.levels import standardize
+
     generator = torch.Generator().manual_seed(1)
     shape = (size.batch, round(size.seconds * FS))
-    target, other, enroll = (0.1 * torch.randn(shape, generator=generator) for _ in range(3))
     lengths = torch.full((size.batch,), shape[1])
+    target, other, enroll = (
+        standardize(torch.randn(shape, generator=generator), lengths)[0] for _ in range(3)
+    )
     return {
-        "speech_mix": target + other,
+        "speech_mix": standardize(target + other, lengths)[0],
         "speech_mix_lengths": lengths,
         "speech_ref1": target,
         "speech_ref1_lengths": lengths,

@@ -166,7 +166,9 @@ class TSESER:
             )
         if not np.isfinite(samples).all():
             raise UserError(f"{name}: holds NaN or infinite samples")
-        mono = to_mono(samples.astype(np.float32), rate or self.rate, self.rate)
+        # Before the resampler, which goes on with zeros: an offset would be a step to them.
+        samples = (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
+        mono = to_mono(samples, rate or self.rate, self.rate)
         if len(mono) < MIN_SAMPLES:
             raise UserError(
                 f"{name}: is too short: {len(mono) / self.rate:.3f} s, at least "

@@ -1,9 +1,9 @@
 """Recordings of hours, from file to file in the memory of one window.
 
-The file is read twice, in blocks: to learn its length and whether it can be used, and to extract
-(`espnet_tse_ser.tse.windows`). What was extracted waits in a file without a name beside the output,
-since its level (`level_to_mixture`) is known at the end only. Emotions are those of segments of
-equal length, about as long as the utterances that a recogniser is trained on.
+The file is read twice, in blocks: to learn its length, offset and level and whether it can be used,
+and to extract (`espnet_tse_ser.tse.windows`). What was extracted waits in a file without a name
+beside the output, since its level (`level_to_mixture`) is known at the end only. Emotions are those
+of segments of equal length, about as long as the utterances that a recogniser is trained on.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from espnet_tse_ser.data.audio import (
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
+from espnet_tse_ser.levels import LEAST, Level
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.tse import windows
 from espnet_tse_ser.tse.cpu_block import NormStatistics
@@ -53,11 +54,13 @@ class Segment:
 class Recording:
     """An audio file that is mixed down and resampled while it is read, as `to_mono` would.
 
+    Without its offset, though: samples have a mean of 0.
+
     Args:
         path: any file that libsndfile reads; not an archive of Kaldi. rate: wanted, in Hz.
 
     Attributes:
-        num_samples: at ``rate``. seconds: the length of the file.
+        num_samples: at ``rate``. seconds: the length of the file. rms: the root mean square.
 
     Raises:
         UserError: as `read_audio`, and for a recording that is silent throughout.
@@ -67,16 +70,21 @@ class Recording:
         self.path, self.rate = path, rate
         with open_audio(path) as stream:
             self.seconds = stream.frames / stream.samplerate
-        self.num_samples, highest = 0, 0.0
+        self.num_samples, self._offset = 0, 0.0
+        highest = total = energy = 0.0
         for block in self.blocks():
             self.num_samples += len(block)
             highest = max(highest, float(peak(block)))
+            total += float(block.sum(dtype=np.float64))
+            energy += float(np.square(block, dtype=np.float64).sum())
         check_not_silent(np.array([highest]), path)
+        self._offset = total / self.num_samples
+        self.rms = max(energy / self.num_samples - self._offset**2, LEAST**2) ** 0.5
 
     def blocks(self):
         """Yield the samples, ``(n,)`` float32 at a time."""
         with open_audio(self.path) as stream:
-            position, resampler = 0, None
+            position, resampler, first = 0, None, None
             if stream.samplerate != self.rate:
                 import soxr
 
@@ -87,9 +95,13 @@ class Recording:
                 check_finite(block, self.path, position)
                 position += len(block)
                 mono = block.mean(axis=1)
+                if first is None:
+                    first = float(mono.mean(dtype=np.float64)) if len(mono) else 0.0
+                # Before the resampler, which goes on with zeros: an offset would be a step to them.
+                mono = mono - first
                 if resampler is not None:
                     mono = resampler.resample_chunk(mono, last=len(block) == 0)
-                yield mono
+                yield mono - self._offset
                 if len(block) == 0:
                     return
 
@@ -162,12 +174,13 @@ def _extract(model, recording, embedding, window):
     stride = model.encoder.stride
     plan = windows.plan(recording.num_samples, window, overlap, stride)
     device, held, statistics = device_of(model), [], None
+    level = Level(*torch.tensor([[0.0], [recording.rms]], dtype=torch.double, device=device))
 
     def estimates(label):
         for mixture in progress(windows.cut(recording.blocks(), plan), label, len(plan)):
             held[:] = [mixture]
             padded = pad_signals([mixture], device)
-            yield model.extract_embedded(*padded, embedding, statistics)[0].cpu().numpy()
+            yield model.extract_embedded(*padded, embedding, statistics, level)[0].cpu().numpy()
 
     if len(plan) > 1 and model.extractor.has_global_norms:
         statistics = NormStatistics()

@@ -5,12 +5,16 @@ import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet_tse_ser.levels import restore, standardize
 from espnet_tse_ser.precision import float32, widened
 from espnet_tse_ser.tse.filterbank import set_cosine_filterbank
 
 
 class ESPnetTSEModel(ESPnetExtractionModel):
     """Extract one target from a mixture, given an enrollment.
+
+    Neither the offset nor the level of either changes what is extracted; the estimate has the level
+    of the mixture, and no offset.
 
     Parameters have the names of ESPnet's ``ESPnetExtractionModel`` (``encoder``, ``extractor``,
     ``decoder``), so its checkpoints load.
@@ -64,41 +68,47 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        feature, num_frames = self._encode(speech_mix, lengths)
-        feature_aux, num_frames_aux = self._encode(enroll, enroll_lengths)
+        feature, num_frames, level = self._encode(speech_mix, lengths)
+        feature_aux, num_frames_aux, _ = self._encode(enroll, enroll_lengths)
         masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
-        return self._decode(masked, lengths, speech_mix.shape[1]), widened(others["enroll_emb"])
+        estimate = self._decode(masked, lengths, speech_mix.shape[1], level)
+        return estimate, widened(others["enroll_emb"])
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
-        return self.extractor.embed(*self._encode(enroll, enroll_lengths))
+        feature, num_frames, _ = self._encode(enroll, enroll_lengths)
+        return self.extractor.embed(feature, num_frames)
 
-    def extract_embedded(self, speech_mix, lengths, embedding, statistics=None):
+    def extract_embedded(self, speech_mix, lengths, embedding, statistics=None, level=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
 
-        With `NormStatistics` the mixtures are pieces of one recording.
+        With `NormStatistics` and `Level` the mixtures are pieces of one recording.
         """
-        feature, num_frames = self._encode(speech_mix, lengths)
+        feature, num_frames, level = self._encode(speech_mix, lengths, level)
         mask = self.extractor.estimate_mask(feature, num_frames, embedding, statistics)
-        return self._decode(feature * mask, lengths, speech_mix.shape[1])
+        return self._decode(feature * mask, lengths, speech_mix.shape[1], level)
 
-    def _encode(self, speech, lengths):
+    def _encode(self, speech, lengths, level=None):
         with float32(speech):
             # Without what no item of the batch uses.
-            return self.encoder(speech[:, : lengths.max()], lengths)
+            speech, level = standardize(speech[:, : lengths.max()], lengths, level=level)
+            return *self.encoder(speech, lengths), level
 
-    def _decode(self, masked, lengths, num_samples):
+    def _decode(self, masked, lengths, num_samples, level):
         with float32(masked):
             estimate, _ = self.decoder(widened(masked), lengths)
-            estimate = F.pad(estimate, (0, num_samples - estimate.shape[1]))
+            estimate = F.pad(restore(estimate, level), (0, num_samples - estimate.shape[1]))
             return estimate * _sample_mask(lengths, num_samples)
 
     def extraction_loss(self, estimate, reference, lengths):
         """The configured criterions over the valid samples of each utterance.
 
+        The reference's offset does not count: no estimate has it.
+
         Returns:
             scalar loss, and a dict of detached statistics.
         """
+        reference, _ = standardize(reference, lengths, rms=None)
         loss, stats = 0.0, {}
         whole = bool((lengths == estimate.shape[1]).all())
         for wrapper in self.loss_wrappers:

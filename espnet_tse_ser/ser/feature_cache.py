@@ -41,7 +41,7 @@ from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # to be raised when SSLFrontend gives other features for the same weights
+VERSION = 2  # to be raised when SSLFrontend gives other features for the same weights
 DTYPES = ("float32", "float16")
 SHARD_UTTERANCES, SHARD_BYTES = 64, 64 * 2**20  # of one shard at most; what an interruption loses
 

@@ -5,10 +5,9 @@ import torch.nn.functional as F
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
+from espnet_tse_ser.levels import standardize
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
-
-_MIN_POWER = 1e-10  # -100 dBFS; below it an utterance counts as silence and is not amplified
 
 
 class LogMelFrontend(AbsFrontend):
@@ -22,8 +21,8 @@ class LogMelFrontend(AbsFrontend):
         fs: rate in Hz.
         n_fft, win_length, hop_length: FFT size, Hann window and frame shift in samples.
         n_mels: mel bands between ``fmin`` and ``fmax`` (None: half the rate) Hz.
-        level_norm: divide each utterance by its root mean square. Mixing draws random levels and
-            an extractor trained on SI-SNR has an arbitrary gain, so levels carry no information.
+        level_norm: give each utterance a root mean square of 1; else its level counts. Its offset
+            never does.
         log_offset: added to the energies before the logarithm; relative to a signal of root mean
             square 1 with ``level_norm``.
         fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
@@ -73,10 +72,7 @@ class LogMelFrontend(AbsFrontend):
         >>> tuple(feats.shape), num_frames.tolist()
         ((2, 6, 40), [6, 4])
         """
-        speech = speech * frame_mask(lengths, speech.shape[1])
-        if self.level_norm:
-            power = speech.square().sum(dim=1) / lengths
-            speech = speech / power.clamp(min=_MIN_POWER).sqrt()[:, None]
+        speech, _ = standardize(speech, lengths, rms=1.0 if self.level_norm else None)
         speech, lengths = fix_length(speech, lengths, self.fixed_samples)
         padded = F.pad(speech, (self.n_fft // 2, self.n_fft // 2))
         spectrum = torch.stft(

@@ -8,6 +8,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.levels import REFERENCE, standardize
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
 
@@ -29,6 +30,9 @@ class SSLFrontend(AbsFrontend):
     frames) and cannot mask WavLM at all, so its modules are run here one by one; without padding
     the output is that of ``extract_features``. The convolutional feature extractor is
     always frozen, as in ShiftSER.
+
+    The waveform has the mean and the root mean square that the model was trained on: 0 and 1 for
+    those that normalise waveforms, and a usual level for the others, which took them as they were.
 
     Args:
         arch: name of a torchaudio bundle (``HUBERT_BASE``, ``WAV2VEC2_BASE``, ``WAVLM_LARGE`` ...)
@@ -120,11 +124,9 @@ class SSLFrontend(AbsFrontend):
         Raises:
             UserError: an utterance is shorter than one frame.
         """
+        rms = 1.0 if self.normalize_waveform else REFERENCE
+        speech, _ = standardize(speech, lengths, rms)
         speech, lengths = fix_length(speech, lengths, self.fixed_samples)
-        mask = frame_mask(lengths, speech.shape[1])
-        speech = speech * mask
-        if self.normalize_waveform:
-            speech = _normalize(speech, lengths) * mask
         wants_gradient = torch.is_grad_enabled() and (speech.requires_grad or self.finetune)
         with torch.set_grad_enabled(torch.is_grad_enabled() and speech.requires_grad):
             frames, num_frames = self._convolve(speech, lengths)
@@ -280,14 +282,6 @@ def _load(module, state, arch, source):
 def _conv_lengths(lengths, layer):
     frames = torch.div(lengths - layer.kernel_size, layer.stride, rounding_mode="floor") + 1
     return frames.clamp(min=0)
-
-
-def _normalize(speech, lengths):
-    """Zero mean and unit variance over the valid samples, as torchaudio does for one utterance."""
-    mean = speech.sum(dim=1) / lengths
-    centred = (speech - mean[:, None]) * frame_mask(lengths, speech.shape[1])
-    variance = centred.square().sum(dim=1) / lengths
-    return centred * torch.rsqrt(variance + 1e-5)[:, None]
 
 
 def _is_wavlm(transformer):

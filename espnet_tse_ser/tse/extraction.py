@@ -115,11 +115,12 @@ def _check_lengths(signals):
 
 
 def rescale(estimate, mixture):
-    """Scale the estimate to the mixture (least squares), below a peak of 1.
+    """Scale the estimate to the mixture without its offset (least squares), below a peak of 1.
 
-    >>> rescale(np.array([1.0, 0.0]), np.array([0.5, 0.5])).tolist()
-    [0.5, 0.0]
+    >>> rescale(np.array([1.0, -1.0]), np.array([0.75, 0.25])).tolist()
+    [0.25, -0.25]
     """
+    mixture = mixture - mixture.mean(dtype=np.float64)
     level = level_to_mixture(
         float(np.dot(estimate, mixture)),
         float(np.dot(estimate, estimate)),

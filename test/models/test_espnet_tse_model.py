@@ -7,6 +7,7 @@ from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.enh.extractor.td_speakerbeam_extractor import TDSpeakerBeamExtractor
 from espnet2.enh.loss.criterions.time_domain import SISNRLoss, SNRLoss
 from espnet2.enh.loss.wrappers.fixed_order import FixedOrderSolver
+from standardized import standardized_batch
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -43,11 +44,11 @@ def _espnet_model(model, config):
 @pytest.fixture
 def batch():
     torch.manual_seed(0)
-    return {
-        "speech_mix": 0.1 * torch.randn(3, max(LENGTHS)),
+    return {  # without offset and of usual level, as ESPnet's model takes out neither
+        "speech_mix": standardized_batch(torch.randn(3, max(LENGTHS)), LENGTHS),
         "speech_mix_lengths": torch.tensor(LENGTHS),
-        "speech_ref1": 0.1 * torch.randn(3, max(LENGTHS)),
-        "enroll_ref1": 0.1 * torch.randn(3, max(ENROLL_LENGTHS)),
+        "speech_ref1": standardized_batch(torch.randn(3, max(LENGTHS)), LENGTHS),
+        "enroll_ref1": standardized_batch(torch.randn(3, max(ENROLL_LENGTHS)), ENROLL_LENGTHS),
         "enroll_ref1_lengths": torch.tensor(ENROLL_LENGTHS),
         "speaker": torch.tensor([[0], [4], [2]]),
     }

@@ -5,6 +5,7 @@ import pytest
 import tiny_ssl
 import torch
 import torchaudio
+from standardized import standardized_batch
 
 from espnet_tse_ser.ser.frontend import LogMelFrontend
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
@@ -41,7 +42,7 @@ def test_equals_numpy(batch, num_samples):
 def test_ssl_front_end_is_torchaudios_on_padded_speech(batch, seconds):
     arch = {"arch": "custom", "arch_conf": {"type": "hubert"} | ARCH, "weights": None}
     frontend = SSLFrontend(**arch, fixed_seconds=seconds).eval()
-    whole = _by_hand(batch[0], round(seconds * 16000))
+    whole = _by_hand(standardized_batch(*batch), round(seconds * 16000))
     model = torchaudio.models.wav2vec2_model(**ARCH, aux_num_out=None).eval()
     state = {k: v for k, v in frontend.ssl.state_dict().items()}
     model.load_state_dict(state)
