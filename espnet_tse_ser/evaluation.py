@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 
 from espnet_tse_ser.checkpoints import find_weights
-from espnet_tse_ser.data.audio import as_stored, check_not_silent
+from espnet_tse_ser.data.amplitudes import check_not_silent
+from espnet_tse_ser.data.audio import as_stored
 from espnet_tse_ser.data.batches import inference_batches
 from espnet_tse_ser.data.simulation import enrollment_audio, render
 from espnet_tse_ser.inference import TSESER
@@ -80,6 +81,7 @@ def extract_set(model, data, batch_size):
             [data.audio("mix", utt) for utt in batch],
             [data.audio("enroll", utt) for utt in batch],
             embeddings,
+            batch,
         )
         for utt, estimate in zip(batch, estimates, strict=True):
             denoised = data.signals[utt]["denoised"] = as_stored(estimate, data.fs)

@@ -20,10 +20,17 @@ from espnet_tse_ser.checkpoints import (
     load_weights,
     read_config,
 )
-from espnet_tse_ser.data.audio import check_not_silent, to_mono
+from espnet_tse_ser.data.amplitudes import check_amplitudes, check_not_silent, check_rate
+from espnet_tse_ser.data.audio import mix_down, resample
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.tse.extraction import Embeddings, device_of, pad_signals, rescale
+from espnet_tse_ser.tse.extraction import (
+    Embeddings,
+    check_output,
+    device_of,
+    pad_signals,
+    rescale,
+)
 
 
 @dataclass(frozen=True)
@@ -85,27 +92,35 @@ class TSESER:
             `Recognition`.
 
         Raises:
-            UserError: no enrollment, or a signal that is empty, silent, not finite or too short.
+            UserError: no enrollment, a signal as `prepare` refuses it, or a model whose output is
+                not finite.
         """
-        mixture = self.prepare(mixture, rate, "the mixture")
+        names = ["the mixture"]
+        mixture = self.prepare(mixture, rate, *names)
         if not self.extracts:
-            return self.recognize([mixture])[0]
+            return self.recognize([mixture], names=names)[0]
         if enrollment is None:
             raise UserError("this model extracts the target and needs an enrollment of it")
-        return self.recognize([mixture], [self.prepare(enrollment, rate, "the enrollment")])[0]
+        enrollment = self.prepare(enrollment, rate, "the enrollment")
+        return self.recognize([mixture], [enrollment], names=names)[0]
 
     @torch.no_grad()
-    def recognize(self, mixtures, enrollments=None, embeddings=None):
+    def recognize(self, mixtures, enrollments=None, embeddings=None, names=None):
         """Recognise a batch.
 
         Args:
             mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate. A SER
             model also takes features ``(frames, size)`` of its front-end as ``mixtures``.
             embeddings: what `embeddings` returned, to embed an enrollment of several calls once.
+            names: what errors call the mixtures.
 
         Returns:
             list of `Recognition`, independent of what else is in the batch.
+
+        Raises:
+            UserError: what the model gives is not finite.
         """
+        names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
         device = device_of(self.model)
         speech, lengths = pad_signals(mixtures, device)
         estimates = None
@@ -114,11 +129,11 @@ class TSESER:
             estimates = self.model.tse_model.extract_embedded(speech, lengths, embedding)
             speech = estimates
         results = []
-        for index, row in enumerate(self._posteriors(speech, lengths)):
+        for index, row in enumerate(self._posteriors(speech, lengths, names)):
             extracted = None
             if self.extracts:
                 estimate = estimates[index, : lengths[index]].cpu().numpy()
-                extracted = rescale(estimate, np.asarray(mixtures[index], np.float32))
+                extracted = rescale(estimate, np.asarray(mixtures[index], np.float32), names[index])
             results.append(
                 Recognition(
                     self.labels[int(np.argmax(row))],
@@ -134,41 +149,41 @@ class TSESER:
         return Embeddings(self.model.tse_model, self.rate)
 
     @torch.no_grad()
-    def classify(self, speech):
+    def classify(self, speech, name="the signal"):
         """Probabilities (list in the order of ``labels``) of the speech of one, not extracted.
 
         Args:
-            speech: ``(num_samples,)`` at the model's rate.
-        """
-        return self._posteriors(*pad_signals([speech], device_of(self.model)))[0]
+            speech: ``(num_samples,)`` at the model's rate. name: what an error calls it.
 
-    def _posteriors(self, speech, lengths):
+        Raises:
+            UserError: what the model gives is not finite.
+        """
+        return self._posteriors(*pad_signals([speech], device_of(self.model)), [name])[0]
+
+    def _posteriors(self, speech, lengths, names):
         recogniser = self.model.ser_model if self.extracts else self.model
-        return torch.softmax(recogniser.logits(speech, lengths).double(), -1).tolist()
+        rows = torch.softmax(recogniser.logits(speech, lengths).double(), -1).tolist()
+        for row, name in zip(rows, names, strict=True):
+            check_output(row, name)
+        return rows
 
     def prepare(self, samples, rate, name):
         """Mix down and resample one signal to what `recognize` takes.
 
         Args:
-            samples: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1].
+            samples: ``(num_samples,)`` or ``(num_samples, num_channels)`` float, full scale is 1.
             rate: in Hz; None is the model's. name: what an error calls the signal.
 
         Raises:
-            UserError: the signal is empty, silent, not finite or too short.
+            UserError: the signal is empty, silent, too short or no array of this kind, has values
+                that no recording has, or channels that cancel each other; the rate is none.
         """
-        samples = np.asarray(samples)
-        if samples.size == 0:
-            raise UserError(f"{name}: holds no samples")
-        if samples.ndim > 2 or not np.issubdtype(samples.dtype, np.floating):
-            raise UserError(
-                f"{name}: must be floats (num_samples,) or (num_samples, num_channels), got "
-                f"{samples.dtype} {samples.shape}"
-            )
-        if not np.isfinite(samples).all():
-            raise UserError(f"{name}: holds NaN or infinite samples")
+        rate = self.rate if rate is None else check_rate(rate, name)
+        samples = _as_signal(samples, name)
+        check_amplitudes(samples, name)
         # Before the resampler, which goes on with zeros: an offset would be a step to them.
         samples = (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
-        mono = to_mono(samples, rate or self.rate, self.rate)
+        mono = resample(mix_down(samples, name), rate, self.rate)
         if len(mono) < MIN_SAMPLES:
             raise UserError(
                 f"{name}: is too short: {len(mono) / self.rate:.3f} s, at least "
@@ -176,6 +191,28 @@ class TSESER:
             )
         check_not_silent(mono, name)
         return mono
+
+
+def _as_signal(samples, name):
+    """``samples`` as an array of floats ``(num_samples,)`` or ``(num_samples, num_channels)``."""
+    try:
+        samples = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: is no array of samples ({error})") from None
+    if samples.size == 0:
+        raise UserError(f"{name}: holds no samples")
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(
+            f"{name}: must be floats (num_samples,) or (num_samples, num_channels), got "
+            f"{samples.dtype} {samples.shape}; integers are to be divided by the largest of their "
+            "type"
+        )
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise UserError(
+            f"{name}: has {samples.shape[1]} channels of {samples.shape[0]} samples, as it is "
+            "read: (num_samples, num_channels); transpose it"
+        )
+    return samples
 
 
 def _build(config):

@@ -39,7 +39,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
         else:
             mixtures = [features.load(utt) for utt in batch]
         enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
-        results = model.recognize(mixtures, enrollments, embeddings)
+        results = model.recognize(mixtures, enrollments, embeddings, batch)
         for utt, result in zip(batch, results, strict=True):
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}

@@ -15,13 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.data.audio import (
-    SILENCE_DBFS,
-    check_finite,
-    check_not_silent,
-    open_audio,
-    peak,
-)
+from espnet_tse_ser.data.amplitudes import Extremes, check_not_cancelled, check_not_silent
+from espnet_tse_ser.data.audio import open_audio, peak
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
@@ -29,7 +24,12 @@ from espnet_tse_ser.levels import LEAST, Level
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.tse import windows
 from espnet_tse_ser.tse.cpu_block import NormStatistics
-from espnet_tse_ser.tse.extraction import device_of, level_to_mixture, pad_signals
+from espnet_tse_ser.tse.extraction import (
+    check_output,
+    device_of,
+    level_to_mixture,
+    pad_signals,
+)
 
 _BLOCK_SECONDS = 10  # read at a time
 
@@ -57,53 +57,63 @@ class Recording:
     Without its offset, though: samples have a mean of 0.
 
     Args:
-        path: any file that libsndfile reads; not an archive of Kaldi. rate: wanted, in Hz.
+        path: as of `read_audio`. rate: wanted, in Hz.
 
     Attributes:
         num_samples: at ``rate``. seconds: the length of the file. rms: the root mean square.
 
     Raises:
-        UserError: as `read_audio`, and for a recording that is silent throughout.
+        UserError: as `read_audio`, and for a recording that is silent throughout or whose channels
+            cancel each other.
     """
 
     def __init__(self, path, rate):
-        self.path, self.rate = path, rate
-        with open_audio(path) as stream:
-            self.seconds = stream.frames / stream.samplerate
-        self.num_samples, self._offset = 0, 0.0
-        highest = total = energy = 0.0
-        for block in self.blocks():
+        self.path, self.rate, self._offset = path, rate, 0.0
+        mono, channels = Extremes(), {}
+
+        def observe(block, mixed):
+            mono.add(mixed)
+            for number, channel in enumerate(block.T):
+                channels.setdefault(number, Extremes()).add(channel)
+
+        self.num_samples = total = energy = 0
+        for block in self.blocks(observe):
             self.num_samples += len(block)
-            highest = max(highest, float(peak(block)))
             total += float(block.sum(dtype=np.float64))
             energy += float(np.square(block, dtype=np.float64).sum())
-        check_not_silent(np.array([highest]), path)
+        check_not_cancelled(mono, channels.values(), path)
+        check_not_silent(mono, path)
         self._offset = total / self.num_samples
         self.rms = max(energy / self.num_samples - self._offset**2, LEAST**2) ** 0.5
 
-    def blocks(self):
-        """Yield the samples, ``(n,)`` float32 at a time."""
-        with open_audio(self.path) as stream:
+    def blocks(self, observe=None):
+        """Yield the samples, ``(n,)`` float32 at a time.
+
+        Args:
+            observe: called with each block of the file ``(m, num_channels)`` and its mean over the
+                channels.
+        """
+        with open_audio(self.path) as audio:
             position, resampler, first = 0, None, None
-            if stream.samplerate != self.rate:
+            if audio.rate != self.rate:
                 import soxr
 
-                resampler = soxr.ResampleStream(stream.samplerate, self.rate, 1, dtype="float32")
-            while True:
-                size = _BLOCK_SECONDS * stream.samplerate
-                block = stream.read(size, dtype="float32", always_2d=True)
-                check_finite(block, self.path, position)
+                resampler = soxr.ResampleStream(audio.rate, self.rate, 1, dtype="float32")
+            for block in audio.blocks(_BLOCK_SECONDS * audio.rate):
                 position += len(block)
-                mono = block.mean(axis=1)
+                mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+                if observe is not None:
+                    observe(block, mono)
                 if first is None:
-                    first = float(mono.mean(dtype=np.float64)) if len(mono) else 0.0
+                    first = float(mono.mean(dtype=np.float64))
                 # Before the resampler, which goes on with zeros: an offset would be a step to them.
                 mono = mono - first
                 if resampler is not None:
-                    mono = resampler.resample_chunk(mono, last=len(block) == 0)
+                    mono = resampler.resample_chunk(mono)
                 yield mono - self._offset
-                if len(block) == 0:
-                    return
+            if resampler is not None:
+                yield resampler.resample_chunk(np.zeros(0, np.float32), last=True) - self._offset
+            self.seconds = position / audio.rate
 
 
 def check_window(tse_model, rate, seconds):
@@ -140,11 +150,11 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
     if not segment_seconds * model.rate >= 2 * MIN_SAMPLES:
         least = 2 * MIN_SAMPLES / model.rate
         raise UserError(f"--segment_seconds must be {least:g} or more, got {segment_seconds:g}")
-    segments = _Segments(model, recording.num_samples, segment_seconds)
+    segments = _Segments(model, recording, segment_seconds)
     if not model.extracts:
         for block in recording.blocks():
             segments.add(block, block)
-        return segments.found
+        return segments.all()
     window = check_window(model.model.tse_model, model.rate, window_seconds)
     embedding = model.embeddings()([enrollment])
     stream = _extract(model.model.tse_model, recording, embedding, window)
@@ -153,7 +163,7 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
             segments.add(mixture, estimate)
             if writer is not None:
                 writer.add(mixture, estimate)
-    return segments.found
+    return segments.all()
 
 
 def overall(segments):
@@ -180,7 +190,10 @@ def _extract(model, recording, embedding, window):
         for mixture in progress(windows.cut(recording.blocks(), plan), label, len(plan)):
             held[:] = [mixture]
             padded = pad_signals([mixture], device)
-            yield model.extract_embedded(*padded, embedding, statistics, level)[0].cpu().numpy()
+            estimate = model.extract_embedded(*padded, embedding, statistics, level)[0]
+            estimate = estimate.cpu().numpy()
+            check_output(estimate, recording.path)
+            yield estimate
 
     if len(plan) > 1 and model.extractor.has_global_norms:
         statistics = NormStatistics()
@@ -197,31 +210,39 @@ def _extract(model, recording, embedding, window):
 class _Segments:
     """Classifies what is added, a segment at a time, as soon as it is complete."""
 
-    def __init__(self, model, num_samples, seconds):
-        count = -(-num_samples // round(seconds * model.rate))
-        self.model, self.found = model, []
+    def __init__(self, model, recording, seconds):
+        num_samples = recording.num_samples
+        count = -(-num_samples // round(min(seconds * model.rate, num_samples)))
+        self.model, self.name, self.found = model, recording.path, []
         self._bounds = [num_samples * k // count for k in range(count + 1)]
-        self._speech, self._peak, self._position = [], 0.0, 0
+        self._speech, self._mixture, self._position = [], Extremes(), 0
 
     def add(self, mixture, speech):
         """Add ``(n,)`` samples of the recording and the speech in them that is classified."""
         while len(speech):
             take = self._bounds[len(self.found) + 1] - self._position
             self._speech.append(speech[:take])
-            self._peak = max(self._peak, float(peak(mixture[:take])))
+            self._mixture.add(mixture[:take])
             self._position += len(speech[:take])
             mixture, speech = mixture[take:], speech[take:]
             if self._position == self._bounds[len(self.found) + 1]:
                 self._classify()
 
+    def all(self):
+        """All segments, when all is added; a `UserError` if each of them is silent."""
+        if all(segment.probabilities is None for segment in self.found):
+            raise UserError(f"{self.name}: each of its segments is silent; record it again")
+        return self.found
+
     def _classify(self):
         start, end = (n / self.model.rate for n in self._bounds[len(self.found) :][:2])
         probabilities = None
-        if self._peak >= 10 ** (SILENCE_DBFS / 20):
-            row = self.model.classify(np.concatenate(self._speech))
+        if not self._mixture.is_silent:
+            name = f"{self.name}: {start:.3f} to {end:.3f} s"
+            row = self.model.classify(np.concatenate(self._speech), name)
             probabilities = dict(zip(self.model.labels, row, strict=True))
         self.found.append(Segment(start, end, probabilities))
-        self._speech, self._peak = [], 0.0
+        self._speech, self._mixture = [], Extremes()
 
 
 class _Output:

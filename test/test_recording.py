@@ -163,9 +163,6 @@ def test_the_command(files, joint_dir, capsys):
     ("option", "message"),
     [
         ("--window_seconds=0.5", "--window_seconds 0.5: windows of this model must be 0."),
-        ("--window_seconds=0", "--window_seconds must be above 0, got 0"),
-        ("--window_seconds=nan", "--window_seconds must be above 0, got nan"),
-        ("--segment_seconds=-1", "--segment_seconds must be above 0, got -1"),
         ("--segment_seconds=0.1", "--segment_seconds must be 0.2 or more, got 0.1"),
         ("--num_threads=0", "--num_threads must be 1 or more, got 0"),
         ("--device=tpu", "--device tpu: is none"),

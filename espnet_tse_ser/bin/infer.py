@@ -8,11 +8,15 @@ then the mean's.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.numbers import Number
+
+_LENGTH = Number(0, 10**6, above=True)  # s
 
 
 def get_parser():
@@ -24,13 +28,13 @@ def get_parser():
     parser.add_argument("--output_wav", help="write the extracted target here (16-bit)")
     parser.add_argument(
         "--window_seconds",
-        type=float,
+        type=_LENGTH.option,
         default=60.0,
         help="a longer recording is extracted by windows of this length; they bound the memory",
     )
     parser.add_argument(
         "--segment_seconds",
-        type=float,
+        type=_LENGTH.option,
         default=5.0,
         help="of such a recording each part of about this length gets an emotion",
     )
@@ -41,12 +45,9 @@ def get_parser():
 def main(argv=None):
     """Recognise one recording."""
     args = get_parser().parse_args(argv)
-    for name in ("window_seconds", "segment_seconds"):
-        if not 0 < getattr(args, name) < float("inf"):
-            raise UserError(f"--{name} must be above 0, got {getattr(args, name):g}")
     # Files first: a wrong one must not wait for the model.
     if args.output_wav is not None:
-        _check_output(Path(args.output_wav))
+        _check_output(Path(args.output_wav), args.mixture, args.enrollment)
     from espnet_tse_ser.data.audio import read_audio
 
     seconds = _seconds(args.mixture)
@@ -59,28 +60,32 @@ def main(argv=None):
         result = _long(args, model, enrollment)
     else:
         result = _short(args, model, mixture, enrollment)
-    print(json.dumps(result))
+    print(json.dumps(result, allow_nan=False))
 
 
 def _seconds(path):
-    """Length of an audio file; 0 of what `read_audio` is to read whole, or to refuse."""
+    """Length of a recording."""
     from espnet_tse_ser.data.audio import open_audio
 
-    if ".ark:" in path:
-        return 0.0
-    try:
-        with open_audio(path) as stream:
-            return stream.frames / stream.samplerate
-    except UserError:
-        return 0.0
+    with open_audio(path) as audio:
+        return audio.count() / audio.rate
 
 
-def _check_output(path):
+def _check_output(path, *inputs):
     """Raise `UserError` unless an audio file can be written to ``path``, as far as names tell."""
+    from espnet_tse_ser.data.ark import split_place
+
     if path.suffix not in (".wav", ".flac"):
         raise UserError(f"--output_wav {path}: the name must end in .wav or .flac")
     if path.is_dir():
         raise UserError(f"--output_wav {path}: is a directory; give the name of a file in it")
+    for name in inputs:
+        source = name and split_place(name)[0]
+        if source and path.exists() and os.path.exists(source) and os.path.samefile(path, source):
+            raise UserError(
+                f"--output_wav {path}: is the file of an input ({name}), which would be lost; "
+                "choose another name"
+            )
     above = next(parent for parent in path.parents if parent.exists())
     if not above.is_dir():
         raise UserError(f"--output_wav {path}: {above} is not a directory; choose another place")

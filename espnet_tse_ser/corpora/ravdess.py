@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.corpora import LABELS, Utterance, check_total
-from espnet_tse_ser.data.audio import check_not_silent, read_audio
+from espnet_tse_ser.data.amplitudes import check_not_silent
+from espnet_tse_ser.data.audio import mix_down, read_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
 from espnet_tse_ser.progress import progress
@@ -120,8 +121,8 @@ def _fold(actor):
 def _speech_span(path, threshold_db, margin):
     """Start and end, in seconds, of the speech in a file with a margin on both sides."""
     samples, rate = read_audio(path)
-    check_not_silent(samples, path)
-    signal = samples.mean(axis=1)
+    signal = mix_down(samples, path)
+    check_not_silent(signal, path)
     hop = rate // 100
     num_frames = -(-len(signal) // hop)
     frames = np.pad(signal, (0, num_frames * hop - len(signal))).reshape(num_frames, hop)

@@ -1,18 +1,27 @@
 """Reading and writing audio: the one place that decides what a usable signal is."""
 
-import contextlib
+import functools
 import io
-import re
+import os
 from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.data.amplitudes import (
+    Extremes,
+    check_amplitudes,
+    check_not_cancelled,
+    check_not_silent,
+    check_rate,
+)
+from espnet_tse_ser.data.ark import open_audio_entry, open_file, split_place
+from espnet_tse_ser.data.containers import check_whole
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 
-SILENCE_DBFS = -80.0  # a signal whose peak stays below this is taken for silence
-_MOST_FRAMES = 2**40  # libsndfile names more where a FLAC header says nothing
-UNKNOWN_SIZE = 0x7FFFF000  # bytes: WAV headers written to a pipe name this (SoX) or more
+_MOST_FRAMES = 2**40  # libsndfile names more where a header says nothing
+_MOST_VALUES = 2**26  # read at a time: a header may state any length
+_FEW = 1024  # samples read at a time to see where a file is damaged
 
 
 def read_audio(path):
@@ -22,78 +31,139 @@ def read_audio(path):
         path: audio file that libsndfile reads, or ``file.ark:offset`` of a Kaldi archive.
 
     Returns:
-        samples ``(num_samples, num_channels)`` float32 in [-1, 1], and the rate in Hz.
+        samples ``(num_samples, num_channels)`` float32, full scale is 1, and the rate in Hz.
 
     Raises:
-        UserError: the file is missing, unreadable, cut short or empty, or holds NaN or infinite
-            values.
+        UserError: the file is missing, unreadable, cut short or empty, or holds values that no
+            recording has.
+    """
+    with open_audio(path) as audio:
+        blocks = list(audio.blocks(audio.num_samples))
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), audio.rate
+
+
+class AudioFile:
+    """An open audio file, to be read once, and closed as a context manager.
+
+    Attributes:
+        name: what errors call it. rate: in Hz. num_channels. num_samples: as its header states
+            them; None where it does not.
+    """
+
+    def __init__(self, streams, name, closing=()):
+        """Take the `soundfile.SoundFile` of a file, or those of its parts.
+
+        Args:
+            closing: what else is to be closed with it.
+        """
+        for stream in streams:
+            # Without seeking, which soundfile does after every read: it takes time, some codecs
+            # cannot do it, and soundfile would not read on where a header states no length.
+            stream.seekable = lambda: False
+        self._streams, self._number, self._closing = streams, 0, closing
+        self.name, first = name, streams[0]
+        self.rate, self.num_channels = check_rate(first.samplerate, name), first.channels
+        num_samples = first.frames
+        for stream in streams[1:]:
+            num_samples += stream.frames
+            if (stream.samplerate, stream.channels) != (self.rate, self.num_channels):
+                raise UserError(
+                    f"{name}: its parts differ in their rate or their channels; convert it, e.g. "
+                    "with ffmpeg"
+                )
+        self.num_samples = num_samples if num_samples < _MOST_FRAMES else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for opened in (*self._streams, *self._closing):
+            opened.close()
+
+    def blocks(self, size=None):
+        """Yield the samples, ``size`` at most at a time, ``(num_samples, num_channels)`` float32.
+
+        Raises:
+            UserError: the file cannot be decoded or is cut short, which may show at its end only;
+                it is empty, or holds values that no recording has.
+        """
+        most = _MOST_VALUES // self.num_channels
+        size, position = min(size or most, most), 0
+        while self.num_samples is None or position < self.num_samples:
+            block = self._read(size, position)
+            if len(block) == 0:
+                break
+            check_amplitudes(block, self.name, position)
+            position += len(block)
+            yield block
+        if position < (self.num_samples or 0):
+            raise self._cut_short(position)
+        if position == 0:
+            raise UserError(f"{self.name}: holds no samples; fetch it again or leave it out")
+
+    def count(self):
+        """The number of samples; of a file that states none it is what all blocks have."""
+        return self.num_samples or sum(len(block) for block in self.blocks())
+
+    def _read(self, size, position):
+        import soundfile
+
+        if self.num_samples is not None:
+            size = min(size, self.num_samples - position)
+        try:
+            block = self._streams[self._number].read(size, dtype="float32", always_2d=True)
+            while len(block) == 0 and self._number + 1 < len(self._streams):
+                self._number += 1
+                block = self._streams[self._number].read(size, dtype="float32", always_2d=True)
+            return block
+        except soundfile.LibsndfileError as error:
+            if size > _FEW:  # how far it goes shows in small steps only
+                with open_audio(self.name) as again:
+                    for _ in again.blocks(_FEW):
+                        pass
+            raise self._cut_short(position, error.error_string) from None
+
+    def _cut_short(self, position, reason=None):
+        of = "" if self.num_samples is None else f" of {self.num_samples}"
+        reason = "" if reason is None else f" ({reason})"
+        return UserError(
+            f"{self.name}: the file is cut short or damaged: {position}{of} samples could be "
+            f"read{reason}; fetch it again"
+        )
+
+
+def open_audio(path):
+    """Open audio to read.
+
+    Returns:
+        `AudioFile`.
+
+    Raises:
+        UserError: the file is missing, cut short, or cannot be read.
     """
     path = str(path)
-    if ".ark:" in path:
-        import kaldiio
-
-        try:
-            rate, samples = kaldiio.load_mat(path)
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: cannot be read from a Kaldi archive of audio ({error}); write it again"
-            ) from None
-        if np.issubdtype(samples.dtype, np.integer):
-            samples = samples / np.float32(np.iinfo(samples.dtype).max + 1)
-        samples = np.asarray(samples, np.float32).reshape(len(samples), -1)
-    else:
-        with open_audio(path) as stream:
-            samples, rate = stream.read(dtype="float32", always_2d=True), stream.samplerate
-    if len(samples) == 0:
-        raise UserError(f"{path}: holds no samples; fetch the file again or drop its id")
-    check_finite(samples, path)
-    return samples, rate
+    if split_place(path)[1] is not None:
+        part = open_audio_entry(path)
+        sources = check_whole(part.read_at, part.size, path) or [part]
+        return AudioFile(_open_streams(sources, path), path, [part])
+    descriptor, size = open_file(path)
+    try:
+        sources = check_whole(functools.partial(os.pread, descriptor), size, path)
+    finally:
+        os.close(descriptor)
+    return AudioFile(_open_streams(sources or [path], path), path)
 
 
-@contextlib.contextmanager
-def open_audio(path):
-    """Open an audio file to read: yields its ``soundfile.SoundFile``.
-
-    Raises:
-        UserError: the file is missing or cut short, or cannot be read, then or in the body.
-    """
+def _open_streams(sources, path):
     import soundfile
 
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such audio file")
     try:
-        with soundfile.SoundFile(path) as stream:
-            if stream.frames > _MOST_FRAMES:
-                raise UserError(
-                    f"{path}: its header does not say how long it is; convert the file, e.g. with "
-                    "`flac -d` and `flac`, or ffmpeg"
-                )
-            _check_whole(path, stream)
-            yield stream
+        return [soundfile.SoundFile(source) for source in sources]
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
         raise UserError(
-            f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); "
-            "fetch or convert the file again"
+            f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); fetch or "
+            "convert the file again"
         ) from None
-
-
-def check_finite(samples, path, start=0):
-    """Raise `UserError` if a block ``(num_samples, num_channels)`` has NaN or infinite values."""
-    if not np.isfinite(samples).all():
-        first = start + int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise UserError(f"{path}: sample {first} is NaN or infinite; repair or drop the file")
-
-
-def _check_whole(path, stream):
-    """Raise `UserError` for a WAV with less data than its header says: libsndfile only logs it."""
-    if stream.format not in ("WAV", "WAVEX"):
-        return
-    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", stream.extra_info, re.MULTILINE)
-    if sizes and int(sizes[2]) < int(sizes[1]) < UNKNOWN_SIZE:
-        raise UserError(
-            f"{path}: the file is cut short: {sizes[2]} of {sizes[1]} bytes of audio are there; "
-            "fetch it again"
-        )
 
 
 def read_mono(path, fs, min_samples=1):
@@ -117,19 +187,42 @@ def read_mono(path, fs, min_samples=1):
     if len(samples) < min_samples:
         raise UserError(
             f"{path}: {len(samples)} samples ({len(samples) / fs:.3f} s) are too short, at least "
-            f"{min_samples} ({min_samples / fs:.3f} s) are needed; drop its id"
+            f"{min_samples} ({min_samples / fs:.3f} s) are needed; leave it out"
         )
     check_not_silent(samples, path)
     return samples
 
 
-def to_mono(samples, rate, fs):
+def to_mono(samples, rate, fs, name="the signal"):
     """Mix down ``(num_samples, num_channels)`` to mono and resample from ``rate`` to ``fs`` Hz.
 
     Returns:
         ``(num_samples',)`` float32; several channels are averaged; the resampler is soxr.
+
+    Raises:
+        UserError: as `mix_down`.
     """
-    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
+    return resample(mix_down(samples, name), rate, fs)
+
+
+def mix_down(samples, name):
+    """Average the channels of ``(num_samples, num_channels)``, or of ``(num_samples,)``.
+
+    Returns:
+        ``(num_samples,)`` float32.
+
+    Raises:
+        UserError: the channels cancel each other; the error calls the signal ``name``.
+    """
+    if samples.ndim == 1 or samples.shape[1] == 1:
+        return np.ascontiguousarray(samples.reshape(-1), np.float32)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    check_not_cancelled(Extremes(mono), [Extremes(c) for c in samples.T], name)
+    return mono
+
+
+def resample(mono, rate, fs):
+    """Resample ``(num_samples,)`` float32 from ``rate`` to ``fs`` Hz with soxr."""
     if rate != fs:
         import soxr
 
@@ -140,13 +233,6 @@ def to_mono(samples, rate, fs):
 def peak(samples):
     """The largest magnitude in an array, in its type; 0 of an empty one."""
     return max(samples.max(initial=0.0), -samples.min(initial=0.0))
-
-
-def check_not_silent(samples, name):
-    """Raise `UserError` when the peak of ``samples`` is below `SILENCE_DBFS`."""
-    highest = float(peak(samples))
-    if highest < 10 ** (SILENCE_DBFS / 20):
-        raise UserError(f"{name}: is silent (peak {highest:.1e}); drop its id or fetch it again")
 
 
 def write_audio(path, samples, fs, files=None):

@@ -6,7 +6,9 @@ import logging
 import os
 from pathlib import Path
 
-from espnet_tse_ser.data.audio import check_not_silent, read_audio, to_mono, write_audio
+from espnet_tse_ser.data.amplitudes import check_not_silent
+from espnet_tse_ser.data.ark import split_place
+from espnet_tse_ser.data.audio import mix_down, read_audio, resample, write_audio
 from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
 from espnet_tse_ser.data.loudness import measure_loudness
 from espnet_tse_ser.errors import UserError
@@ -165,7 +167,7 @@ def _select(path, ids):
 def _stamp(source, fs, min_duration):
     """A text that changes whenever the source file or the wanted format does."""
     wav, start, end = source
-    path = wav.rpartition(":")[0] if ".ark:" in wav else wav
+    path = split_place(wav)[0]
     state = _file_state(path)
     if not state:
         raise UserError(f"{path}: no such audio file; run the data preparation again or fetch it")
@@ -196,7 +198,8 @@ def _format(utt, source, read, output_dir, fs, min_duration, files):
     wav, start, end = source
     try:
         samples, rate = read(wav)
-        in_place = start is None and rate == fs and samples.shape[1] == 1 and ".ark:" not in wav
+        as_wanted = rate == fs and samples.shape[1] == 1
+        in_place = as_wanted and start is None and split_place(wav)[1] is None
         if start is not None:
             # Kaldi's segments are rounded to milliseconds: allow for that at the end
             if end > len(samples) / rate + 0.01:
@@ -205,10 +208,11 @@ def _format(utt, source, read, output_dir, fs, min_duration, files):
                     f"{len(samples) / rate:.3f} s; fetch it again or run the data preparation again"
                 )
             samples = samples[round(start * rate) : round(end * rate)]
-        samples = to_mono(samples, rate, fs)
+        mono = mix_down(samples, wav)
+        samples = resample(mono, rate, fs)
         if len(samples) < min_duration * fs:
             return "", len(samples), ""
-        check_not_silent(samples, wav)
+        check_not_silent(mono, wav)  # resampling gives a constant edges
         peak = float(abs(samples).max())
         if not in_place and peak > 1.0:
             logger.info("%s: peak %.3f after resampling, scaled to %.2f", utt, peak, MAX_PEAK)

@@ -13,7 +13,6 @@ by `combine`. The archives stay where the jobs wrote them, so that no feature is
 """
 
 import hashlib
-import io
 import json
 import logging
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_tse_ser.data.ark import open_file, read_array, split_place, write_array
 from espnet_tse_ser.data.audio import read_audio, read_mono
 from espnet_tse_ser.data.id_list import select
 from espnet_tse_ser.data.kaldi_dir import write_table
@@ -128,15 +128,16 @@ class FeatureCache:
         Raises:
             UserError: they cannot be read.
         """
-        entry, error = self.entries[utt], "the file is cut short"
+        entry, size = self.entries[utt], self.frontend["size"]
         try:
-            with open(entry.ark, "rb") as stream:
-                stream.seek(entry.offset)
-                feats = _read_matrix(stream, entry.end - entry.offset)
-        except (OSError, ValueError, TypeError, EOFError, AssertionError) as reason:
-            error, feats = reason, None
-        if feats is None or feats.shape != (entry.frames, self.frontend["size"]):
-            raise UserError(f"{entry.ark}: features of '{utt}' ({error}); {self._remedy()}")
+            feats = read_array(_place(entry))
+        except UserError as error:
+            raise UserError(f"features of '{utt}': {error}: {self._remedy()}") from None
+        if feats.shape != (entry.frames, size) or not np.isfinite(feats).all():
+            raise UserError(
+                f"{_place(entry)}: features of '{utt}' have the shape {feats.shape}, expected "
+                f"{(entry.frames, size)}, or are not finite; {self._remedy()}"
+            )
         return feats.astype(np.float32)
 
     def _remedy(self):
@@ -201,13 +202,11 @@ def describe(frontend):
 
 def checksum(path):
     """SHA-256 of an audio file's bytes, or of the samples of ``file.ark:offset``."""
-    if ".ark:" in str(path):
+    if split_place(path)[1] is not None:
         samples, rate = read_audio(path)
         return hashlib.sha256(f"{rate} {samples.shape}\n".encode() + samples.tobytes()).hexdigest()
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such audio file") from None
+    with open(open_file(path)[0], "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def compute(directory, frontend, wavs, fs, dtype, label="features"):
@@ -308,27 +307,11 @@ def _write_shard(shards, utterances):
     entries = []
     with atomic_path(ark) as temporary, open(temporary, "wb") as stream:
         for utt, signal, samples, seconds, feats in utterances:
-            offset = stream.tell() + len(f"{utt} ".encode())
-            _write_matrix(stream, utt, feats)
+            offset = write_array(stream, utt, feats)
             end = stream.tell()
             entries.append(Entry(utt, signal, samples, len(feats), seconds, offset, end, ark))
     write_tsv(ark.with_suffix(".tsv"), [_row(entry) for entry in entries], _COLUMNS)
     return entries
-
-
-def _write_matrix(stream, utt, feats):
-    import kaldiio
-
-    # Kaldi's matrices have 32 or 64 bits; for 16, kaldiio puts an array of numpy into the archive.
-    how = {} if feats.dtype == np.float32 else {"write_function": "numpy"}
-    kaldiio.save_ark(stream, {utt: feats}, **how)
-
-
-def _read_matrix(stream, size):
-    from kaldiio.matio import read_kaldi
-
-    content = stream.read(size)
-    return read_kaldi(io.BytesIO(content)) if len(content) == size else None
 
 
 def _whole_entries(shards):

@@ -87,24 +87,29 @@ def pad_signals(signals, device):
 
 
 @torch.no_grad()
-def extract(model, mixtures, enrollments, embeddings=None):
+def extract(model, mixtures, enrollments, embeddings=None, names=None):
     """Extract the targets of a batch.
 
     Args:
         model: `ESPnetTSEModel`. mixtures, enrollments: lists of ``(num_samples,)`` float arrays.
         embeddings: `Embeddings` to take those of the enrollments from.
+        names: what errors call the mixtures.
 
     Returns:
         list of ``(num_samples,)`` float32, each as long as its mixture and scaled to the level
         at which it explains the mixture best (least squares): the network's own level is
         arbitrary, because its loss is scale invariant.
+
+    Raises:
+        UserError: a mixture is too short, or what is extracted of it is not finite.
     """
     _check_lengths(mixtures)
     embedding = (embeddings or Embeddings(model))(enrollments)
     estimates = model.extract_embedded(*pad_signals(mixtures, device_of(model)), embedding)
+    names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
     return [
-        rescale(estimate[: len(mixture)].cpu().numpy(), mixture)
-        for estimate, mixture in zip(estimates, mixtures, strict=True)
+        rescale(estimate[: len(mixture)].cpu().numpy(), mixture, name)
+        for estimate, mixture, name in zip(estimates, mixtures, names, strict=True)
     ]
 
 
@@ -114,12 +119,25 @@ def _check_lengths(signals):
             raise UserError(f"{len(signal)} samples are too short to extract, {MIN_SAMPLES} needed")
 
 
-def rescale(estimate, mixture):
+def check_output(values, name):
+    """Raise `UserError` if what a model gives for the signal ``name`` is not finite."""
+    if not np.isfinite(values).all():
+        raise UserError(
+            f"{name}: what the model gives for it is NaN or infinite: its weights are damaged or "
+            "its training diverged; take the weights of another epoch, or train it again"
+        )
+
+
+def rescale(estimate, mixture, name="the mixture"):
     """Scale the estimate to the mixture without its offset (least squares), below a peak of 1.
+
+    Raises:
+        UserError: it is not finite; the error calls the mixture ``name``.
 
     >>> rescale(np.array([1.0, -1.0]), np.array([0.75, 0.25])).tolist()
     [0.25, -0.25]
     """
+    check_output(estimate, name)
     mixture = mixture - mixture.mean(dtype=np.float64)
     level = level_to_mixture(
         float(np.dot(estimate, mixture)),

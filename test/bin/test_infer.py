@@ -114,7 +114,7 @@ def test_bad_options(run, files, tse_dir, ser_dir, joint_dir):
     _fails(run(output_wav=files / "m.wav" / "x" / "o.wav"), "m.wav is not a directory", files)
     (files / "d.wav").mkdir()
     _fails(run(output_wav=files / "d.wav", model_dir=files), "d.wav: is a directory; give", files)
-    _fails(run(mixture=files), f"{files}: no such audio file", files)
+    _fails(run(mixture=files), f"{files}: is a directory; give the name of an audio file", files)
 
 
 def test_bad_weights(run, files, tmp_path, joint_dir, joint_config):
@@ -165,4 +165,5 @@ def test_as_a_command(files, joint_dir):
     command += [f"--mixture={files / 'm.wav'}", f"--enrollment={files / 'none.wav'}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr.splitlines() == [f"error: {files / 'none.wav'}: no such audio file"]
+    message = f"error: {files / 'none.wav'}: no such audio file; check the name, or fetch it again"
+    assert result.stderr.splitlines() == [message]

@@ -2,9 +2,7 @@
 
 import io
 import os
-import struct
 
-import kaldiio
 import numpy as np
 import pytest
 import soundfile
@@ -72,15 +70,6 @@ def test_channels_and_rate_are_kept(tmp_path):
     assert rate == 8000 and samples.shape == (FS, 2)
 
 
-def test_kaldi_archive(tmp_path):
-    integers = np.round(noise() * 32768).astype(np.int16)
-    kaldiio.save_ark(str(tmp_path / "a.ark"), {"a": (FS, integers)}, scp=str(tmp_path / "a.scp"))
-    path = (tmp_path / "a.scp").read_text().split()[1]
-    np.testing.assert_array_equal(read_mono(path, FS), integers.astype(np.float32) / 32768)
-    with pytest.raises(UserError, match="b.ark:5: cannot be read from a Kaldi archive"):
-        read_audio(tmp_path / "b.ark:5")
-
-
 def spoiled(samples, **places):
     samples = np.array(samples, np.float32)
     for value, place in places.items():
@@ -95,7 +84,9 @@ def spoiled(samples, **places):
         (spoiled(noise(), nan=7), FS, "sample 7 is NaN or infinite"),
         (spoiled(noise(), inf=9), FS, "sample 9 is NaN or infinite"),
         (np.zeros(FS), FS, "is silent"),
-        (noise(level=1e-5), FS, "is silent"),
+        (noise(level=1e-6), FS, "is silent"),
+        (np.full(FS, 0.25), FS, "is silent"),
+        (0.25 + noise(level=1e-6), FS, "is silent"),
         (noise(), 8000, "rate is 8000 Hz, 16000 Hz is needed; run stage 1"),
         (np.stack([noise(), noise()], 1), FS, "has 2 channels but 1 is needed; run stage 1"),
         (noise(1599), FS, r"1599 samples \(0.100 s\) are too short, at least 1600"),
@@ -124,29 +115,6 @@ def test_unreadable_audio(tmp_path):
         read_audio(tmp_path / "c.raw")
 
 
-@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
-def test_a_wav_that_is_cut_short(tmp_path, kind, subtype):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, noise(1601), FS, subtype, format=kind)
-    whole = path.read_bytes()
-    for content in (whole, whole + b"LIST\x04\0\0\0INFO"):
-        path.write_bytes(content)
-        assert read_audio(path)[0].shape == (1601, 1)
-    path.write_bytes(whole[:-300])
-    with pytest.raises(UserError, match=r"a.wav: the file is cut short: \d+ of \d+ bytes of audio"):
-        read_audio(path)
-
-
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
-def test_a_wav_written_to_a_pipe_does_not_know_its_size(tmp_path, size):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, noise(), FS)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:40] + struct.pack("<I", size) + whole[44:])
-    assert read_audio(path)[0].shape == (FS, 1)
-
-
 def test_to_mono():
     time = np.arange(48000) / 48000
     sine = np.sin(2 * np.pi * 440 * time)
@@ -155,14 +123,3 @@ def test_to_mono():
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(FS) / FS)
     np.testing.assert_allclose(mono[500:-500], expected[500:-500], atol=1e-3)
     assert to_mono(sine, FS, FS).shape == (48000,)
-
-
-def test_a_header_without_a_length_is_an_error(tmp_path):
-    path = tmp_path / "pipe.flac"
-    write_audio(path, noise(), FS)
-    data = bytearray(path.read_bytes())
-    data[21] &= 0xF0  # the 36 bits of STREAMINFO for the number of samples
-    data[22:26] = bytes(4)
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="header does not say how long it is; convert the file"):
-        read_audio(path)

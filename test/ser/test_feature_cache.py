@@ -161,7 +161,7 @@ def test_what_lies_beyond_the_end_of_an_archive_is_computed_again(cache_dir, fro
         stream.truncate(entry.end - 1)
     with pytest.raises(UserError, match=r"'u1' are missing or cut short .*run stage 9"):
         cache.check(wavs)
-    with pytest.raises(UserError, match=r"features of 'u1' .*cut short"):
+    with pytest.raises(UserError, match=r"features of 'u1': .*cut short"):
         cache.load("u1")
     cache.load("u0")
     assert _update(cache_dir, frontend, wavs) == ["u1"]
