@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import is_written
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.numbers import COUNT
 
 
 def get_parser():
@@ -18,10 +19,12 @@ def get_parser():
     parser.add_argument("--weights", help="weights file (default: valid.loss.best.pth)")
     parser.add_argument("--data_dir", required=True, help="mixture directory")
     parser.add_argument("--output_dir", required=True, help="denoised directory to write")
-    parser.add_argument("--job", type=int, default=1, help="which of the --nj jobs this is, from 1")
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument(
+        "--job", type=COUNT.option, default=1, help="which of the --nj jobs this is, from 1"
+    )
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
     parser.add_argument("--combine", action="store_true", help="write the data directory instead")
-    parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time")
+    parser.add_argument("--batch_size", type=COUNT.option, default=8, help="mixtures at a time")
     add_options(parser)
     return parser
 
@@ -29,6 +32,8 @@ def get_parser():
 def main(argv=None):
     """Extract one job's mixtures, or combine."""
     args = get_parser().parse_args(argv)
+    if args.job > args.nj:
+        raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.progress import log_to_stderr
 
@@ -78,25 +83,26 @@ def _check_source(args, output_dir):
 
 
 def _extract(args, utts, mixtures, enrollments, paths, device):
-    from espnet_tse_ser.data.audio import read_mono, write_audio
+    from espnet_tse_ser.data.audio import write_audio
     from espnet_tse_ser.data.batches import inference_batches
     from espnet_tse_ser.data.checks import MIN_SAMPLES
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.data.signals import read_lengths, read_signal
     from espnet_tse_ser.progress import progress
     from espnet_tse_ser.tse.extraction import Embeddings, extract, load_extraction_model
 
     if not utts:
         return
     model, fs = load_extraction_model(args.model_dir, args.weights)
-    samples = read_table(Path(args.data_dir) / "utt2num_samples")
-    batches = inference_batches({u: int(samples[u]) for u in utts}, args.batch_size, fs)
+    lengths = read_lengths(Path(args.data_dir) / "utt2num_samples", utts)
+    batches = inference_batches(lengths, args.batch_size, fs)
     embeddings = Embeddings(model.to(device), fs)
     for batch in progress(batches, f"extract {args.job}/{args.nj}"):
         estimates = extract(
             model,
-            [read_mono(mixtures[utt], fs, MIN_SAMPLES) for utt in batch],
-            [read_mono(enrollments[utt], fs, MIN_SAMPLES) for utt in batch],
+            [read_signal(u, mixtures[u], fs, lengths[u], MIN_SAMPLES) for u in batch],
+            [read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch],
             embeddings,
+            batch,
         )
         for utt, estimate in zip(batch, estimates, strict=True):
             write_audio(paths[utt], estimate, fs)

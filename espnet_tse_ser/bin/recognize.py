@@ -6,6 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.numbers import COUNT
 
 
 def get_parser():
@@ -26,7 +27,7 @@ def get_parser():
     parser.add_argument(
         "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="utterances at a time")
+    parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     add_options(parser)
     return parser
 
@@ -50,7 +51,8 @@ def main(argv=None):
     model = TSESER.from_pretrained(args.model_dir, by_ua, device)
     if args.output_audio and not model.extracts:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
-    data = MixtureDir(args.data_dir, read_ids(args.ids), model.rate, args.scp)
+    ids = read_ids(args.ids)
+    data = MixtureDir(args.data_dir, ids, model.rate, args.scp, scored=model.extracts)
     features = _open_cache(args.feats, model, data) if args.feats else None
     extracted = {}
 

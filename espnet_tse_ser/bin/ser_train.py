@@ -35,10 +35,10 @@ def main(argv=None):
     from espnet_tse_ser.tasks.ser import SERTask
 
     command = ["--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)]
-    speech = "wav.scp,speech,sound" if args.feats is None else "feats.scp,speech,kaldi_ark"
+    speech = "wav.scp" if args.feats is None else "feats.scp"
     for phase, part in (("train", "train"), ("valid", "dev")):
         data = f"{args.output_dir}/data/{part}"
-        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/{speech}"]
+        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/{speech},speech,text"]
         command += [f"--{phase}_data_path_and_name_and_type", f"{data}/utt2emo,emotion,text"]
         command += [f"--{phase}_shape_file", f"{data}/utt2num_samples"]
     options = parse_task_options(SERTask, [*command, *further])
@@ -65,6 +65,7 @@ def _write_lists(args, labels, write):
     from espnet_tse_ser.data.id_list import read_ids, select
     from espnet_tse_ser.data.kaldi_dir import read_table, write_table
     from espnet_tse_ser.data.preprocessor import label_index
+    from espnet_tse_ser.data.signals import read_lengths
 
     data_dir = Path(args.data_dir)
     paths = {
@@ -84,6 +85,13 @@ def _write_lists(args, labels, write):
         if args.feats is not None:
             cache.check(chosen["wav.scp"])
             chosen["feats.scp"] = {uid: cache.place(uid) for uid in ids}
+            for uid, length in read_lengths(paths["utt2num_samples"], ids).items():
+                if length != cache.entries[uid].samples:
+                    raise UserError(
+                        f"{paths['utt2num_samples']}: '{uid}': says {length} samples, but its "
+                        f"audio ({chosen['wav.scp'][uid]}) has {cache.entries[uid].samples}; "
+                        "correct it, or run the stage that writes it again"
+                    )
         for uid, label in chosen["utt2emo"].items():
             label_index(uid, label, labels)
         parts[part] = chosen

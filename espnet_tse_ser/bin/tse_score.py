@@ -2,12 +2,12 @@
 
 import argparse
 import logging
-import re
 import sys
 from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
 
 logger = logging.getLogger(__name__)
@@ -18,8 +18,10 @@ def get_parser():
     parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
     parser.add_argument("--denoised_dir", required=True, help="extracted speech (stage 7)")
     parser.add_argument("--output", required=True, help="table to write (score_utt.tsv)")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate of all audio in Hz")
-    parser.add_argument("--nj", type=int, default=1, help="number of processes")
+    parser.add_argument(
+        "--fs", type=RATE.option, default=16000, help="sampling rate of all audio in Hz"
+    )
+    parser.add_argument("--nj", type=COUNT.option, default=1, help="number of processes")
     return parser
 
 
@@ -39,34 +41,24 @@ def main(argv=None):
 def _entries(data_dir, denoised_dir):
     """What to score: a list of dicts with the row's descriptions and the paths of its signals."""
     from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.data.mixture_dir import find_interferers
     from espnet_tse_ser.files import read_tsv
     from espnet_tse_ser.metrics.tables import index_rows
 
     protocol_path = data_dir / "protocol.tsv"
     columns = ("mixture", "fold", "gender_state", "snr_db")
     protocol = index_rows(protocol_path, read_tsv(protocol_path, columns), "mixture")
-    sources = [p for p in data_dir.glob("spk*.scp") if re.fullmatch(r"spk\d+\.scp", p.name)]
-    sources.sort(key=lambda path: int(path.stem.removeprefix("spk")))
-    if len(sources) < 2:
-        raise UserError(
-            f"{data_dir}: needs spk1.scp (target) and spk2.scp (interferer); run stage 4"
-        )
-    tables = {
-        path: read_table(path)
-        for path in (data_dir / "wav.scp", denoised_dir / "wav.scp", *sources)
-    }
-    for path, table in tables.items():
-        # a mixture of few talkers has no line in the later spk<n>.scp
-        optional = path in sources[2:]
-        different = table.keys() - protocol.keys()
-        if not optional:
-            different = different | (protocol.keys() - table.keys())
+    paths = (data_dir / "wav.scp", denoised_dir / "wav.scp", data_dir / "spk1.scp")
+    tables = [read_table(path) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        different = table.keys() ^ protocol.keys()
         if different:
             raise UserError(
                 f"{path}: its ids and those of {protocol_path} differ, e.g. {min(different)}; "
                 "run the stage that writes it again"
             )
-    mixtures, estimates, targets, *interferers = tables.values()
+    mixtures, estimates, targets = tables
+    interferers = find_interferers(data_dir, sorted(protocol))
     return [
         {
             "id": uid,
@@ -74,7 +66,7 @@ def _entries(data_dir, denoised_dir):
             "mixture": mixtures[uid],
             "estimate": estimates[uid],
             "target": targets[uid],
-            "interferers": [table[uid] for table in interferers if uid in table],
+            "interferers": interferers[uid],
         }
         for uid in sorted(protocol)
     ]

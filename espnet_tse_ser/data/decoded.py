@@ -56,7 +56,7 @@ class DecodedOnce(collections.abc.Mapping):
     """A mapping id -> samples ``(num_samples,)`` that asks another one only once for each id.
 
     Args:
-        source: that mapping, e.g. what ESPnet's dataset reads "sound" with. What is longer or
+        source: that mapping, e.g. `Signals`. What is longer or
             shorter than ``lengths`` says, or has more than 16 bit, is asked for each time.
         lengths, cache_bytes: as of `DecodedAudio`; ``lengths`` may have further ids.
     """

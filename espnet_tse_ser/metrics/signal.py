@@ -100,12 +100,13 @@ def signal_scores(target, estimate, mixture, interferers, fs, with_stoi=True):
 
     Args:
         target, estimate, mixture: ``(num_samples,)``; interferers: list of the same shape, as
-            they are in the mixture; fs: rate in Hz.
+            they are in the mixture, None if they are not known; fs: rate in Hz.
         with_stoi: False leaves STOI empty, which takes longer than all else.
 
     Returns:
         dict with ``si_sdr_mix``, ``si_sdr``, ``si_sdri`` (dB), ``stoi_mix``, ``stoi`` (strings of
-        6 decimals; empty where there is too little speech for STOI) and ``wrong_speaker`` (0, 1).
+        6 decimals; empty where there is too little speech for STOI) and ``wrong_speaker`` (0, 1;
+        empty if the interferers are not known).
     """
     before, after = si_sdr(target, mixture), si_sdr(target, estimate)
     scores = {
@@ -115,8 +116,9 @@ def signal_scores(target, estimate, mixture, interferers, fs, with_stoi=True):
         "stoi_mix": stoi(target, mixture, fs) if with_stoi else np.nan,
         "stoi": stoi(target, estimate, fs) if with_stoi else np.nan,
     }
+    wrong = "" if interferers is None else int(is_wrong_speaker(estimate, target, interferers))
     return {name: "" if value != value else f"{value:.6f}" for name, value in scores.items()} | {
-        "wrong_speaker": int(is_wrong_speaker(estimate, target, interferers))
+        "wrong_speaker": wrong
     }
 
 

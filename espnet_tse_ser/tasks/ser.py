@@ -1,5 +1,6 @@
 """Speech emotion recognition as an ESPnet task."""
 
+from pathlib import Path
 from typing import Optional
 
 from espnet2.tasks.abs_task import AbsTask
@@ -14,6 +15,7 @@ from espnet_tse_ser.data.decoded import DecodedOnce
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.data.prefetching import PrefetchingIterFactory
 from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.data.signals import Features, Signals, read_lengths
 from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
@@ -97,11 +99,23 @@ class SERTask(DistributedTask, AbsTask):
 
     @classmethod
     def build_dataset(cls, args, iter_options, keys_to_load=None):
-        """ESPnet's, which decodes audio once; the shape file is utt2num_samples."""
+        """ESPnet's, but for speech: what its readers of audio and archives take can run code.
+
+        They only read the table of speech, wav.scp or feats.scp, as text. The shape file is
+        utt2num_samples. Audio is decoded once.
+        """
         dataset = super().build_dataset(args, iter_options, keys_to_load)
-        if dataset.debug_info["speech"][1] == "sound":
-            lengths = {u: int(n) for u, n in read_table(iter_options.shape_files[0]).items()}
-            dataset.loader_dict["speech"] = DecodedOnce(dataset.loader_dict["speech"], lengths)
+        for path, kind in dataset.debug_info.values():
+            if kind != "text":
+                raise UserError(f"{path}: data of type '{kind}' cannot be read here; give text")
+        path = Path(dataset.debug_info["speech"][0])
+        paths = read_table(path)
+        if path.name == "feats.scp":
+            dataset.loader_dict["speech"] = Features(paths)
+        else:
+            lengths = read_lengths(iter_options.shape_files[0], paths)
+            signals = Signals(paths, args.fs, lengths)
+            dataset.loader_dict["speech"] = DecodedOnce(signals, lengths)
         return dataset
 
     @classmethod

@@ -97,13 +97,12 @@ def test_no_file_is_decoded_twice(data, tmp_path, workers):
     opened = tmp_path / "opened"
     script = (
         "import sys, soundfile\n"
-        "from espnet2.fileio import sound_scp\n"
         "from espnet_tse_ser.bin import ser_train\n"
         "class SoundFile(soundfile.SoundFile):\n"
         "    def __init__(self, path, *args, **keywords):\n"
         f"        open({str(opened)!r}, 'a').write(f'{{path}}\\n')\n"
         "        super().__init__(path, *args, **keywords)\n"
-        "sound_scp.soundfile.SoundFile = SoundFile\n"
+        "soundfile.SoundFile = SoundFile\n"
         "ser_train.main(sys.argv[1:])\n"
     )
     options = _options(data, tmp_path / "exp", "--num_workers", workers)

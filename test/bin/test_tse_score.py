@@ -33,9 +33,17 @@ def dirs(tmp_path):
     write_table(data / "spk1.scp", tables["spk1"])
     write_table(data / "spk2.scp", tables["spk2"])
     write_table(denoised / "wav.scp", tables["est"])
-    protocol = [dict(mixture=uid, fold="1", gender_state="same", snr_db="0.5") for uid in IDS]
-    write_tsv(data / "protocol.tsv", protocol, list(protocol[0]))
+    write_protocol(data, {uid: ["other"] for uid in IDS})
     return data, denoised
+
+
+def write_protocol(data, interferers):
+    """The part of a protocol that scoring reads, with these interferers of each mixture."""
+    rows = [
+        dict(mixture=uid, interferers=",".join(found), fold="1", gender_state="same", snr_db="0.5")
+        for uid, found in interferers.items()
+    ]
+    write_tsv(data / "protocol.tsv", rows, list(rows[0]))
 
 
 def score(dirs, output, nj=1):
@@ -85,7 +93,8 @@ def test_estimate_of_another_length(dirs, tmp_path, nj):
 
 
 def test_interferer_of_another_length(dirs, tmp_path):
-    write_audio(read_table(dirs[0] / "spk2.scp")["b"], np.full(FS - 1, 0.1), FS)
+    samples = 0.1 * np.random.default_rng(1).standard_normal(FS - 1).clip(-4, 4)
+    write_audio(read_table(dirs[0] / "spk2.scp")["b"], samples, FS)
     with pytest.raises(UserError, match="spk2/b.flac: 15999 samples.*run stage 4"):
         score(dirs, tmp_path / "s.tsv")
 
@@ -99,13 +108,16 @@ def test_ids_must_agree(dirs, tmp_path):
 
 def test_no_interferer(dirs, tmp_path):
     (dirs[0] / "spk2.scp").unlink()
-    with pytest.raises(UserError, match="needs spk1.scp .* run stage 4"):
+    with pytest.raises(UserError, match=r"spk2.scp: no such file, but 'a' has 1 .* run stage 4"):
         score(dirs, tmp_path / "s.tsv")
 
 
 def test_third_talker_in_some_mixtures(dirs, tmp_path):
     table = read_table(dirs[0] / "spk2.scp")
     write_table(dirs[0] / "spk3.scp", {"a": read_table(dirs[1] / "wav.scp")["a"]})
+    with pytest.raises(UserError, match="spk3.scp: has a line too many, of 'a', which has 1"):
+        score(dirs, tmp_path / "s.tsv")
+    write_protocol(dirs[0], {"a": ["one", "two"], "b": ["one"], "short": ["one"]})
     rows = score(dirs, tmp_path / "s.tsv")
     # the third talker of a is what was extracted
     assert rows[0]["wrong_speaker"] == "1" and set(table) == {row["id"] for row in rows}
