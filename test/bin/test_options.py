@@ -10,12 +10,11 @@ import pytest
 from espnet_tse_ser import bin as commands
 
 NOT_YET = {  # options whose type is still int or float
-    "extract": ("--job", "--nj", "--batch_size", "--num_threads"),
+    "extract": ("--num_threads",),
     "evaluate": ("--num_threads",),
-    "infer": ("--window_seconds", "--segment_seconds", "--num_threads"),
-    "recognize": ("--batch_size", "--num_threads"),
+    "infer": ("--num_threads",),
+    "recognize": ("--num_threads",),
     "ser_train": ("--seed",),
-    "tse_score": ("--fs", "--nj"),
     "tse_ser_train": ("--seed",),
     "tse_train": ("--seed",),
 }
@@ -99,7 +98,11 @@ def test_what_is_no_number_is_refused(name, option, capsys):
         ("check_data", "--fs", ("0", "-16000", "16000.5", "999", "1e9")),
         ("evaluate", "--batch_size", ("0", "-1", "2.5")),
         ("evaluate", "--seeds", ("-1", "1 -2", "1,2.5", "1 x")),
+        ("extract", "--job", ("0", "-1", "1.5")),
+        ("extract", "--batch_size", ("0", "-1", "2.5")),
         ("format_audio", "--min_duration", ("-1", "1e9")),
+        ("infer", "--window_seconds", ("0", "-1", "1e7")),
+        ("infer", "--segment_seconds", ("0", "-1", "1e7")),
         ("prepare librispeech", "--parts", ("70,0", "70,-30", "70;30")),
         ("prepare librispeech", "--part", ("0", "-1", "1.5")),
         ("prepare ravdess", "--threshold_db", ("0", "6")),
@@ -110,6 +113,9 @@ def test_what_is_no_number_is_refused(name, option, capsys):
         ("protocol", "--dev_share", ("0", "1", "1.5", "-0.1")),
         ("protocol", "--snr_range", ("5", "5 -5", "1 2 3", "nan nan", "-1e308 1e308", "0 101")),
         ("protocol", "--loudness_range", ("-25 -33", "-33 1", "low high")),
+        ("recognize", "--batch_size", ("0", "-1", "2.5")),
+        ("tse_score", "--fs", ("0", "-16000", "16000.5", "999", "1e9")),
+        ("tse_score", "--nj", ("0", "1.5")),
         ("score", "--seed", ("-1", "0 1")),
         ("score", "--seeds", ("-1", "0.5")),
         ("simulate", "--job", ("0", "-1")),
