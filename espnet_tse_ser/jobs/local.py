@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -269,4 +270,4 @@ def _gpus():
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
-    return [str(i) for i, _ in enumerate(listing.stdout.strip().splitlines())]
+    return re.findall(r"^GPU (\d+):", listing.stdout, re.MULTILINE)

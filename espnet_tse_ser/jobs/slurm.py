@@ -91,8 +91,8 @@ class _Run:
         self.stopped_by = None
         self.signals = 0
         self.submitting = False  # whether there may be anything to cancel
-        conf = SlurmConf(array.options.get("config", CONFIG))
-        self.words = conf.submission(array.options)
+        self.conf = SlurmConf(array.options.get("config", CONFIG))
+        self.words = self.conf.submission(array.options)
         self.retries = number_option(array.options, "retries") or 0
         self.limit = number_option(array.options, "max_jobs_run", lowest=1)
         for program in (self.words[0], "squeue", "scancel"):
@@ -155,10 +155,16 @@ class _Run:
             tries += 1
             # the answer to the last try may have been lost, not the submission
             submitted = slurm.jobs_of(script, ended=True) if tries > 1 else []
-            return submitted[0] if submitted else slurm.call([*words, script]).strip().split(";")[0]
+            return submitted[0] if submitted else slurm.submit(words, script)
 
         try:
             job = self.patience.until_answered(request)
+        except slurm.UntrackedError as error:
+            self.cancel(script)
+            raise WrapperError(
+                f"{error}; what it has submitted is cancelled (look at squeue --me); if it is a "
+                f"script of this cluster's, give the real one after 'command' in {self.conf.path}"
+            ) from None
         except WrapperError as error:
             raise WrapperError(self._explain(error, words)) from None
         self.attempts[attempt] = job
@@ -167,7 +173,7 @@ class _Run:
     def _explain(self, error, words):
         if "Invalid job array specification" in str(error):
             largest = slurm.largest_array_index()
-            if self.array.last > largest:
+            if largest is not None and self.array.last > largest:
                 return (
                     f"{self.array.name}={self.array.first}:{self.array.last}: this cluster takes "
                     f"task numbers up to {largest} (MaxArraySize); use fewer jobs, e.g. --nj "
@@ -303,25 +309,31 @@ class _Run:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def cancel(self):
-        """Cancel whatever was submitted, and wait until it has ended."""
+    def cancel(self, scripts=None):
+        """Cancel whatever was submitted, and wait until it has ended.
+
+        Args:
+            scripts: what the paths of the submitted scripts begin with; None: all of this run.
+        """
         if not self.submitting:
             return
+        prefix = scripts or f"{self.base}."
         signals = self.signals
         patience = slurm.Patience(self.patience.tell, lambda: self.signals > signals)
         end = time.monotonic() + CANCEL_SECONDS
         try:
-            jobs = patience.until_answered(lambda: slurm.jobs_of(f"{self.base}."))
+            jobs = patience.until_answered(lambda: slurm.jobs_of(prefix))
             while jobs and time.monotonic() < end:
                 with contextlib.suppress(WrapperError):
                     slurm.call(["scancel", *jobs])
                 time.sleep(1.0)
-                jobs = patience.until_answered(lambda: slurm.jobs_of(f"{self.base}."))
+                jobs = patience.until_answered(lambda: slurm.jobs_of(prefix))
         except WrapperError as error:
             warn(self.name, error)
             jobs = None
         if jobs is None or jobs:
-            left = " ".join(jobs or sorted(self.attempts.values())) or "what squeue --me shows"
+            known = [] if scripts else sorted(filter(None, self.attempts.values()))
+            left = " ".join(jobs or known) or "what squeue --me shows"
             warn(self.name, f"not seen to end: {left}; cancel it by: scancel {left}")
 
     def clean_up(self):

@@ -1,5 +1,10 @@
-"""Slurm's command line clients, and what to do while the controller does not answer them."""
+"""Slurm's command line clients, and what to do while the controller does not answer them.
 
+A cluster may have its clients print more than they are asked for (a greeting, a quota): of what
+they print only lines of the expected form count.
+"""
+
+import re
 import subprocess
 import time
 
@@ -13,12 +18,23 @@ _AWAY = (
     *("temporarily unavailable", "Invalid authentication credential", "Munge encode failed"),
     *("Protocol authentication error", "Message receive failure"),
 )
+# What sbatch prints of a job, asked for it shortly (--parsable) or not.
+_SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S*| on cluster \S+)?")
+# A task as `task_states`, one as `accounted_states` and a job as `jobs_of` ask for it.
+_TASK = re.compile(r"(\d+)\|([^|]*)\|([A-Z_]+)\|(.*)")
+_ACCOUNTED = re.compile(r"(\d+)(?:_(\d+))?\|([A-Z_]+).*")
+_JOB = re.compile(r"(\d+)\|(.*)")
+_HEADER = "ARRAY_JOB_ID|"  # of squeue's answer to the first and the last of these
 # How long the controller may be away, and the longest pause between two tries, in seconds.
 OUTAGE_SECONDS, LONGEST_PAUSE = 3600.0, 60.0
 
 
 class AwayError(WrapperError):
     """The controller does not answer."""
+
+
+class UntrackedError(WrapperError):
+    """A job may have been submitted, but nobody knows which."""
 
 
 def call(words):
@@ -29,7 +45,9 @@ def call(words):
     """
     try:
         # A session of its own: Ctrl-C must not end sbatch between the submission and its answer.
-        result = subprocess.run(words, capture_output=True, text=True, start_new_session=True)
+        result = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", start_new_session=True
+        )
     except OSError as error:
         raise WrapperError(f"{words[0]}: cannot be run ({error.strerror})") from None
     if result.returncode == 0:
@@ -37,6 +55,21 @@ def call(words):
     said = "; ".join(result.stderr.split("\n")).strip("; ") or f"status {result.returncode}"
     kind = AwayError if any(word in result.stderr for word in _AWAY) else WrapperError
     raise kind(f"{words[0]}: {said.replace(f'{words[0]}: error: ', '')}")
+
+
+def submit(words, script):
+    """Submit a script by the words of ``sbatch ...`` and return the job's number.
+
+    Raises:
+        UntrackedError: nothing tells the number. AwayError, WrapperError: as `call`.
+    """
+    answer = call([*words, script])
+    numbers = {number for (number,) in _matches(_SUBMITTED, answer)}
+    if len(numbers) != 1:
+        numbers = set(jobs_of(script, ended=True))
+    if len(numbers) != 1:
+        raise UntrackedError(f"{words[0]}: answers {_shortened(answer)}, no job's number")
+    return numbers.pop()
 
 
 class Patience:
@@ -92,9 +125,8 @@ def task_states(jobs):
     In one call. Jobs that Slurm has forgotten are not in it.
     """
     try:
-        text = call(
-            ["squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(sorted(jobs))}"]
-            + ["--format=%F|%K|%T|%r"]
+        found = _squeue(
+            ["--array", "--states=all", f"--jobs={','.join(sorted(jobs))}"], "%F|%K|%T|%r", _TASK
         )
     except AwayError:
         raise
@@ -102,11 +134,10 @@ def task_states(jobs):
         if "Invalid job id" in str(error):
             return {}
         raise AwayError(str(error)) from None  # whatever it is, the tasks may be running
-    states = {}
-    for line in text.splitlines():
-        job, index, state, reason = line.split("|", 3)
-        states[job, int(index) if index.isdigit() else None] = (state, reason)
-    return states
+    return {
+        (job, int(index) if index.isdecimal() else None): (state, reason)
+        for job, index, state, reason in found
+    }
 
 
 def accounted_states(jobs):
@@ -118,13 +149,11 @@ def accounted_states(jobs):
         )
     except WrapperError:
         return {}
-    states = {}
-    for line in text.splitlines():
-        task, state = line.split("|")
-        job, _, index = task.partition("_")
-        # "CANCELLED by 1000"
-        states[job, int(index) if index.isdigit() else None] = (state.split()[0], "None")
-    return states
+    # the state may be "CANCELLED by 1000"
+    return {
+        (job, int(index) if index else None): (state, "None")
+        for job, index, state in _matches(_ACCOUNTED, text)
+    }
 
 
 def jobs_of(script_prefix, ended=False):
@@ -134,15 +163,40 @@ def jobs_of(script_prefix, ended=False):
     """
     states = ["--states=all"] if ended else []
     try:
-        lines = call(["squeue", "--noheader", "--me", "--format=%F|%o", *states]).splitlines()
+        found = _squeue(["--me", *states], "%F|%o", _JOB)
     except WrapperError as error:
         raise AwayError(str(error)) from None  # whatever it is, they may be running
-    pairs = (line.split("|", 1) for line in lines)
-    return sorted({job for job, script in pairs if script.startswith(script_prefix)})
+    return sorted({job for job, script in found if script.startswith(script_prefix)})
 
 
 def largest_array_index():
-    """The largest index of an array's task that the cluster takes."""
-    settings = call(["scontrol", "show", "config"])
-    size = next(line.split("=")[1] for line in settings.splitlines() if "MaxArraySize" in line)
-    return int(size) - 1
+    """The largest index of an array's task that the cluster takes; None if it does not say."""
+    try:
+        settings = call(["scontrol", "show", "config"])
+    except WrapperError:
+        return None
+    size = re.search(r"^\s*MaxArraySize\s*=\s*(\d+)", settings, re.MULTILINE)
+    return int(size[1]) - 1 if size else None
+
+
+def _squeue(words, fields, pattern):
+    """What squeue says, as tuples of the groups of ``pattern``.
+
+    Raises:
+        AwayError: it says something else. No line is an answer: nothing waits or runs.
+    """
+    text = call(["squeue", *words, f"--format={fields}"])
+    found = _matches(pattern, text)
+    if not found and text.strip() and _HEADER not in text:
+        raise AwayError(f"squeue: answers {_shortened(text)}, which says nothing of jobs")
+    return found
+
+
+def _matches(pattern, text):
+    matches = (pattern.fullmatch(line.strip()) for line in text.splitlines())
+    return [match.groups() for match in matches if match]
+
+
+def _shortened(text):
+    lines = text.strip().split("\n")
+    return repr(lines[0][:80]) + (", ..." if len(lines) > 1 else "")

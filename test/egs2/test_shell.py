@@ -6,6 +6,7 @@ that this tests the wiring of the stages and not the stages.
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -210,6 +211,27 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--expdir exp_JOB", "--expdir 'exp_JOB': only letters"),
         ("--dumpdir 'R&D'", "--dumpdir 'R&D': only letters"),
         ("--num_nodes 2", "--num_nodes 2 needs a cluster"),
+        ("--labels 'ang;touch\tPWN'", "--labels"),
+        ("--labels 'ang $HOME'", "--labels 'ang $HOME'"),
+        ("--labels 'ang *'", "--labels 'ang *'"),
+        ("--labels 'ang,hap neu'", "--labels 'ang,hap neu'"),
+        ("--labels 'ang ../hap'", "--labels 'ang ../hap'"),
+        ("--labels 'ang neu ang'", "ang is there twice"),
+        ("--labels $'ang\\nneu'", "--labels $'ang\\nneu': a line break"),
+        ("--snr_range $'-5\\n5'", "--snr_range $'-5\\n5': a line break"),
+        ("--conditions 'noisy *'", "'x' is not clean, noisy"),
+        ("--interferer_set ..", "--interferer_set '..': give the name of a directory in data/"),
+        ("--interferer_set 'a;b'", "--interferer_set 'a;b'"),
+        ("--interferer_set JOB", "--interferer_set 'JOB'"),
+        ("--tests ../../run", "--tests: '../../run' of conf/tests: only letters"),
+        ("--tests '$(touch${IFS}PWN)'", "--tests: '$(touch${IFS}PWN)' of conf/tests: only letters"),
+        ("--tse_tag ../x", "--tse_tag '../x': only letters"),
+        ("--ser_tag 'a b'", "--ser_tag 'a b': only letters"),
+        ("--joint_tag a/b", "--joint_tag 'a/b': only letters"),
+        ("--mix_tag JOB", "--mix_tag 'JOB'"),
+        ("--expdir -x", "--expdir '-x': only letters"),
+        ("--dumpdir '$HOME'", "--dumpdir '$HOME': only letters"),
+        ("--hf_repo 'me/x;y'", "--hf_repo 'me/x;y': expected user/name"),
         ("--conditions noisy", "denoised is not among --conditions noisy, and fold 1 of it is not"),
         ("--conditions 'clean dirty'", "'dirty'"),
         ("--joint_init best", "'best'"),
@@ -221,6 +243,7 @@ def test_wrong_option_values(options, message, recipe):
     assert result.returncode == 2
     assert message in result.stderr
     assert not calls(recipe)
+    assert not (recipe / "PWN").exists()
 
 
 def test_backends_that_are_not_there_are_refused(recipe):
@@ -799,3 +822,242 @@ def test_of_two_jobs_one_works_on_a_directory(recipe):
         bash(f"{command} & {command} & wait", recipe)
         assert (directory / "ran").read_text() == "ran\n"
         assert sorted(p.name for p in directory.iterdir()) == [".done", "ran"]
+
+
+# --- names that reach a shell ---------------------------------------------------------------
+
+HOSTILE = [
+    *("A;touch${IFS}PWN;:", "$(touch${IFS}PWN)", "`touch${IFS}PWN`", "$HOME", "a|touch${IFS}PWN"),
+    *("a b", "a\nb", "a\tb", "a'b", 'a"b', "a\\b", "*", "[a]", "{a,b}", "JOB", "xJOBy", "-n", "~"),
+    *("a&b", "a>PWN", "#a", "!", "a%b", "ü"),
+]
+
+
+def test_names_of_sets_that_a_shell_would_act_on(recipe):
+    assert run(recipe, "--stop_stage 1").returncode == 0
+    for name in HOSTILE:
+        calls(recipe)
+        shutil.copytree(recipe / "data/emo", recipe / "data" / name)
+        result = run(recipe, "--stop_stage 1")
+        assert result.returncode == 1, name
+        assert "only letters, digits and" in result.stderr and "rename the directory" in (
+            result.stderr
+        )
+        assert calls(recipe) == [] and not (recipe / "PWN").exists()
+        shutil.rmtree(recipe / "data" / name)
+    (recipe / "data/a+b.c=d,e:f@2-g_h").mkdir()
+    for file in ("wav.scp", "utt2spk"):
+        (recipe / "data/a+b.c=d,e:f@2-g_h" / file).write_text("a b")
+    assert run(recipe, "--stop_stage 1").returncode == 0
+    assert len(calls(recipe)) == 2
+
+
+ODD_CONFIG = "conf/$HOME JOB $(touch PWN);touch PWN 'x' \"y\" *.yaml"
+
+
+def test_names_of_configurations_reach_the_command_as_they_are(recipe):
+    """In jobs of one and of several parts, and with wrappers that let a shell expand words."""
+    options = (
+        "--conditions noisy --joint_init noisy --folds 1 --tse_tag a --ser_tag b --joint_tag c"
+    )
+    (recipe / ODD_CONFIG).write_text("frontend: ssl\n")
+    config = shlex.quote(ODD_CONFIG)
+    configs = f"--tse_config {config} --ser_config {config} --joint_config {config}"
+    result = run(recipe, f"{options} {configs} --stop_stage joint")
+    assert result.returncode == 0, result.stderr
+    found = [c for c in calls(recipe) if f"--config {ODD_CONFIG} " in c]
+    expected = ["tse_stats", "tse_train", *["ser_features"] * 2, "ser_stats", "ser_train"]
+    assert [c.split()[0] for c in found] == [*expected, "tse_ser_train"]
+    assert not (recipe / "PWN").exists()
+
+
+def test_names_of_configurations_reach_the_command_through_launch(recipe):
+    """Trainings on several GPUs are started by espnet2.bin.launch, which calls a wrapper itself."""
+    text = (recipe / "stand_in").read_text()
+    launch = f'[ "$2" != espnet2.bin.launch ] || exec {sys.executable} "$@"\n'
+    (recipe / "stand_in").write_text(text.replace("set -eu\n", f"set -eu\n{launch}"))
+    (recipe / ODD_CONFIG).write_text("")
+    assert run(recipe, "--stop_stage check").returncode == 0
+    calls(recipe)
+    options = (
+        f"--stage tse --stop_stage tse --ngpu 2 --tse_tag a --tse_config {shlex.quote(ODD_CONFIG)}"
+    )
+    result = run(recipe, options, CUDA_VISIBLE_DEVICES="0,1")
+    assert result.returncode == 0, result.stderr
+    (call,) = calls(recipe)
+    assert call.startswith(f"tse_train --config {ODD_CONFIG} --pool dump/clean/pretrain --output_")
+    assert call.endswith("--seed 0 --ngpu 2 --multiprocessing_distributed True")
+    assert not (recipe / "PWN").exists() and (recipe / "exp/tse_a/log/tse_train.log").exists()
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "-a"])
+def test_names_of_configurations_that_the_script_cannot_take(recipe, name):
+    (recipe / f"{name}.yaml").write_text("")
+    result = bash(f"./run.sh --python ./stand_in --tse_config {shlex.quote(name)}.yaml", recipe)
+    assert result.returncode == 2 and "--tse_config" in result.stderr
+    assert not calls(recipe)
+
+
+# --- done that is not done ------------------------------------------------------------------
+
+WRITING = (
+    STAND_IN
+    + r"""
+option() { # NAME WORDS...
+    local word last
+    for word; do [ "${last:-}" != "--$1" ] || echo "$word"; last=$word; done
+}
+dir=$(option output_dir "$@") file=$(option output "$@") audio=$(option output_audio "$@")
+write() { mkdir -p "$(dirname "$1")"; echo x >"$1"; }
+list() { write "$1/audio/a.flac"; echo "a $PWD/$1/audio/a.flac" >"$1/$2"; }
+[ -z "$file" ] || write "$file"
+[ -z "$audio" ] || list "$audio" wav.scp
+case $2,$* in
+    *.format_audio,*--combine* | *.simulate,*--combine* | *.extract,*--combine*)
+        list "$dir" wav.scp; write "$dir/utt2spk"; write "$dir/spk2utt" ;;
+    *.protocol,*) write "$dir/splits/fold1/test.lst" ;;
+    *.ser_features,*--combine*)
+        write "$dir/a.ark"; echo "a $PWD/$dir/a.ark:12" >"$dir/feats.scp"; write "$dir/index.tsv" ;;
+    *.tse_stats,*) write "$dir/stats.json" ;;
+    *.ser_stats,*) write "$dir/fold1/feats_stats.npz" ;;
+    *_train,*) write "$dir/config.yaml"; write "$dir/1epoch.pth"
+        ln -sf 1epoch.pth "$dir/valid.ua.best.pth" ;;
+    *.score,*) write exp/scores/noisy_noisy/score_utt.tsv ;;
+    *.results,*) write exp/results.json; write exp/plots/ladder_ua.png ;;
+    *.evaluate,*) write "$dir/noisy_noisy/score_utt.tsv" ;;
+    *.tests_report,*) write exp/tests.json; write exp/plots/sweep_snr.png ;;
+esac
+"""
+)
+DONE = "--folds 1 --conditions noisy --joint_init noisy"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A recipe of which all stages are done, by a stand-in that writes what is to be written."""
+    make = {f.__name__: f.__wrapped__ for f in (egs2, recipe)}
+    directory = make["recipe"](make["egs2"](tmp_path_factory.mktemp("finished")))
+    (directory / "stand_in").write_text(WRITING)
+    (directory / "conf/train_ser.yaml").write_text("frontend: ssl\n")
+    result = run(directory, DONE)
+    assert result.returncode == 0, result.stderr
+    calls(directory)
+    return directory
+
+
+LOST = [  # files of a step, and what is done again when they are gone
+    ("data/emo/wav.scp data/pretrain/utt2spk", "data.sh"),
+    ("dump/clean/emo/wav.scp", "format_audio format_audio"),
+    ("dump/clean/interferer/audio/a.flac", "format_audio format_audio"),
+    ("data/mix/protocol.tsv data/mix/splits/fold1/test.lst", "protocol"),
+    ("dump/mix/wav.scp dump/mix/audio/a.flac", "simulate simulate"),
+    ("dump/denoised_default/audio/a.flac", "extract extract"),
+    ("dump/feats_default/noisy/a.ark", "ser_features ser_features"),
+    ("exp/tse_stats_default/stats.json", "tse_stats"),
+    ("exp/tse_default/scoring/score_utt.tsv", "tse_score"),
+    ("exp/ser_stats_default/noisy/fold1/feats_stats.npz", "ser_stats"),
+    ("exp/scores/noisy_noisy/fold1/hyp.tsv", "recognize"),
+    ("exp/scores/ft/fold1/audio/audio/a.flac exp/scores/ft/fold1/audio/wav.scp", "recognize"),
+    ("exp/scores/noisy_noisy/score_utt.tsv", "score"),
+    ("exp/RESULTS.md exp/results.json exp/plots/ladder_ua.png", "results"),
+    ("exp/tests/snr_0/noisy_noisy/score_utt.tsv", "evaluate"),
+    ("exp/RESULTS_TESTS.md exp/plots/sweep_snr.png", "tests_report"),
+    ("exp/tse_ser_default/fold1.zip", "pack"),
+]
+
+
+@pytest.mark.parametrize("which", [0, -1, "emptied"])
+def test_what_was_written_and_is_gone_is_made_again(finished, which):
+    """One file of every step at once: each looks at its own files, not at those of others."""
+    gone = [files.split()[0 if which == "emptied" else which] for files, _ in LOST]
+    for name in gone:
+        (finished / name).unlink()
+        if which == "emptied":
+            (finished / name).touch()
+    result = run(finished, DONE)
+    assert result.returncode == 0, result.stderr
+    expected = " ".join(commands for _, commands in LOST).split()
+    assert sorted(c.split()[0] for c in calls(finished)) == sorted(expected)
+    said = re.findall(r": again, as (\S+) is gone or empty", result.stdout)
+    assert sorted(name.removeprefix(f"{finished}/") for name in said) == sorted(gone)
+    assert all((finished / name).read_text() for name in gone)
+    assert run(finished, DONE).returncode == 0 and calls(finished) == []
+
+
+@pytest.mark.parametrize("stage", ["tse", "ser", "joint"])
+@pytest.mark.parametrize("lost", ["valid.ua.best.pth", "1epoch.pth", "config.yaml"])
+def test_a_training_whose_weights_are_gone_goes_on(finished, tmp_path, stage, lost):
+    shutil.copytree(finished.parents[2], tmp_path, symlinks=True, dirs_exist_ok=True)
+    copy = tmp_path / "egs2/new_mix/tse_ser1"
+    name = {
+        "tse": "tse_default",
+        "ser": "ser_noisy_default/fold1",
+        "joint": "tse_ser_default/fold1",
+    }
+    directory = f"exp/{name[stage]}"
+    (copy / directory / lost).unlink()
+    result = run(copy, f"{DONE} --stage {stage} --stop_stage {stage}")
+    assert result.returncode == 0, result.stderr
+    gone = "valid.ua.best.pth" if lost == "1epoch.pth" else lost
+    assert f"{directory}: again, as {directory}/{gone} is gone or empty" in result.stdout
+    (call,) = calls(copy)
+    assert call.split()[0] == {"joint": "tse_ser_train"}.get(stage, f"{stage}_train")
+
+
+def test_a_directory_of_plots_that_is_removed(finished):
+    shutil.rmtree(finished / "exp/plots")
+    assert run(finished, DONE).returncode == 0
+    assert [c.split()[0] for c in calls(finished)] == ["results", "tests_report"]
+
+
+def test_what_belongs_to_nobody_may_go(finished):
+    """A corpus' audio in a list, logs; and who has an older version's marks has no .wrote."""
+    path = finished / "dump/clean/emo/wav.scp"
+    path.write_text(path.read_text() + "b /corpora/b.wav\n")
+    shutil.rmtree(finished / "dump/mix/log")
+    (finished / "exp/scores/.wrote").unlink()
+    (finished / "exp/scores/noisy_noisy/score_utt.tsv").unlink()
+    result = run(finished, f"{DONE} --stop_stage score")
+    assert result.returncode == 0 and calls(finished) == []
+
+
+def outputs(command, directory):
+    return bash(f"set -eu; . {TEMPLATE}/utils/outputs.sh; {command}", directory)
+
+
+def test_outputs(tmp_path):
+    """What is there and not empty, sorted; its names are relative."""
+    directory = tmp_path / "a+b"
+    (directory / "sub").mkdir(parents=True)
+    for name in ("z.tsv", "x.scp", "two words.tsv", "sub/y"):
+        (directory / name).write_text("k /v\n")
+    (directory / "empty").touch()
+    result = outputs('note_outputs a+b .n "x.scp *.tsv x.* sub/* empty gone sub"', tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (directory / ".wrote.n").read_text().splitlines() == [
+        *("sub/y", "two words.tsv", "x.scp", "z.tsv")
+    ]
+    assert [p.name for p in directory.glob(".*")] == [".wrote.n"]
+    assert outputs("first_gone a+b .n; first_gone a+b .m", tmp_path).stdout == ""
+    (directory / "two words.tsv").write_text("")
+    assert outputs("first_gone a+b .n", tmp_path).stdout == "a+b/two words.tsv\n"
+    assert outputs("note_outputs a+b .m ''; note_outputs a+b .o none", tmp_path).returncode == 0
+    assert not (directory / ".wrote.m").exists() and (directory / ".wrote.o").read_text() == ""
+
+
+def test_a_look_at_thousands_of_files_takes_no_time(tmp_path):
+    directory = tmp_path / "mix"
+    directory.mkdir()
+    (directory / ".wrote").write_text("wav.scp\nspk1.scp\n")
+    paths = [directory / f"{n:05d} x.flac" for n in range(5000)]
+    for path in paths:
+        path.write_text("x")
+    for name in ("wav.scp", "spk1.scp"):
+        (directory / name).write_text("".join(f"{p.stem[:5]} {p}\n" for p in paths))
+    before = os.times()
+    assert outputs("first_gone mix ''", tmp_path).stdout == ""
+    after = os.times()
+    used = after.children_user + after.children_system
+    assert used - before.children_user - before.children_system < 0.2
+    paths[4321].unlink()
+    assert outputs("first_gone mix ''", tmp_path).stdout == f"{paths[4321]}\n"

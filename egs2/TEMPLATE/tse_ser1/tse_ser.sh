@@ -137,6 +137,13 @@ usage_error() {
     exit 2
 }
 
+# is_path TEXT, is_name TEXT: whether it can be (a part of) a path that jobs write to and that their
+# commands name; the wrappers let a shell expand these, and put a number in place of JOB.
+is_path() { [[ $1 =~ ^[A-Za-z0-9_./+=,:@][-A-Za-z0-9_./+=,:@]*$ && $1 != *JOB* ]]; }
+is_name() { is_path "$1" && [[ $1 != */* && $1 != .* ]]; }
+path_rule="only letters, digits and -_./+=,:@ can be in it, no dash first, and not JOB, which stands for a job's number"
+name_rule="only letters, digits and -_.+=,:@ can be in it, no dash or dot first, and not JOB, which stands for a job's number"
+
 # What runs at a time: on this machine what cores or GPUs allow, on a cluster all.
 set_jobs() {
     cores=$(env -u OMP_NUM_THREADS nproc) # path.sh sets what nproc would report
@@ -195,9 +202,6 @@ stage_data() {
     while IFS='=' read -r name _; do
         [ -z "${!name}" ] || record+=$'\n'"${name}=${!name}"
     done < <(grep '^[A-Z0-9_]*=' db.sh)
-    for set in emo interferer pretrain; do
-        [ -s "data/${set}/wav.scp" ] || rm -f data/.done.local
-    done
     begin_step data .local "${record}" true
     if [ "${_todo}" = true ]; then
         # shellcheck disable=SC2086
@@ -205,16 +209,17 @@ stage_data() {
         for set in emo interferer pretrain; do
             [ -s "data/${set}/wav.scp" ] || fail "local/data.sh wrote no data/${set}/wav.scp"
         done
-        end_step data .local
+        end_step data .local "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold"
     fi
     for path in data/*/wav.scp; do
         set=${path%/wav.scp}
         set=${set#data/}
+        is_name "${set}" || fail "data/$(printf %q "${set}"): ${name_rule}; rename the directory"
         files=()
         for name in wav.scp segments utt2spk spk2gender utt2emo utt2fold; do
             [ ! -f "data/${set}/${name}" ] || files+=(--input "data/${set}/${name}")
         done
-        step --nj "${nj}" "${files[@]}" "${clean}/${set}" \
+        step --nj "${nj}" "${files[@]}" --writes "wav.scp utt2* spk2*" "${clean}/${set}" \
             format_audio --data_dir "data/${set}" --output_dir "${clean}/${set}"
     done
 }
@@ -224,7 +229,8 @@ stage_protocol() {
     [ -z "${snr_range}" ] || range=(--snr_range "${snr_range}")
     [ -d "${clean}/${interferer_set}" ] || fail "--interferer_set ${interferer_set}: there is no" \
         "${clean}/${interferer_set}; local/data.sh has to make data/${interferer_set} (stage 1)"
-    step --input "${clean}/emo/.done" --input "${clean}/${interferer_set}/.done" "${protocol_dir}" \
+    step --input "${clean}/emo/.done" --input "${clean}/${interferer_set}/.done" \
+        --writes "protocol.tsv splits/*/*.lst" "${protocol_dir}" \
         protocol --protocol "${protocol}" --targets "${clean}/emo" \
         --interferers "${clean}/${interferer_set}" \
         --output_dir "${protocol_dir}" --num_interferers "${num_interferers}" --levels "${levels}" \
@@ -241,13 +247,14 @@ stage_check() {
 }
 
 stage_simulate() {
-    step --nj "${nj}" --input "${protocol_dir}/.done" --input "${protocol_dir}/protocol.tsv" "${mix}" \
+    step --nj "${nj}" --input "${protocol_dir}/.done" --input "${protocol_dir}/protocol.tsv" \
+        --writes "*.scp utt2* spk2* protocol.tsv" "${mix}" \
         simulate --protocol_dir "${protocol_dir}" --targets "${clean}/emo" \
         --interferers "${clean}/${interferer_set}" --output_dir "${mix}"
 }
 
 stage_tse_stats() {
-    step --input "${tse_config}" --input "${clean}/pretrain/.done" "${tse_stats}" \
+    step --input "${tse_config}" --input "${clean}/pretrain/.done" --writes stats.json "${tse_stats}" \
         tse_stats --config "${tse_config}" --pool "${clean}/pretrain" --output_dir "${tse_stats}" \
         --seed "${seed}"
 }
@@ -255,19 +262,20 @@ stage_tse_stats() {
 # shellcheck disable=SC2086
 stage_tse() {
     step --train "${tse_threads}" --input "${tse_config}" \
-        --input "${clean}/pretrain/.done" "${tse_exp}" \
+        --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${tse_exp}" \
         tse_train --config "${tse_config}" --pool "${clean}/pretrain" \
         --output_dir "${tse_exp}" --seed "${seed}" ${tse_args}
 }
 
 stage_extract() {
-    step --nj "${nj}" --input "${tse_exp}/.done" --input "${mix}/.done" "${denoised}" \
+    step --nj "${nj}" --input "${tse_exp}/.done" --input "${mix}/.done" \
+        --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
         extract --model_dir "${tse_exp}" --data_dir "${mix}" --output_dir "${denoised}"
 }
 
 stage_tse_score() {
     step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
-        "${tse_scores}" \
+        --writes score_utt.tsv "${tse_scores}" \
         tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
         --output "${tse_scores}/score_utt.tsv"
 }
@@ -323,7 +331,7 @@ keep_features() {
         dir=$(feats_of "${condition}")
         [ -n "${dir}" ] || continue
         step --redo --nj "${nj}" --input "${ser_config}" \
-            --input "$(done_of "${condition}")" "${dir}" \
+            --input "$(done_of "${condition}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
             ser_features --config "${ser_config}" --scp "$(scp_of "${condition}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
         # How many they are, their size, and the time they took.
@@ -346,7 +354,7 @@ stage_ser_stats() {
     for condition in ${conditions}; do
         use_features "${condition}"
         step --batch --input "${ser_config}" --input "$(done_of "${condition}")" "${needs[@]}" \
-            "${ser_stats}/${condition}" \
+            --writes "fold*/feats_stats.npz" "${ser_stats}/${condition}" \
             ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
             --splits "${protocol_dir}/splits" --output_dir "${ser_stats}/${condition}"
     done
@@ -361,7 +369,8 @@ stage_ser() {
         while read -r run fold run_seed; do
             dir=${expdir}/ser_${condition}_${ser_tag}/${run}
             step --train "${num_threads:-1}" --batch --input "${ser_config}" \
-                --input "${ser_stats}/${condition}/.done" "${needs[@]}" "${dir}" \
+                --input "${ser_stats}/${condition}/.done" "${needs[@]}" \
+                --writes "config.yaml *.best.pth" "${dir}" \
                 ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
                 --data_dir "${mix}" --split "${protocol_dir}/splits/fold${fold}" \
                 --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
@@ -397,7 +406,8 @@ stage_joint() {
             needs=(--input "${ser_dir}/.done")
         fi
         step --train "${num_threads:-1}" --batch --input "${joint_config}" \
-            --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" "${dir}" \
+            --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" \
+            --writes "config.yaml *.best.pth" "${dir}" \
             tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
             --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
             --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
@@ -438,7 +448,8 @@ stage_infer() {
             # The main seed's extracted speech is what preservation compares.
             [ "${system} ${run}" != "ft fold${fold}" ] || audio=(--output_audio "${dir}/audio")
             step --redo --batch --unrecorded "--batch_size ${batch_size}" \
-                --input "${model}/.done" --input "$(done_of "${test}")" "${needs[@]}" "${dir}" \
+                --input "${model}/.done" --input "$(done_of "${test}")" "${needs[@]}" \
+                --writes "hyp.tsv audio/wav.scp" "${dir}" \
                 recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
                 "${feats[@]}" --ids "${protocol_dir}/splits/fold${fold}/test.lst" \
                 --output "${dir}/hyp.tsv" "${also[@]}" "${audio[@]}"
@@ -448,13 +459,14 @@ stage_infer() {
 }
 
 stage_score() {
-    local inputs=() system run
+    local inputs=() system run tables=()
     while read -r system _; do
+        tables+=("${system}/score_utt.tsv")
         while read -r run _; do
             inputs+=(--input "${scores}/${system}/${run}/.done")
         done < <(runs)
     done < <(systems)
-    step --redo "${inputs[@]}" --input "${tse_scores}/.done" "${scores}" \
+    step --redo "${inputs[@]}" --input "${tse_scores}/.done" --writes "${tables[*]}" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
         --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" \
@@ -480,7 +492,7 @@ preservation() {
         dir=${preserved}/clean_ft/fold${fold}
         model=${expdir}/ser_clean_${ser_tag}/fold${fold}
         step --redo --batch --unrecorded "--batch_size ${batch_size}" \
-            --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" "${dir}" \
+            --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" --writes hyp.tsv "${dir}" \
             recognize --model_dir "${model}" --data_dir "${mix}" \
             --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
             --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
@@ -491,7 +503,7 @@ preservation() {
     done
     run_batch
     step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
-        "${inputs[@]}" "${preserved}" \
+        "${inputs[@]}" --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}" \
         preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
         --protocol "${protocol}" --dev "$(dev_set)" \
         --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
@@ -501,8 +513,9 @@ preservation() {
 }
 
 stage_results() {
-    [ -s "${results}/RESULTS.md" ] || rm -f "${results}/.done.results"
-    step --redo --name results --input "${scores}/.done" "${results}" \
+    local plots="plots/ladder_*.png plots/confusion_*.png plots/training_*.png"
+    step --redo --name results --input "${scores}/.done" \
+        --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
         --protocol "${protocol}" --dev "$(dev_set)"
     cat "${results}/RESULTS.md"
@@ -537,7 +550,8 @@ stage_tests() {
         others=(${set:+--input "${clean}/${set}/.done"})
         step --redo --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
             --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" \
-            --input "${tse_exp}/.done" "${needs[@]}" "${tests_dir}/${name}" \
+            --input "${tse_exp}/.done" "${needs[@]}" \
+            --writes "protocol.tsv */score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
             --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
@@ -547,8 +561,8 @@ stage_tests() {
     done < <(test_names)
     run_batch
     [ ${#inputs[@]} -gt 0 ] || return 0
-    [ -s "${results}/RESULTS_TESTS.md" ] || rm -f "${results}/.done.tests_report"
-    step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" "${results}" \
+    step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" \
+        --writes "RESULTS_TESTS.md tests.json plots/sweep_*.png" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
         --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)" \
         --tests "$(test_names | paste -s -d ' ')"
@@ -559,7 +573,8 @@ stage_pack() {
     local fold
     [ "${train_joint}" = true ] || return 0
     for fold in ${folds}; do
-        step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" "${joint_exp}" \
+        step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" \
+            --writes "fold${fold}.zip" "${joint_exp}" \
             pack --model_dir "${joint_exp}/fold${fold}" --output "${joint_exp}/fold${fold}.zip"
     done
 }
@@ -588,8 +603,14 @@ last=$(stage_number "${stop_stage}")
 for option in python dumpdir expdir folds labels conditions tse_config ser_config joint_config; do
     [ -n "${!option// /}" ] || usage_error "--${option} is empty"
 done
+while read -r option; do
+    [[ ${!option} != *[[:cntrl:]]* ]] ||
+        usage_error "--${option} $(printf %q "${!option}"): a line break or another control character is in it"
+done < <(sed -n '/^# End of options/q; s/^\([a-z_]*\)=.*/\1/p' "${BASH_SOURCE[0]}")
 for option in tse_config ser_config joint_config; do
     [ -f "${!option}" ] || usage_error "--${option} ${!option}: no such file"
+    [[ ${!option} != -* && ${!option} != *"|"* ]] ||
+        usage_error "--${option} ${!option}: it must not begin with a dash or have a | in it; rename the file"
 done
 for option in nj max_jobs num_threads num_nodes batch_size num_interferers; do
     [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
@@ -600,26 +621,32 @@ number='(0|[1-9][0-9]*)' # 01 would be another name for 1
 [[ ${seed} =~ ^${number}$ ]] || usage_error "--seed ${seed}: expected a number"
 [[ ${more_seeds} =~ ^(${number}(\ ${number})*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
 [[ ${protocol} =~ ^(loso|loso_speaker|best_test_epoch)$ ]] || usage_error "--protocol ${protocol}: it is loso, loso_speaker or best_test_epoch"
-for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "conditions:${conditions}"; do
+[[ ${labels} =~ ^[A-Za-z0-9_+=:@.\ -]+$ && " ${labels}" != *" "[.-]* ]] ||
+    usage_error "--labels '${labels}': expected names with a space between; only letters, digits and -_.+=:@ can be in one"
+for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "conditions:${conditions}" "labels:${labels}"; do
     twice=$(tr ' ' '\n' <<<"${list#*:}" | sort | uniq -d | head -n 1)
     [ -z "${twice}" ] || usage_error "--${list%%:*} '${list#*:}': ${twice} is there twice"
 done
-for condition in ${conditions}; do
+for condition in ${conditions//[*?[]/x}; do # no wildcards
     [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
 done
 [[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
 [[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
 
-[[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
-[[ ${interferer_set} =~ ^[A-Za-z0-9_.-]+$ ]] || usage_error "--interferer_set '${interferer_set}': give the name of a directory in data/"
+[[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
+is_name "${interferer_set}" || usage_error "--interferer_set '${interferer_set}': give the name of a directory in data/; ${name_rule}"
 while read -r name; do
+    is_name "${name}" || usage_error "--tests: '${name}' of conf/tests: ${name_rule}"
     [ -f "conf/tests/${name}.yaml" ] || usage_error "--tests: there is no conf/tests/${name}.yaml"
 done < <(test_names)
 
-for option in dumpdir expdir tse_tag ser_tag joint_tag; do # they become parts of the jobs' commands
-    [[ ${!option} =~ ^[-A-Za-z0-9_./+=,:@]+$ ]] && [[ ${!option} != *JOB* ]] || usage_error "--${option}" \
-        "'${!option}': only letters, digits and -_./+=,:@ can be in it, and not JOB, which stands for a job's number"
+for option in dumpdir expdir; do
+    is_path "${!option}" || usage_error "--${option} '${!option}': ${path_rule}"
 done
+for option in tse_tag ser_tag joint_tag; do
+    is_name "${!option}" || usage_error "--${option} '${!option}': ${name_rule}"
+done
+[ -z "${hf_repo}" ] || is_path "${hf_repo}" || usage_error "--hf_repo '${hf_repo}': expected user/name"
 
 [[ ${train_joint} =~ ^(true|false)$ ]] || usage_error "--train_joint ${train_joint}: it is true or false"
 joint=$(stage_number joint)

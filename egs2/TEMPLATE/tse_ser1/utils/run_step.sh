@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Do one step, as a job: run_step.sh DIR SUFFIX IS_TRAINING COMMAND...
+# Do one step, as a job: run_step.sh [--writes PATTERNS] DIR SUFFIX IS_TRAINING COMMAND...
 #
-# Runs COMMAND and, when it succeeds, marks the step as done: DIR/.begun[SUFFIX] becomes .done. While
-# it runs, DIR/.job[SUFFIX] says where: a job that was forgotten (its submitter's machine went down)
-# and one that was submitted after it never work on the same directory.
+# Runs COMMAND and, when it succeeds, marks the step as done: DIR/.begun[SUFFIX] becomes .done, and
+# .wrote[SUFFIX] names the files in DIR that match one of PATTERNS. While it runs, DIR/.job[SUFFIX]
+# says where: a job that was forgotten (its submitter's machine went down) and one that was submitted
+# after it never work on the same directory.
 
 set -u
 . "$(dirname "$0")/processes.sh"
+. "$(dirname "$0")/outputs.sh"
 
+writes=
+if [ "$1" = --writes ]; then
+    writes=$2
+    shift 2
+fi
 dir=$1 suffix=$2 is_training=$3
 shift 3
 file=${dir}/.job${suffix}
@@ -26,9 +33,12 @@ worker() {
     if [ -z "${job}" ]; then
         [ -z "${process}" ] || is_gone "${process}" || echo "process ${process} (host, pid, start)"
     elif [ "${job}" != "${slurm_job}" ]; then
-        said=$(squeue --noheader --jobs="${job}" 2>&1)
-        [ -z "${said}" ] || [[ ${said} == *"Invalid job id"* ]] ||
-            echo "Slurm job ${job} (scancel ${job}; squeue says: ${said})"
+        if said=$(squeue --noheader --jobs="${job}" --format="state %T" 2>&1); then
+            said=$(grep '^state ' <<<"${said}") # a cluster may print more, such as a greeting
+        elif [[ ${said} == *"Invalid job id"* ]]; then
+            said=''
+        fi
+        [ -z "${said}" ] || echo "Slurm job ${job} (scancel ${job}; squeue says: ${said})"
     fi
 }
 
@@ -59,5 +69,6 @@ echo "# $*"
 status=$?
 rm -f "${file}"
 [ "${status}" = 0 ] || exit "${status}"
+note_outputs "${dir}" "${suffix}" "${writes}" || exit 1
 [ "${is_training}" = false ] || printf 'run: %(%s)T.%s\n' -1 "${RANDOM}" >>"${dir}/.begun${suffix}" || exit 1
 mv "${dir}/.begun${suffix}" "${dir}/.done${suffix}"

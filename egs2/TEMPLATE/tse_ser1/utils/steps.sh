@@ -5,6 +5,7 @@
 #
 # runs `${python} -m espnet_tse_ser.bin.COMMAND ARGUMENTS` through ${train_cmd}; it writes DIR.
 #   --input FILE      the step depends on this file's content (may be repeated)
+#   --writes PATTERNS files that it leaves in DIR, e.g. "wav.scp utt2*": without one it is done again
 #   --name NAME       tells several steps apart that write into one DIR
 #   --nj N            JOB=1:N with `--job JOB --nj N`, then once `--combine --nj N`
 #   --train THREADS   a training: ${cuda_cmd}, --ngpu and --num_threads
@@ -15,7 +16,8 @@
 # What a step has done is written to DIR/.done[.NAME]: the command, its options and the checksums
 # of its inputs. Until then the file is called .begun[.NAME]; the job itself renames it, so that what
 # is done stays done whatever happens to this script. A step that is done with the same settings is
-# skipped. One that was done, or begun, with others stops the script, unless --redo.
+# skipped, unless something that it wrote is gone: then it is done again, which goes on from what is
+# there. One that was done, or begun, with other settings stops the script, unless --redo.
 # Inputs can be other steps' .done files: then a change upstream is seen everywhere below. That of
 # a training has a line of its own for each run, as training twice need not give the same model.
 #
@@ -24,6 +26,7 @@
 # Uses: python train_cmd cuda_cmd ngpu num_nodes max_jobs expdir.
 
 . utils/processes.sh
+. utils/outputs.sh
 
 # The wrappers end their jobs when this process is gone.
 RECIPE_PROCESS="$$ $(start_of $$)"
@@ -89,10 +92,11 @@ _end_group() {
 }
 
 step() {
-    local name='' nj='' train='' batch=false unrecorded='' redo=false inputs=()
+    local name='' nj='' train='' batch=false unrecorded='' redo=false writes='' inputs=()
     while [ $# -gt 0 ]; do
         case $1 in
             --input) inputs+=("$2"); shift 2 ;;
+            --writes) writes=$2; shift 2 ;;
             --name) name=.$2; shift 2 ;;
             --nj) nj=$2; shift 2 ;;
             --train) train=$2; shift 2 ;;
@@ -145,16 +149,16 @@ step_record() {
 # begin_step DIR SUFFIX TEXT REDO: if the step is to be run, set _todo to true, lock it and mark it
 # as begun.
 begin_step() {
-    local dir=$1 suffix=$2 text=$3 redo=$4 file="" had
+    local dir=$1 suffix=$2 text=$3 redo=$4 file="" gone="" had
     _todo=false
-    if _settings_are "${dir}/.done${suffix}" "${text}"; then
+    if _is_done "${dir}" "${suffix}" "${text}"; then
         log "  ${dir}${suffix/./ }: done already"
         _clear_stale "${dir}/.lock${suffix}"
         return 0
     fi
     mkdir -p "${dir}"
     _take_lock "${dir}/.lock${suffix}"
-    if _settings_are "${dir}/.done${suffix}" "${text}"; then
+    if _is_done "${dir}" "${suffix}" "${text}"; then
         log "  ${dir}${suffix/./ }: done by another script meanwhile"
         return 0
     fi
@@ -162,7 +166,9 @@ begin_step() {
         [ ! -f "${dir}/.${had}${suffix}" ] || file=${dir}/.${had}${suffix}
     done
     if [ -n "${file}" ]; then
-        if _settings_are "${file}" "${text}"; then
+        if [ -n "${gone}" ]; then
+            log "  ${dir}${suffix/./ }: again, as ${gone} is gone or empty"
+        elif _settings_are "${file}" "${text}"; then
             log "  ${dir}${suffix/./ }: going on with what was begun"
         elif [ "${redo}" = true ]; then
             log "  ${dir}${suffix/./ }: again, as its settings or inputs changed"
@@ -176,10 +182,19 @@ begin_step() {
             exit 1
         fi
     fi
-    rm -f "${dir}/.done${suffix}"
+    rm -f "${dir}/.done${suffix}" "${dir}/.wrote${suffix}"
     printf '%s\n' "${text}" >"${dir}/.begun${suffix}.tmp"
     mv "${dir}/.begun${suffix}.tmp" "${dir}/.begun${suffix}"
     _todo=true
+}
+
+# _is_done DIR SUFFIX TEXT: whether it was done with these settings, and all that was written is there.
+# Sets gone to the first that is not.
+_is_done() {
+    gone=
+    _settings_are "$1/.done$2" "$3" || return 1
+    gone=$(first_gone "$1" "$2")
+    [ -z "${gone}" ]
 }
 
 # _settings_are FILE TEXT: whether a mark exists and was made with these settings.
@@ -190,47 +205,61 @@ _settings_are() {
     [ "${had%%$'\n'"run: "*}" = "$2" ]
 }
 
-# end_step DIR SUFFIX: mark as done.
+# end_step DIR SUFFIX PATTERNS: mark as done.
 end_step() {
+    note_outputs "$1" "$2" "$3" || fail "$1: nothing can be written there; make room"
     mv "$1/.begun$2" "$1/.done$2"
     _release_locks
 }
 
 # The functions below see the variables of `step` that called them.
 
+# The wrappers let the job's shell expand words, as Kaldi's do, so they get only the names of scripts.
+
+# _write_script FILE COMMAND...: a script that becomes this command, with its own arguments after it.
+_write_script() {
+    mkdir -p "${1%/*}"
+    { printf '%q ' exec "${@:2}"; echo '"$@"'; } >"$1"
+}
+
 # A step of N jobs and one that puts together what they wrote.
 # shellcheck disable=SC2154
 _work_array() {
     # bash ignores `set -e` in all that is called before an `||`.
-    ${train_cmd} JOB=1:"${nj}" "${logs}.JOB.log" "${run[@]}" --job JOB --nj "${nj}" || exit 1
-    ${train_cmd} "${logs}.combine.log" run_step.sh "${dir}" "${name}" false \
-        "${run[@]}" --combine --nj "${nj}" || exit 1
+    _write_script "${logs}.sh" "${run[@]}" || exit 1
+    _write_script "${logs}.combine.sh" run_step.sh --writes "${writes}" "${dir}" "${name}" false \
+        "${run[@]}" || exit 1
+    ${train_cmd} JOB=1:"${nj}" "${logs}.JOB.log" bash "${logs}.sh" --job JOB --nj "${nj}" || exit 1
+    ${train_cmd} "${logs}.combine.log" bash "${logs}.combine.sh" --combine --nj "${nj}" || exit 1
 }
 
 # Note a step for run_batch: N.sh does it, N.log leads to its log.
 # shellcheck disable=SC2154
 _note_step() {
-    local number=$((${#_batch_steps[@]} + 1)) words=(run_step.sh "${dir}" "${name}" false)
+    local number=$((${#_batch_steps[@]} + 1))
+    local words=(run_step.sh --writes "${writes}" "${dir}" "${name}" false)
     if [ "${number}" = 1 ]; then
         _make_batch_dir
         _batch_train=${train}
     fi
     if [ -n "${train}" ]; then
         # Threads are set beside the command, not in this shell: a queue's job script sources path.sh.
-        words=(run_step.sh "${dir}" "${name}" true)
+        words=(run_step.sh --writes "${writes}" "${dir}" "${name}" true)
         run=(env OMP_NUM_THREADS="${train}" "${run[@]}")
         if _is_distributed; then
             words+=("${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${logs}.log"
                 --ngpu "${ngpu}" --num_nodes "${num_nodes}"
-                --init_file_prefix "${dir}/.dist_init_" --)
+                --init_file_prefix "${dir}/.dist_init_" -- bash "${_batch_dir}/${number}.train.sh")
             logs+=.launch
+            _write_script "${_batch_dir}/${number}.train.sh" "${run[@]}"
+            run=()
         else
             # What launch would issue for one process, without the seconds of its import.
             run+=(--ngpu "${ngpu}")
         fi
     fi
     words+=("${run[@]}")
-    { printf '%q ' exec "${words[@]}"; echo; } >"${_batch_dir}/${number}.sh"
+    _write_script "${_batch_dir}/${number}.sh" "${words[@]}"
     ln -s "$(realpath -m "${logs}.log")" "${_batch_dir}/${number}.log"
     _batch_steps+=("${dir}|${name}|${logs}.log")
     log "  ${dir}: ${command}, log in ${logs}.log"
