@@ -10,6 +10,7 @@ from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 def get_parser():
     """Own options; all further ones go to ESPnet."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # ESPnet has options of its own
         description=__doc__,
         epilog="Every further option is one of ESPnet's or of SERTask, e.g. --max_epoch 100 or "
         "--ngpu 1. The threads are those of OMP_NUM_THREADS. " + REQUEUE_HELP,

@@ -9,6 +9,7 @@ from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 def get_parser():
     """Own options; all further ones go to ESPnet."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # ESPnet has options of its own
         description=__doc__,
         epilog="Every further option is one of ESPnet's or of TSESERTask, e.g. --max_epoch 20. "
         + REQUEUE_HELP,

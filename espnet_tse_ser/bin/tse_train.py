@@ -9,6 +9,7 @@ from espnet_tse_ser.errors import REQUEUE_HELP, run
 def get_parser():
     """Own options; all further ones go to ESPnet's extraction task."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # ESPnet has options of its own
         description=__doc__,
         epilog="Every further option is one of ESPnet's extraction task, e.g. --max_epoch 100. "
         + REQUEUE_HELP,

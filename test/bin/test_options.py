@@ -144,3 +144,13 @@ def test_numbers_are_read_as_they_are_meant():
 
 def test_what_is_not_yet_checked_exists():
     assert all((name, option) in OPTIONS for name, found in NOT_YET.items() for option in found)
+
+
+@pytest.mark.parametrize("name", ["ser_train", "tse_train", "tse_ser_train"])
+def test_no_option_is_taken_for_the_beginning_of_another(name):
+    """All that a training does not know goes to ESPnet, which has other options."""
+    parser = PARSERS[name]
+    for option in ("--see", "--out", "--conf", "--sta", "--spl"):
+        words = [*command_line(parser), option, "3"]
+        args, further = parser.parse_known_args(words)
+        assert further == [option, "3"] and args.seed == 0 and args.config == "x"
