@@ -92,6 +92,6 @@ def _read(value):
 
 
 COUNT = Number(1, 10**6, whole=True)  # of jobs, processes, talkers
-RATE = Number(1000, 768000, whole=True)  # Hz
+RATE = Number(1000, 655350, whole=True)  # Hz, as FLAC has them
 SEED = Number(0, 2**32 - 1, whole=True)  # what NumPy takes
 SECONDS = Number(0, 10**6)

@@ -36,6 +36,16 @@ def test_unfinished_experiment_is_refused_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [model_dir]
 
 
+def test_an_archive_does_not_replace_the_model(tmp_path):
+    model_dir = make_experiment(tmp_path / "exp")
+    (tmp_path / "link.zip").symlink_to(model_dir / "config.yaml")
+    for name in ("exp/config.yaml", "exp/valid.ua.best.pth", "exp/3epoch.pth", "link.zip"):
+        with pytest.raises(UserError, match=f"{name}: is a part of the model"):
+            pack(model_dir, tmp_path / name)
+    assert (model_dir / "config.yaml").read_text() == "labels: [ang, hap]\n"
+    assert (model_dir / "3epoch.pth").read_bytes() == b"weights"
+
+
 # Classes of huggingface_hub (0.x with requests, 1.x with httpx) and of what it brings along.
 # They are known by name: the package need not be installed.
 

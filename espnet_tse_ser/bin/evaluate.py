@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.metrics.stamp import PROTOCOLS
 from espnet_tse_ser.numbers import COUNT, RATE, SEED
 
 
@@ -28,8 +29,12 @@ def get_parser():
     )
     parser.add_argument("--tse_dir", help="TSE experiment; without it nothing is denoised")
     parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
-    for name, default in (("protocol", "loso"), ("gender_state", "random"), ("levels", "loudness")):
-        parser.add_argument(f"--{name}", default=default, help="as in stage 2")
+    for name, *choices in (
+        ("protocol", *PROTOCOLS),
+        ("gender_state", "random", "same", "different"),
+        ("levels", "loudness", "snr"),
+    ):
+        parser.add_argument(f"--{name}", choices=choices, default=choices[0], help="as in stage 2")
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     parser.add_argument(
         "--seed", type=SEED.option, default=0, help="of the protocol and of fold<k>"
@@ -55,12 +60,14 @@ def main(argv=None):
     log_to_stderr()
     device = set_up(args)
     seeds = tables.all_seeds(args.seed, args.seeds)
+    folds = tables.chosen_folds(args.folds)
+    tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)  # are the folds there?
     variation = read_variation(args.config)
     models = _models(args.models)
     output_dir = Path(args.output_dir)
-    mixtures, targets, interferers = _mixtures(args, variation)
+    mixtures, targets, interferers = _mixtures(args, folds, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
-    tests = tables.read_protocol(output_dir / "protocol.tsv", args.folds.split())
+    tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
     hypotheses, tse_scores, extractor = {}, {}, _load_extractor(args, device)
     for fold in tests:
         chosen = [m for m in mixtures if m.fold == fold]
@@ -87,11 +94,15 @@ def _models(text):
             raise UserError(
                 f"--models: '{item}': expected clean, noisy, denoised or joint, '=' and a directory"
             )
+        if condition in models:
+            raise UserError(f"--models: '{condition}' is there twice; give one directory for it")
         models[condition] = directory
+    if not models:
+        raise UserError("--models is empty; name the directory of at least one condition")
     return models
 
 
-def _mixtures(args, variation):
+def _mixtures(args, folds, variation):
     """The varied mixtures of the folds, and the pools they are made of."""
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.protocol import read_protocol, speaker_folds
@@ -115,7 +126,7 @@ def _mixtures(args, variation):
             *(m, variation, targets, interferers, fold_of, args.seed, args.neutral),
             *(args.gender_state, args.levels),
         )
-        for m in progress([m for m in protocol if m.fold in args.folds.split()], "vary")
+        for m in progress([m for m in protocol if m.fold in folds], "vary")
     ]
     return mixtures, targets, interferers
 

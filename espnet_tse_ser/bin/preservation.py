@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.ids import check_id
 from espnet_tse_ser.metrics.stamp import Stamp, add_dev_option, add_protocol_option, check_name
 from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
@@ -84,6 +85,7 @@ def _conditions(args):
     wanted = ["SCP", "HYP"] if args.clean_hyp else ["SCP"]
     conditions = {}
     for name, *files in args.condition:
+        check_id(name, "--condition")
         if len(files) != len(wanted):
             raise UserError(
                 f"--condition {name}: expected NAME {' '.join(wanted)} "
@@ -100,12 +102,10 @@ def _entries(args, conditions):
     """What to compare: a list of dicts, one an utterance; and the labels (None without HYP)."""
     from espnet_tse_ser.data.id_list import select
     from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.metrics.tables import read_protocol
+    from espnet_tse_ser.metrics.tables import chosen_folds, read_protocol
 
-    folds = None if args.folds is None else args.folds.replace(",", " ").split()
-    if folds == []:
-        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
     data_dir, labels, entries = Path(args.data_dir), None, []
+    folds = chosen_folds(args.folds)
     for fold, test in read_protocol(data_dir / "protocol.tsv", folds).items():
         ids = sorted(test)
         scps = {name: scp.replace("{fold}", fold) for name, (scp, _) in conditions.items()}

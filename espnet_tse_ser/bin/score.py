@@ -49,9 +49,7 @@ def main(argv=None):
     from espnet_tse_ser.metrics import tables
 
     scores_dir = Path(args.scores_dir)
-    folds = None if args.folds is None else args.folds.replace(",", " ").split()
-    if folds == []:
-        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
+    folds = tables.chosen_folds(args.folds)
     seeds = tables.all_seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_scores = tables.read_tse_scores(args.tse_scores, tests) if args.tse_scores else None

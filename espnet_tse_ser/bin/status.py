@@ -21,7 +21,7 @@ def get_parser():
 
 def main(argv=None):
     get_parser().parse_args(argv)
-    statuses = {cell: status_of(*step) for cell, step in read_steps(sys.stdin).items()}
+    statuses = {cell: status_of(*step) for cell, step in read_steps(sys.stdin or ()).items()}
     print("\n".join(render(statuses)))
 
 

@@ -51,6 +51,8 @@ def main(argv=None):
         for row in rows:
             row.pop("hypothesis_wa", None)  # tests have one epoch of a system, the best in UA
     names = None if args.tests is None else args.tests.split()
+    if names == []:
+        raise UserError("--tests is empty; name tests, or leave it out for all")
     tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, names)
     if not any(test.scores for test in tests):
         raise UserError(

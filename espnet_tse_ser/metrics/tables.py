@@ -278,6 +278,18 @@ def read_systems(scores_dir):
     return labels, scores
 
 
+def chosen_folds(text):
+    """The folds of the option ``--folds``, with spaces or commas between; None for None: all.
+
+    Raises:
+        UserError: it is empty.
+    """
+    folds = None if text is None else text.replace(",", " ").split()
+    if folds == []:
+        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
+    return folds
+
+
 def all_seeds(main_seed, further):
     """The seeds of the options ``--seed`` and ``--seeds`` as strings, that of ``--seed`` first.
 

@@ -38,13 +38,13 @@ def models(tmp_path_factory, ser_dir, joint_dir):
 def run(tmp_path, tiny_mixtures, models, tse_dir):
     def run(variation, *options, conditions="clean noisy denoised joint", tse=True, folds="1 2"):
         (tmp_path / "one.yaml").write_text(yaml.safe_dump(NOTHING | variation))
-        kinds = {c: models / ("joint" if c == "joint" else "ser") for c in conditions.split()}
+        kinds = [(c, models / ("joint" if c == "joint" else "ser")) for c in conditions.split()]
         evaluate.main(
             [
                 *("--config", f"{tmp_path}/one.yaml", "--targets", f"{tiny_mixtures}/emo"),
                 *("--interferers", f"{tiny_mixtures}/interferer"),
                 *("--protocol_dir", f"{tiny_mixtures}/protocol", "--folds", folds),
-                *("--models", " ".join(f"{c}={path}" for c, path in kinds.items())),
+                *("--models", " ".join(f"{c}={path}" for c, path in kinds)),
                 *(("--tse_dir", str(tse_dir)) if tse else ()),
                 *("--output_dir", f"{tmp_path}/test", *options),
             ]
@@ -145,6 +145,15 @@ def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatc
 def test_errors(run, tmp_path, tiny_mixtures, models):
     with pytest.raises(UserError, match='--seeds "3 0": seed 0 is there twice'):
         run({}, "--seeds", "3 0")
+    with pytest.raises(UserError, match="--folds is empty; name folds"):
+        run({}, folds="")
+    with pytest.raises(UserError, match="--models is empty; name the directory"):
+        run({}, conditions="")
+    with pytest.raises(UserError, match="--models: 'noisy' is there twice"):
+        run({}, conditions="noisy noisy")
+    for option in ("--gender_state", "--levels", "--protocol"):
+        with pytest.raises(SystemExit):
+            run({}, option, "mixed")
     with pytest.raises(UserError, match="--models: 'dirty=.*': expected clean, noisy"):
         run({}, "--models", f"dirty={models}")
     with pytest.raises(UserError, match="no fold 3"):
@@ -169,7 +178,9 @@ def varied(root, pools, *options, **changes):
     before = {m.mixture: m for m in read_protocol(root / "protocol.tsv")}
     folds = " ".join({m.fold for m in before.values()})
     args = evaluate.get_parser().parse_args([*pools, *files, "--folds", folds, *options])
-    mixtures = evaluate._mixtures(args, Variation("a test", "tests", 1, **changes))[0]
+    mixtures = evaluate._mixtures(args, folds.split(), Variation("a test", "tests", 1, **changes))[
+        0
+    ]
     return [(before[m.mixture], m) for m in mixtures]
 
 

@@ -95,7 +95,7 @@ def test_what_is_no_number_is_refused(name, option, capsys):
 @pytest.mark.parametrize(
     "name, option, texts",
     [
-        ("check_data", "--fs", ("0", "-16000", "16000.5", "999", "1e9")),
+        ("check_data", "--fs", ("0", "-16000", "16000.5", "999", "768000")),
         ("evaluate", "--batch_size", ("0", "-1", "2.5")),
         ("evaluate", "--seeds", ("-1", "1 -2", "1,2.5", "1 x")),
         ("extract", "--job", ("0", "-1", "1.5")),

@@ -54,6 +54,12 @@ def test_table(tmp_path, monkeypatch, capsys):
     ]
 
 
+def test_no_standard_input_at_all(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # as of a command whose input is closed (<&-)
+    with pytest.raises(UserError, match="standard input: names no step"):
+        status.main([])
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
