@@ -301,8 +301,8 @@ def _header(path, names, columns):
             f"{path}: line 1: column(s) {', '.join(missing)} missing; is it another table, or of "
             "an older version? Give the right one, or delete it and run its stage again"
         )
-    for name in names:
-        if not name or names.count(name) > 1:
+    for name, count in collections.Counter(names).items():
+        if not name or count > 1:
             trouble = f"column '{name}' is there twice" if name else "a column has no name"
             raise UserError(f"{path}: line 1: {trouble}; remove one, or name it")
     return names

@@ -51,10 +51,11 @@ def test_what_is_there_is_not_extracted_again(run, caplog):
     output_dir = run()
     audio = sorted((output_dir / "audio").iterdir())
     audio[3].unlink()
-    before = {p: p.stat().st_mtime_ns for p in audio if p.exists()}
+    audio[5].write_bytes(b"")
+    before = {p: p.stat().st_mtime_ns for p in audio if p not in (audio[3], audio[5])}
     with caplog.at_level("INFO"):
         run("--batch_size", 1)
-    assert "1 extracted" in caplog.text and audio[3].exists()
+    assert "2 extracted" in caplog.text and audio[3].exists() and audio[5].stat().st_size > 0
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
