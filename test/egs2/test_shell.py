@@ -1061,3 +1061,28 @@ def test_a_look_at_thousands_of_files_takes_no_time(tmp_path):
     assert used - before.children_user - before.children_system < 0.2
     paths[4321].unlink()
     assert outputs("first_gone mix ''", tmp_path).stdout == f"{paths[4321]}\n"
+
+
+@pytest.mark.parametrize(
+    ("squeue", "runs"),
+    [
+        ("echo state RUNNING", False),
+        ("echo Welcome; echo state PENDING; echo bye", False),
+        ("echo Unable to contact slurm controller >&2; exit 1", False),
+        ("echo Welcome", True),
+        ("true", True),
+        ("echo Welcome; echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True),
+    ],
+)
+def test_whether_a_forgotten_job_of_slurm_still_works_on_a_directory(recipe, squeue, runs):
+    step = recipe / "utils/run_step.sh"
+    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
+    (recipe / "utils/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+    (recipe / "utils/squeue").chmod(0o755)
+    directory = recipe / "exp/x"
+    directory.mkdir(parents=True)
+    (directory / ".begun").touch()
+    (directory / ".job").write_text("elsewhere 12 3456|77_3\n")
+    result = bash("PATH=$PWD/utils:$PATH; run_step.sh exp/x '' false touch exp/x/ran", recipe)
+    assert (result.returncode == 0) == (directory / "ran").exists() == runs
+    assert ("Slurm job 77_3 (scancel 77_3; squeue says: " in result.stderr) != runs
