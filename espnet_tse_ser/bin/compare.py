@@ -1,7 +1,8 @@
 """Compare two systems on the same utterances: measures, differences, intervals and p.
 
 A and B are score_utt.tsv files or the directories that hold them, of any experiments whose mixtures
-have the same names: two systems, two configurations, or one system on two test sets.
+have the same names, folds and evaluation scheme: two systems, two configurations, or one system on
+two test sets. All figures are of all utterances together, no means over folds.
 """
 
 import argparse

@@ -80,7 +80,8 @@ def main(argv=None):
         path = scores_dir / name / "score_utt.tsv"
         write_tsv(path, rows, tables.score_columns(labels, two_epochs))
         logger.info(
-            "wrote %s: %d utterances, folds %s, seeds %s",
+            "wrote %s: %d utterances, folds %s, seeds %s; all figures pool them, none is a mean "
+            "over folds",
             *(path, len(rows) // len(seeds), " ".join(tests), " ".join(seeds)),
         )
 

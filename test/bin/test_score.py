@@ -49,8 +49,11 @@ def arguments(directory, *more):
     return [*paths, f"--tse_scores={directory}/tse.tsv", *more]
 
 
-def test_every_system_gets_its_table(experiment):
+def test_every_system_gets_its_table(experiment, caplog):
+    caplog.set_level("INFO")
     score.main(arguments(experiment, "--folds", "1 2"))
+    line = "4 utterances, folds 1 2, seeds 0; all figures pool them, none is a mean over folds"
+    assert caplog.text.count(line) == 3
     for system in ("clean_clean", "base", "ft"):
         rows = read_tsv(experiment / f"scores/{system}/score_utt.tsv")
         assert [row["id"] for row in rows] == ["s1-a", "s1-b", "s2-a", "s2-b"]
