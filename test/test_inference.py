@@ -107,13 +107,71 @@ GOOD = _noise(3000)
         ),
         (GOOD * 0, GOOD, "the mixture: is silent"),
         (GOOD, GOOD * 1e-5, "the enrollment: is silent"),
+        (GOOD * 0 + 0.5, GOOD, "the mixture: is silent"),
         ((GOOD * 32767).astype(np.int16), GOOD, "the mixture: must be floats.* got int16"),
+        (GOOD > 0, GOOD, "the mixture: must be floats.* got bool"),
+        (GOOD * 1j, GOOD, "the mixture: must be floats.* got complex"),
+        (GOOD.astype(object), GOOD, "the mixture: must be floats.* got object"),
+        ("m.wav", GOOD, "the mixture: must be floats.* got <U5"),
+        (0.5, GOOD, r"the mixture: must be floats.* got float64 \(\)"),
+        ([[0.1, 0.2], [0.3]], GOOD, "the mixture: is no array of samples"),
+        ([], GOOD, "the mixture: holds no samples"),
+        (None, GOOD, "the mixture: must be floats.* got object"),
         (GOOD.reshape(10, 10, 30), GOOD, r"the mixture: must be floats.*\(10, 10, 30\)"),
+        (np.stack([GOOD, GOOD]), GOOD, "the mixture: has 3000 channels of 2 samples.* transpose"),
+        (GOOD[None], GOOD, "the mixture: has 3000 channels of 1 samples.* transpose it"),
+        (GOOD, np.stack([GOOD, -GOOD], 1), "the enrollment: its 2 channels cancel each other"),
+        (GOOD * 1e17, GOOD, "the mixture: sample 0 is .*, which no recording has"),
+        (GOOD, GOOD.astype(float) * 1e300, "the enrollment: sample 0 is .*, which no recording"),
+        (GOOD * 32767 * 16, GOOD, "the mixture: sample .*, which no recording has"),
     ],
 )
 def test_bad_signals(joint, mixture, enrollment, message):
     with pytest.raises(UserError, match=message):
         joint(mixture, enrollment)
+
+
+@pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf, True, "fast", 1e12, 16000.5, 1, [16000]])
+def test_what_is_no_rate(joint, recogniser, rate):
+    for call in (lambda: joint(GOOD, GOOD, rate=rate), lambda: recogniser(GOOD, rate=rate)):
+        with pytest.raises(UserError, match="the mixture: sampling rate in Hz: expected a whole"):
+            call()
+
+
+@pytest.mark.parametrize("rate", ["16000", 16000.0, np.int32(16000), np.float64(16000), None])
+def test_what_is_a_rate(recogniser, rate):
+    expected = recogniser(GOOD).probabilities
+    assert recogniser(GOOD, rate=rate).probabilities == expected
+    assert recogniser(GOOD.tolist(), rate=rate).probabilities == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["ser_model", "tse_model"])
+def test_what_is_not_finite_is_no_emotion(joint_dir, part, value):
+    model = TSESER.from_pretrained(joint_dir)
+    with torch.no_grad():
+        next(getattr(model.model, part).parameters()).fill_(value)
+    mixtures = [_noise(3000), _noise(4000)]
+    for call, name in (
+        (lambda: model(GOOD, GOOD), "the mixture"),
+        (lambda: model.recognize(mixtures, mixtures), "mixture 0 of the batch"),
+        (lambda: model.recognize(mixtures, mixtures, names=["a-1", "b"]), "a-1"),
+    ):
+        with pytest.raises(UserError, match=f"^{name}: what the model gives for it is NaN or inf"):
+            call()
+    if part == "ser_model":
+        with pytest.raises(UserError, match="^5 to 6 s: what the model gives"):
+            model.classify(GOOD, "5 to 6 s")
+
+
+def test_an_estimate_that_is_not_finite(tse_dir):
+    from espnet_tse_ser.tse.extraction import extract, load_extraction_model
+
+    model, _ = load_extraction_model(tse_dir)
+    with torch.no_grad():
+        next(model.parameters()).fill_(np.nan)
+    with pytest.raises(UserError, match="^b: what the model gives for it is NaN or infinite"):
+        extract(model, [GOOD], [GOOD], names=["b"])
 
 
 def test_a_recogniser_of_one_length(tmp_path, ser_config):

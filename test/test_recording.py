@@ -70,10 +70,47 @@ def test_bad_recordings(tmp_path, monkeypatch):
     soundfile.write(path, bad, RATE, subtype="FLOAT")
     with pytest.raises(UserError, match="m.wav: sample 40007 is NaN or infinite"):
         Recording(path, RATE)
-    soundfile.write(path, _noise(50000), RATE)
+    channel = _noise(50000)
+    soundfile.write(path, np.stack([channel, -channel], 1), RATE)
+    with pytest.raises(UserError, match="m.wav: its 2 channels cancel each other"):
+        Recording(path, RATE)
+    soundfile.write(path, np.full(50000, 0.5), 8000)
+    with pytest.raises(UserError, match="m.wav: is silent"):
+        Recording(path, RATE)
+    flac = tmp_path / "m.flac"
+    soundfile.write(flac, channel, RATE)
+    flac.write_bytes(flac.read_bytes()[:-1])
+    with pytest.raises(UserError, match="m.flac: the file is cut short or damaged: .* of 50000 sa"):
+        Recording(flac, RATE)
+    soundfile.write(path, channel, RATE)
     path.write_bytes(path.read_bytes()[:60000])
     with pytest.raises(UserError, match="m.wav: the file is cut short"):
         Recording(path, RATE)
+
+
+def test_a_header_without_a_length(tmp_path):
+    """The length is that of what was decoded."""
+    path = tmp_path / "m.flac"
+    soundfile.write(path, _noise(50000), RATE)
+    expected = _read(path)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of STREAMINFO for the number of samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    long = Recording(path, RATE)
+    assert (long.num_samples, long.seconds) == (50000, 3.125)
+    found = np.concatenate(list(long.blocks()))
+    np.testing.assert_allclose(found, expected - expected.mean(), atol=1e-6)
+
+
+def test_segments_that_are_all_silent(ser_dir, tmp_path):
+    soundfile.write(tmp_path / "m.wav", np.repeat([0.1, 0.2, 0.3], RATE), RATE)
+    with pytest.raises(UserError, match="m.wav: each of its segments is silent"):
+        recognize_recording(
+            *(TSESER.from_pretrained(ser_dir), Recording(tmp_path / "m.wav", RATE), None, None),
+            window_seconds=1,
+            segment_seconds=1,
+        )
 
 
 def test_one_window_is_the_whole(joint, files):

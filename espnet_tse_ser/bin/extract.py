@@ -35,10 +35,12 @@ def main(argv=None):
     if args.job > args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
     from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.data.outputs import check_no_input
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
     data_dir, output_dir = Path(args.data_dir), Path(args.output_dir)
+    check_no_input(output_dir, [data_dir, args.model_dir], "--output_dir")
     mixtures = read_table(data_dir / "wav.scp")
     paths = {utt: (output_dir / "audio" / f"{utt}.flac").absolute() for utt in mixtures}
     if args.combine:

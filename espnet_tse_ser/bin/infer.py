@@ -8,7 +8,6 @@ then the mean's.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -73,19 +72,13 @@ def _seconds(path):
 
 def _check_output(path, *inputs):
     """Raise `UserError` unless an audio file can be written to ``path``, as far as names tell."""
-    from espnet_tse_ser.data.ark import split_place
+    from espnet_tse_ser.data.outputs import check_no_input
 
     if path.suffix not in (".wav", ".flac"):
         raise UserError(f"--output_wav {path}: the name must end in .wav or .flac")
     if path.is_dir():
         raise UserError(f"--output_wav {path}: is a directory; give the name of a file in it")
-    for name in inputs:
-        source = name and split_place(name)[0]
-        if source and path.exists() and os.path.exists(source) and os.path.samefile(path, source):
-            raise UserError(
-                f"--output_wav {path}: is the file of an input ({name}), which would be lost; "
-                "choose another name"
-            )
+    check_no_input(path, inputs, "--output_wav")
     above = next(parent for parent in path.parents if parent.exists())
     if not above.is_dir():
         raise UserError(f"--output_wav {path}: {above} is not a directory; choose another place")

@@ -40,6 +40,7 @@ def main(argv=None):
     from espnet_tse_ser.data.id_list import read_ids
     from espnet_tse_ser.data.kaldi_dir import write_table
     from espnet_tse_ser.data.mixture_dir import MixtureDir
+    from espnet_tse_ser.data.outputs import check_no_input
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.inference import TSESER
     from espnet_tse_ser.progress import log_to_stderr
@@ -52,6 +53,10 @@ def main(argv=None):
     if args.output_audio and not model.extracts:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     ids = read_ids(args.ids)
+    inputs = [args.ids, args.scp, args.data_dir, args.model_dir, args.feats]
+    check_no_input(args.output, inputs, "--output")
+    if args.output_audio:
+        check_no_input(args.output_audio, inputs, "--output_audio")
     data = MixtureDir(args.data_dir, ids, model.rate, args.scp, scored=model.extracts)
     features = _open_cache(args.feats, model, data) if args.feats else None
     extracted = {}
@@ -59,6 +64,8 @@ def main(argv=None):
     def keep(utt, result):
         if args.output_audio:
             extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
+            sources = [data.tables[name][utt] for name in ("mix", "ref", "enroll")]
+            check_no_input(extracted[utt], sources, "--output_audio")
             write_audio(extracted[utt], result.speech, result.rate)
 
     columns = hypothesis_columns(model)

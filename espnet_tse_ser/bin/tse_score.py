@@ -12,6 +12,8 @@ from espnet_tse_ser.progress import log_to_stderr, map_progress
 
 logger = logging.getLogger(__name__)
 
+_READ = ("wav.scp", "spk1.scp", "spk2.scp", "protocol.tsv")
+
 
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -28,9 +30,12 @@ def get_parser():
 def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
+    from espnet_tse_ser.data.outputs import check_no_input
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.metrics.tables import TSE_COLUMNS
 
+    tables = [Path(d) / name for d in (args.data_dir, args.denoised_dir) for name in _READ]
+    check_no_input(args.output, tables, "--output")
     entries = _entries(Path(args.data_dir), Path(args.denoised_dir))
     logger.info("scoring %d utterances of %s", len(entries), args.denoised_dir)
     score = partial(_score, fs=args.fs)

@@ -73,7 +73,10 @@ class Features(_Table):
     """A mapping id -> features ``(frames, size)`` float32 in archives (``file.ark:offset``)."""
 
     def __getitem__(self, utt):
-        feats = read_array(self.paths[utt])
+        try:
+            feats = read_array(self.paths[utt])
+        except UserError as error:
+            raise UserError(f"'{utt}': {error}") from None
         if feats.ndim != 2 or not np.isfinite(feats).all():
             raise UserError(
                 f"'{utt}': {self.paths[utt]}: no features (frames, size), or not all are finite; "

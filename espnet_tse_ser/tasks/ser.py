@@ -104,10 +104,10 @@ class SERTask(DistributedTask, AbsTask):
         They only read the table of speech, wav.scp or feats.scp, as text. The shape file is
         utt2num_samples. Audio is decoded once.
         """
-        dataset = super().build_dataset(args, iter_options, keys_to_load)
-        for path, kind in dataset.debug_info.values():
+        for path, _, kind in iter_options.data_path_and_name_and_type:
             if kind != "text":
                 raise UserError(f"{path}: data of type '{kind}' cannot be read here; give text")
+        dataset = super().build_dataset(args, iter_options, keys_to_load)
         path = Path(dataset.debug_info["speech"][0])
         paths = read_table(path)
         if path.name == "feats.scp":

@@ -88,6 +88,41 @@ def test_batch_size_does_not_matter(run, tmp_path):
         np.testing.assert_allclose(first, second, atol=1.1 / 32768)
 
 
+def test_the_output_is_no_input(run, tmp_path, tiny_mixtures):
+    shutil.copytree(tiny_mixtures / "mix", tmp_path / "mix")
+    (tmp_path / "link").symlink_to(tmp_path / "mix")
+    for name in ("mix", "link", "mix/../mix"):
+        for more in ((), ("--combine",)):
+            with pytest.raises(UserError, match="--output_dir .*: is an input as well"):
+                run(*more, data_dir=tmp_path / "mix", output_dir=tmp_path / name)
+
+
+def test_a_job_that_is_none(run):
+    with pytest.raises(UserError, match="--job 5 --nj 2: the job must lie in 1 to nj"):
+        run("--job", 5, "--nj", 2)
+
+
+def test_a_length_that_is_not_that_of_the_audio(run, tmp_path, tiny_mixtures):
+    for name in ("wav.scp", "enroll_spk1.scp", "utt2num_samples"):
+        table = dict(list(read_table(tiny_mixtures / "mix" / name).items())[:2])
+        first = next(iter(table))
+        if name == "utt2num_samples":
+            table[first] = int(table[first]) - 1
+        write_table(tmp_path / "data" / name, table)
+    with pytest.raises(
+        UserError, match=rf"'{first}': .* has \d+ samples, but utt2num_samples says"
+    ):
+        run(data_dir=tmp_path / "data")
+
+
+def test_an_estimate_that_is_not_finite(run, tmp_path, tse_dir):
+    state = torch.load(tse_dir / "valid.loss.best.pth", weights_only=True)
+    broken = {k: torch.full_like(v, 1e38) if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(broken, tmp_path / "broken.pth")
+    with pytest.raises(UserError, match=r"^t\d.*: what the model gives for it is NaN or infinite"):
+        run("--weights", tmp_path / "broken.pth")
+
+
 def test_unfinished(run):
     with pytest.raises(UserError, match=r"flac and 39 more are not extracted; run stage 7"):
         run("--combine")

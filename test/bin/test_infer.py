@@ -1,13 +1,17 @@
 """Single-file inference: what it prints and writes, and that it fails in one line."""
 
 import json
+import os
+import pickle
 import resource
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from espnet_tse_ser import errors
@@ -81,6 +85,9 @@ def _bad_audio(path, kind):
             "NaN": np.where(np.arange(9000) == 7, np.nan, 0.1),
             "silent": np.zeros(9000),
             "too short": np.full(100, 0.1),
+            "huge": np.where(np.arange(9000) == 7, 1e17, 0.1),
+            "constant": np.full(9000, 0.1),
+            "antiphase": np.sin(np.arange(9000))[:, None] * [0.1, -0.1],
         }[kind]
         soundfile.write(path, samples, 16000, subtype="FLOAT")
     return path
@@ -97,11 +104,125 @@ def _bad_audio(path, kind):
         ("NaN", "sample 7 is NaN or infinite"),
         ("silent", "is silent"),
         ("too short", "is too short: 0.006 s"),
+        ("huge", "sample 7 is 1e+17, which no recording has"),
+        ("constant", "is silent"),
+        ("antiphase", "its 2 channels cancel each other"),
     ],
 )
 def test_bad_audio(run, files, option, kind, message):
     bad = _bad_audio(files / "bad.wav", kind)
     _fails(run(**{option: bad}), f"{bad}: {message}", files)
+
+
+def _hostile(directory, kind):
+    """A name to give as audio that would make ``ran`` if it was read carelessly."""
+    ran = directory / "ran"
+    soundfile.write(directory / "a.wav", 0.1 * np.random.default_rng(0).normal(size=9000), 16000)
+    content = b"a " + {"pickle": b"PKL" + pickle.dumps(_Touch(ran))}.get(kind, b"\0BCM ")
+    (directory / "a.ark").write_bytes(content + (directory / "a.wav").read_bytes())
+    return {
+        "pickle": f"{directory}/a.ark:2",
+        "matrix": f"{directory}/a.ark:2",
+        "pipe": f"mkdir {ran}; cat {directory}/a.wav |",
+        "pipe with blanks": f" mkdir {ran}; cat {directory}/a.wav | ",
+        "pipe of an archive": f"mkdir {ran}; cat {directory}/a.ark:2 |",
+        "leading pipe": f"| mkdir {ran}",
+    }[kind]
+
+
+class _Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("option", ["mixture", "enrollment"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pickle", "holds a pickle, which can run code, not audio"),
+        ("matrix", "holds a compressed matrix, not audio"),
+        ("pipe", "pipes are not supported: write a file"),
+        ("pipe with blanks", "pipes are not supported: write a file"),
+        ("pipe of an archive", "pipes are not supported: write a file"),
+        ("leading pipe", "pipes are not supported: write a file"),
+    ],
+)
+def test_names_run_no_code(run, files, option, kind, message):
+    _fails(run(**{option: _hostile(files, kind)}), message, files)
+    assert not (files / "ran").exists()
+
+
+def test_an_archive(run, files):
+    place = f"{files}/a.ark:2"
+    (files / "a.ark").write_bytes(b"a " + (files / "m.wav").read_bytes() + b"b ")
+    expected, found = (json.loads(run(mixture=m)[1]) for m in (files / "m.wav", place))
+    assert found == expected
+    soundfile.write(files / "l.wav", np.tile(soundfile.read(files / "m.wav")[0], (4, 1)), 44100)
+    (files / "l.ark").write_bytes(b"a " + (files / "l.wav").read_bytes())
+    options = {"window_seconds": 1.5, "segment_seconds": 1}
+    long, archived = (
+        json.loads(run(mixture=files / m, **options)[1]) for m in ("l.wav", "l.ark:2")
+    )
+    assert long == archived and long["seconds"] == 2 and len(long["segments"]) == 2
+    shutil.rmtree(files / "out")
+    _fails(run(mixture=f"{files}/a.ark:99999999"), "the archive ends at byte", files)
+    _fails(run(mixture=f"{files}/a.ark:0"), "holds no known header", files)
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "IMA_ADPCM", "MS_ADPCM", "ULAW"])
+def test_codecs_of_telephony(run, files, subtype):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(files / "t.wav", samples, 8000, subtype=subtype)
+    for more in ({}, {"window_seconds": 1.5, "segment_seconds": 1}):
+        status, out, err = run(mixture=files / "t.wav", **more)
+        assert status == 0 and "error" not in err and 2 <= json.loads(out)["seconds"] < 2.2
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "ogg", "aiff", "au", "w64", "caf", "rf64"])
+def test_cut_files(run, files, kind):
+    path = files / f"c.{kind}"
+    samples = 0.1 * np.random.default_rng(0).standard_normal(48000)
+    soundfile.write(path, samples, 16000, format=kind.upper())
+    whole = path.read_bytes()
+    status, out, _ = run(mixture=path)
+    assert status == 0 and json.loads(out)["seconds"] == 3
+    for left in (len(whole) * 4 // 5, len(whole) // 2 + 1):
+        path.write_bytes(whole[:left])
+        for seconds in (60, 2):
+            status, out, err = run(mixture=path, window_seconds=seconds, output_wav=None)
+            assert status == 2 and out == "" and f"{path}: the file is cut short" in err, left
+
+
+def test_the_output_is_no_input(run, files, monkeypatch):
+    monkeypatch.chdir(files)
+    before = (files / "m.wav").read_bytes()
+    os.symlink("m.wav", files / "symbolic.wav")
+    os.link("m.wav", files / "hard.wav")
+    for name in ("m.wav", files / "m.wav", "./m.wav", f"../{files.name}/m.wav", "symbolic.wav"):
+        _fails(run(output_wav=name), "is an input as well", files, "--output_wav")
+    _fails(run(output_wav="hard.wav"), "is an input as well", files, "--output_wav")
+    _fails(run(output_wav="e.wav"), "is an input as well", files, "--output_wav")
+    assert (files / "m.wav").read_bytes() == before
+
+
+def test_an_output_that_is_not_finite(run, files, tmp_path, joint_dir, joint_config):
+    """JSON has no NaN."""
+    weights = torch.load(joint_dir / "valid.ua.best.pth", weights_only=True)
+    name = next(n for n in weights if n.startswith("ser_model.") and n.endswith("weight"))
+    (tmp_path / "exp").mkdir()
+    soundfile.write(files / "l.wav", np.tile(soundfile.read(files / "m.wav")[0], (4, 1)), 44100)
+    (tmp_path / "exp" / "config.yaml").write_text(yaml.safe_dump(joint_config))
+    for value in (np.nan, np.inf, 1e38):
+        state = weights | {name: torch.full_like(weights[name], value)}
+        torch.save(state, tmp_path / "exp" / "valid.ua.best.pth")
+        for more in ({}, {"window_seconds": 1.5, "segment_seconds": 1}):
+            long = {"mixture": files / "l.wav"} if more else {}
+            status, out, err = run(model_dir=tmp_path / "exp", **long, **more)
+            assert (status, out) == (2, "") and err.splitlines()[-1].startswith("error: ")
+            assert "NaN or inf" in err or "not finite" in err
 
 
 def test_bad_options(run, files, tse_dir, ser_dir, joint_dir):
@@ -134,11 +255,11 @@ def test_bad_weights(run, files, tmp_path, joint_dir, joint_config):
     _fails(run(model_dir=exp), "config.yaml: not valid YAML", files)
 
 
-def _fails(result, message, files):
+def _fails(result, message, files, begin=""):
     status, out, err = result
     assert status == 2 and out == ""
     lines = err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], err
+    assert len(lines) == 1 and lines[0].startswith(f"error: {begin}") and message in lines[0], err
     assert not (files / "out").exists() or not list((files / "out").iterdir())
 
 

@@ -1,5 +1,7 @@
 """Stage 12: the table of a fold, for a recogniser and for a joint model."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -125,6 +127,54 @@ def test_errors_leave_no_table(run, tmp_path, tse_dir, ser_dir, joint_dir, tiny_
     with pytest.raises(UserError, match=r"short.wav: 20 samples .* are too short"):
         run(joint_dir, 1, scp=tmp_path / "short.scp", ids=ids)
     assert not (tmp_path / "hyp.tsv").exists()
+
+
+@pytest.fixture
+def own(tmp_path, tiny_mixtures):
+    """A copy of the mixture directory, to be changed."""
+    return shutil.copytree(tiny_mixtures / "mix", tmp_path / "own")
+
+
+def _run_on(data_dir, model_dir, ids, output, *more):
+    options = [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--scp={data_dir}/wav.scp"]
+    recognize.main([*options, f"--ids={ids}", f"--output={output}", *more])
+    return read_tsv(output)
+
+
+def test_a_wrong_speaker_is_known_or_there_is_no_score(own, tmp_path, joint_dir, ser_dir):
+    ids = tmp_path / "ids.lst"
+    ids.write_text("t0-0ang\nt1-0ang\n")
+    (whole, _), table = (
+        _run_on(own, joint_dir, ids, tmp_path / "w.tsv"),
+        read_table(own / "spk2.scp"),
+    )
+    write_table(own / "spk2.scp", {u: p for u, p in table.items() if u != "t0-0ang"})
+    for spoil in (lambda: None, (own / "spk2.scp").unlink):
+        spoil()
+        with pytest.raises(UserError, match="spk2.scp: .*'t0-0ang'"):
+            _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv")
+    _run_on(own, ser_dir, ids, tmp_path / "ser.tsv")  # scores nothing
+    (own / "protocol.tsv").unlink()
+    rows = _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv")
+    assert [row["wrong_speaker"] for row in rows] == ["", ""]
+    assert whole | {"wrong_speaker": ""} == rows[0]
+
+
+def test_the_output_is_no_input(own, tmp_path, joint_dir):
+    ids = tmp_path / "ids.lst"
+    ids.write_text("t0-0ang\n")
+    (tmp_path / "link.tsv").symlink_to(ids)
+    for output in (ids, own / "wav.scp", tmp_path / "link.tsv"):
+        with pytest.raises(UserError, match="--output .*: is an input as well"):
+            _run_on(own, joint_dir, ids, output)
+    with pytest.raises(UserError, match="--output_audio .*: is an input as well"):
+        _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv", f"--output_audio={own}")
+    path = tmp_path / "audio" / "t0-0ang.flac"  # a mixture where its extracted speech would be
+    path.parent.mkdir()
+    shutil.copy(read_table(own / "wav.scp")["t0-0ang"], path)
+    write_table(own / "wav.scp", {"t0-0ang": path})
+    with pytest.raises(UserError, match="--output_audio .*t0-0ang.flac: is an input as well"):
+        _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv", f"--output_audio={path.parent}")
 
 
 def test_an_unknown_label(run, tmp_path, ser_config):

@@ -3,7 +3,9 @@
 import itertools
 import multiprocessing
 import os
+import pickle
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -16,7 +18,7 @@ from two_processes import train_in_two
 
 from espnet_tse_ser.bin import recognize, ser_features, ser_stats, ser_train
 from espnet_tse_ser.checkpoints import read_config
-from espnet_tse_ser.data.kaldi_dir import write_table
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.inference import TSESER
@@ -172,9 +174,9 @@ def test_statistics_are_those_from_audio(root):
             np.testing.assert_allclose(audio[name], feats[name], rtol=1e-6, atol=1e-6)
 
 
-def _recognize(root, model_dir, output, *further):
+def _recognize(root, model_dir, output, *further, part="test"):
     options = ["--model_dir", model_dir, "--data_dir", root, "--scp", root / "wav.scp"]
-    options += ["--ids", root / "splits" / "fold1" / "test.lst", "--output", output, *further]
+    options += ["--ids", root / "splits" / "fold1" / f"{part}.lst", "--output", output, *further]
     recognize.main([str(o) for o in options])
     return read_tsv(output)
 
@@ -211,6 +213,44 @@ def test_what_is_printed(root, tmp_path, caplog):
     caches = [FeatureCache(d) for d in (root / "feats", tmp_path / "feats")]
     for utt in caches[0].entries:
         np.testing.assert_array_equal(caches[0].load(utt), caches[1].load(utt))
+
+
+class _Touch:
+    """A pickle that makes a directory when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_archives_run_no_code(root, trained, tmp_path, kind):
+    _features(root, tmp_path / "feats", 1, "--dtype", kind)
+    utt = (root / "splits" / "fold1" / "train.lst").read_text().split()[3]
+    entry = FeatureCache(tmp_path / "feats").entries[utt]
+    with open(entry.ark, "r+b") as stream:
+        stream.seek(entry.offset)
+        stream.write(b"PKL" + pickle.dumps(_Touch(tmp_path / "ran")))
+    message = f"'{utt}': .*.ark:.*: holds a pickle, which can run code, not a matrix"
+    feats = ("--feats", tmp_path / "feats")
+    for call in (
+        lambda: _train(root, tmp_path / "exp", *feats),
+        lambda: _recognize(root, trained[1], tmp_path / "hyp.tsv", *feats, part="train"),
+        lambda: _stats(root, tmp_path / "stats", *feats),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_lengths_that_are_not_those_of_the_audio(root, tmp_path):
+    shutil.copytree(root, tmp_path / "root", ignore=shutil.ignore_patterns("exp*"))
+    lengths = read_table(root / "utt2num_samples")
+    write_table(tmp_path / "root" / "utt2num_samples", lengths | {"b-17": 123})
+    with pytest.raises(UserError, match=r"'b-17': says 123 samples, but its audio .* has \d+"):
+        _train(tmp_path / "root", tmp_path / "exp", "--feats", root / "feats")
 
 
 def test_a_killed_job_goes_on(root, tmp_path, caplog, monkeypatch):

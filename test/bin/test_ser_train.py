@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import ser_stats, ser_train
 from espnet_tse_ser.checkpoints import load_weights, read_config
+from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
@@ -251,6 +253,74 @@ def test_an_id_without_audio(data, tmp_path):
     (split / "dev.lst").write_text("a-00\n")
     with pytest.raises(UserError, match=r"wav.scp: 1 of 2 id\(s\) are missing, first 'x-99'"):
         _train(data, tmp_path / "exp", "--split", split)
+
+
+def _spoil(directory, kind, length):
+    """A name for wav.scp, of audio that is not as it should be."""
+    path, ark = directory / "b.wav", directory / "b.ark"
+    samples = 0.1 * np.random.default_rng(0).standard_normal(length)
+    soundfile.write(path, samples, 16000)
+    if kind == "pickle":
+        ark.write_bytes(b"b PKL" + pickle.dumps(_Touch(directory / "ran")))
+    elif kind == "stereo":
+        soundfile.write(path, np.stack([samples, samples], 1), 16000)
+    elif kind == "rate":
+        soundfile.write(path, samples, 8000)
+    elif kind == "length":
+        soundfile.write(path, samples[:-1], 16000)
+    elif kind == "constant":
+        soundfile.write(path, 0 * samples + 0.1, 16000)
+    elif kind == "huge":
+        soundfile.write(path, 1e17 * samples, 16000, subtype="FLOAT")
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    places = {"pipe": f"mkdir {directory}/ran; cat {path} |", "pickle": f"{ark}:2"}
+    return places.get(kind, path)
+
+
+class _Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pipe", "pipes are not supported: write a file"),
+        ("pickle", "b.ark:2: holds a pickle, which can run code, not audio"),
+        ("stereo", "b.wav: has 2 channels but 1 is needed"),
+        ("rate", "b.wav: rate is 8000 Hz, 16000 Hz is needed"),
+        ("length", r"b.wav: has \d+ samples, but utt2num_samples says \d+"),
+        ("constant", "b.wav: is silent"),
+        ("huge", "b.wav: sample 0 is .*, which no recording has"),
+        ("cut", "b.wav: the file is cut short"),
+    ],
+)
+def test_audio_that_is_not_as_it_should_be(data, tmp_path, kind, message):
+    lengths = read_table(data / "utt2num_samples")
+    wavs = read_table(data / "wav.scp")
+    wavs["b-09"] = _spoil(tmp_path, kind, int(lengths["b-09"]))
+    write_table(tmp_path / "wav.scp", wavs)
+    more = ("--scp", tmp_path / "wav.scp", "--num_workers", int(kind in ("length", "pipe")))
+    with pytest.raises(UserError, match=f"'b-09': .*{message}"):
+        _train(data, tmp_path / "exp", *more)
+    assert not (tmp_path / "ran").exists() and not list(tmp_path.glob("exp/*.best.pth"))
+
+
+@pytest.mark.parametrize("kind", ["sound", "kaldi_ark", "npy", "hdf5", "multi_columns_sound"])
+def test_readers_of_espnet_are_not_used(data, tmp_path, kind):
+    more = tmp_path / "more.scp"
+    write_table(more, read_table(data / "wav.scp"))
+    config = tmp_path / "train_ser.yaml"
+    config.write_text(yaml.safe_dump(CONFIG | {"allow_variable_data_keys": True}))
+    triple = f"{more},other,{kind}"
+    with pytest.raises(UserError, match=f"more.scp: data of type '{kind}' cannot be read here"):
+        _train(
+            *(data, tmp_path / "exp", "--train_data_path_and_name_and_type", triple), config=config
+        )
 
 
 @pytest.fixture(scope="module")

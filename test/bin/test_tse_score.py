@@ -121,3 +121,11 @@ def test_third_talker_in_some_mixtures(dirs, tmp_path):
     rows = score(dirs, tmp_path / "s.tsv")
     # the third talker of a is what was extracted
     assert rows[0]["wrong_speaker"] == "1" and set(table) == {row["id"] for row in rows}
+
+
+def test_the_output_is_no_input(dirs, tmp_path):
+    for name in ("protocol.tsv", "wav.scp", "spk2.scp"):
+        before = (dirs[0] / name).read_bytes()
+        with pytest.raises(UserError, match=f"--output .*{name}: is an input as well"):
+            score(dirs, dirs[0] / name)
+        assert (dirs[0] / name).read_bytes() == before

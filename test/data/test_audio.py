@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -123,3 +124,53 @@ def test_to_mono():
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(FS) / FS)
     np.testing.assert_allclose(mono[500:-500], expected[500:-500], atol=1e-3)
     assert to_mono(sine, FS, FS).shape == (48000,)
+
+
+def wav(rate=FS, channels=1, bits=16, kind=1, samples=4000):
+    """A WAV file whose header says what it is told to."""
+    data = (100 * np.sin(np.arange(samples * max(channels, 1)))).astype("<i2").tobytes()
+    width = channels * bits // 8
+    form = struct.pack("<HHIIHH", kind, channels, rate, rate * width % 2**32, width, bits)
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form
+    body += b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        ({"rate": 0}, "cannot be read as audio|sampling rate in Hz"),
+        ({"rate": 1}, "sampling rate in Hz: expected a whole number of 1000 or more"),
+        ({"rate": 999}, "sampling rate in Hz: expected"),
+        ({"rate": 768001}, "sampling rate in Hz: expected"),
+        ({"rate": 2**31}, "cannot be read as audio|sampling rate in Hz"),
+        ({"rate": 2**32 - 1}, "cannot be read as audio|sampling rate in Hz"),
+        ({"channels": 0}, "cannot be read as audio"),
+        ({"channels": 1025}, "cannot be read as audio"),
+        ({"bits": 0}, "cannot be read as audio"),
+        ({"kind": 0x1234}, "cannot be read as audio"),
+        ({"samples": 0}, "holds no samples"),
+    ],
+)
+def test_headers_of_no_recording(tmp_path, header, message):
+    (tmp_path / "a.wav").write_bytes(wav(**header))
+    with pytest.raises(UserError, match=f"a.wav: ({message})"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("header", [{"rate": 1000}, {"rate": 768000}, {"channels": 64}])
+def test_headers_of_odd_recordings(tmp_path, header):
+    (tmp_path / "a.wav").write_bytes(wav(**header))
+    samples, rate = read_audio(tmp_path / "a.wav")
+    assert rate == header.get("rate", FS) and samples.shape == (4000, header.get("channels", 1))
+
+
+def test_a_header_that_states_too_much(tmp_path):
+    """The memory is that of what is there."""
+    soundfile.write(tmp_path / "a.flac", noise(), FS)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] |= 0x0F  # 2**36 - 1 samples
+    content[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(UserError, match=r"cut short or damaged: 16000 of 68719476735 samples"):
+        read_audio(tmp_path / "a.flac")

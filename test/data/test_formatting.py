@@ -195,6 +195,10 @@ def test_result_does_not_depend_on_the_number_of_jobs(tmp_path):
         assert (one / name).read_bytes() == (three / name).read_bytes()
 
 
+def antiphase():
+    return noise(1.0) * [1, -1]
+
+
 def write_nan(path):
     samples = noise(1.0)
     samples[5] = np.nan
@@ -209,6 +213,9 @@ def write_nan(path):
         (lambda p: soundfile.write(p, np.zeros(0), FS), "a-1.wav: holds no samples"),
         (write_nan, "a-1.wav: sample 5 is NaN"),
         (lambda p: soundfile.write(p, np.zeros(FS), FS), "a-1.wav: is silent"),
+        (lambda p: soundfile.write(p, np.full(FS, 0.1), 8000), "a-1.wav: is silent"),
+        (lambda p: soundfile.write(p, antiphase(), FS), "a-1.wav: its 2 channels cancel each oth"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-1]), "a-1.wav: the file is cut short"),
         (lambda p: soundfile.write(p, noise(1.0, level=2e-4), FS), "'a-1': is too quiet"),
     ],
 )
@@ -218,6 +225,17 @@ def test_bad_audio_is_named(tmp_path, spoil, message):
     with pytest.raises(UserError, match=message):
         format_part(data, tmp_path / "dump")
     assert not list(tmp_path.glob("dump/**/*.*"))
+
+
+@pytest.mark.parametrize("name", ["mkdir {0}/ran; cat {0}/data/a-1.wav |", "|mkdir {0}/ran"])
+@pytest.mark.parametrize("segments", [None, {"a-1": "rec 0 1"}])
+def test_a_pipe_is_refused(tmp_path, name, segments):
+    key = "rec" if segments else "a-1"
+    data = make_data_dir(tmp_path / "data", {key: (noise(1.0), FS)}, segments)
+    write_table(data / "wav.scp", {key: name.format(tmp_path)})
+    with pytest.raises(UserError, match="pipes are not supported: write a file"):
+        format_part(data, tmp_path / "dump")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
