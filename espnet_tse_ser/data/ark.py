@@ -82,10 +82,10 @@ def open_audio_entry(place):
 
 
 def read_array(place):
-    """Read a matrix or a vector.
+    """Read a matrix or a vector of floats of 16, 32 or 64 bits.
 
     Returns:
-        array of float16, float32 or float64.
+        array of float32.
 
     Raises:
         UserError: the entry is of another kind, or cut short.
@@ -103,7 +103,8 @@ def read_array(place):
             )
     if array is None:
         raise UserError(f"{place}: the entry is cut short or damaged; write it again")
-    return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def write_array(stream, key, array):

@@ -82,4 +82,4 @@ class Features(_Table):
                 f"'{utt}': {self.paths[utt]}: no features (frames, size), or not all are finite; "
                 "run stage 9 again"
             )
-        return feats.astype(np.float32)
+        return feats

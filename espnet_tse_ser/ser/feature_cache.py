@@ -138,7 +138,7 @@ class FeatureCache:
                 f"{_place(entry)}: features of '{utt}' have the shape {feats.shape}, expected "
                 f"{(entry.frames, size)}, or are not finite; {self._remedy()}"
             )
-        return feats.astype(np.float32)
+        return feats
 
     def _remedy(self):
         return f"remove {self.directory / '.done'} and run stage 9: it computes what has changed"
