@@ -204,20 +204,18 @@ def read_text(path):
 
 
 def read_yaml(path):
-    """Read a configuration with the safe loader.
+    """Read a configuration, see `strict_yaml`.
 
     Raises:
-        UserError: the file is missing, broken or not a mapping.
+        UserError: the file is missing, broken, too large or not a mapping.
     """
-    import yaml
+    from espnet_tse_ser import strict_yaml  # yaml takes a while to import
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such configuration")
-    try:
-        config = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({reason}); repair or copy it again") from None
+    if Path(path).stat().st_size > 4 * strict_yaml.MAX_CHARACTERS:
+        raise UserError(f"{path}: is too large for a configuration; give another file")
+    config = strict_yaml.parse(read_text(path), path)
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected a mapping of options, got {type(config).__name__}")
     return config
