@@ -10,6 +10,8 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.kinds import check_option
+from espnet_tse_ser.numbers import RATE
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +30,7 @@ def read_config(model_dir):
 
 def get_rate(config, key, path):
     """The sampling rate in Hz (default 16000) under ``key`` of ``config``, read from ``path``."""
-    rate = config.get(key, 16000)
-    if not isinstance(rate, int) or rate < 1:
-        raise UserError(f"{path}: {key}: expected a whole number of Hz, e.g. 16000, got {rate!r}")
-    return rate
+    return check_option(config.get(key, 16000), RATE, f"{path}: {key}")
 
 
 def find_weights(model_dir, criterion):

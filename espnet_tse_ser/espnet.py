@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import resource
+from collections.abc import Sized
 from pathlib import Path
 
 import torch
@@ -197,6 +198,11 @@ class ExtractionTrainer(Trainer):
     def train_one_epoch(
         cls, *, iterator, options, distributed_option, reporter, summary_writer, **stateful
     ):
+        if isinstance(iterator, Sized) and len(iterator) < options.accum_grad:
+            raise UserError(
+                f"accum_grad: {options.accum_grad} batches make one update, but an epoch has "
+                f"{len(iterator)}; give less, or smaller batches"
+            )
         if _writes(distributed_option):
             _commit_checkpoint(options.output_dir)
         # ESPnet leaves the gradients of the last batches, if accum_grad does not divide their

@@ -70,11 +70,9 @@ class TSESER:
                 the weights do not fit the configuration.
         """
         config = read_config(model_dir)
-        rate = get_rate(config, "fs", Path(model_dir) / "config.yaml")
-        try:
-            model = _build(config)
-        except UserError as error:
-            raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
+        path = Path(model_dir) / "config.yaml"
+        rate = get_rate(config, "fs", path)
+        model = _build(config, path)
         weights = weights or find_weights(model_dir, chosen_criterion(config))
         load_weights(model, Path(weights))
         return cls(model, rate, device)
@@ -215,17 +213,17 @@ def _as_signal(samples, name):
     return samples
 
 
-def _build(config):
+def _build(config, path):
     """The untrained model of an experiment's configuration, joint or SER."""
     if config.get("tse") and config.get("ser"):
         from espnet_tse_ser.models.build import build_joint_model
 
-        return build_joint_model(config)
+        return build_joint_model(config, path)
     if "labels" in config:
         from espnet_tse_ser.ser.build import build_ser_model
 
-        return build_ser_model(config)
+        return build_ser_model(config, path)
     raise UserError(
-        "is neither a joint nor a SER model; give a directory of stage 11 or 10, e.g. "
+        f"{path}: is neither a joint nor a SER model; give a directory of stage 11 or 10, e.g. "
         "exp/tse_ser_default/fold1"
     )

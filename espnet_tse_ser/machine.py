@@ -8,6 +8,10 @@ import os
 import signal
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import check_option
+from espnet_tse_ser.numbers import Number
+
+_THREADS = Number(1, 1024, whole=True)
 
 
 def add_options(parser):
@@ -15,7 +19,7 @@ def add_options(parser):
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<number>")
     parser.add_argument(
         "--num_threads",
-        type=int,
+        type=_THREADS.option,
         help="threads on the CPU (default: OMP_NUM_THREADS, else the cores this job may use, "
         "shared by the --nj jobs of a command that has them)",
     )
@@ -31,11 +35,9 @@ def set_up(args, jobs=1):
         `torch.device`.
 
     Raises:
-        UserError: fewer threads than one, or a device that is not there.
+        UserError: a device that is not there.
     """
     threads = default_threads(jobs) if args.num_threads is None else args.num_threads
-    if threads < 1:
-        raise UserError(f"--num_threads must be 1 or more, got {threads}")
     import torch
 
     torch.set_num_threads(threads)
@@ -79,10 +81,8 @@ def default_threads(jobs=1):
 
 def _environment_number(name):
     value = os.environ.get(name, "")
-    first = value.partition(",")[0].strip()  # OpenMP's form for nested regions is 4,2
-    if value and (not first.isdecimal() or int(first) < 1):
-        raise UserError(f"{name} is '{value}': must be a number of threads, 1 or more")
-    return int(first) if value else None
+    first = value.partition(",")[0]  # OpenMP's form for nested regions is 4,2
+    return check_option(first, _THREADS, f"{name} is '{value}'") if value else None
 
 
 def _find_device(name):
@@ -102,3 +102,16 @@ def _find_device(name):
             last = f"cuda:{count - 1}"
             raise UserError(f"--device {name}: there are {count} GPUs; the last one is {last}")
     return device
+
+
+def check_gpus(count, where):
+    """Raise `UserError` unless this machine has ``count`` GPUs."""
+    if count == 0:
+        return
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > found:
+        raise UserError(
+            f"{where}: {count} GPU(s) are asked for, {found} can be used here; give less"
+        )

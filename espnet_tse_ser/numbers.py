@@ -2,7 +2,21 @@
 
 import argparse
 import math
+import reprlib
 from dataclasses import dataclass
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlevel = 3
+
+
+def shown(value):
+    """``value`` as a message shows it: one short line, whatever it is.
+
+    >>> shown([1.5, "two"])
+    "[1.5, 'two']"
+    """
+    return _REPR.repr(value)
 
 
 @dataclass(frozen=True)
@@ -15,7 +29,8 @@ class Number:
 
     Args:
         low, high: the range; None for no bound.
-        whole: whole numbers only. above: ``low`` itself is not allowed; below: nor is ``high``.
+        whole: whole numbers only; odd: of these the odd ones.
+        above: ``low`` itself is not allowed; below: nor is ``high``.
 
     >>> Number(0, 1)("1e-3"), Number(1, whole=True)(16.0)
     (0.001, 16)
@@ -24,6 +39,7 @@ class Number:
     low: float | None = None
     high: float | None = None
     whole: bool = False
+    odd: bool = False
     above: bool = False
     below: bool = False
 
@@ -35,8 +51,8 @@ class Number:
         """
         number = _read(value)
         if number is None or not self._has(number):
-            raise ValueError(f"expected {self}, got {value!r}")
-        return int(number) if self.whole else number
+            raise ValueError(f"expected {self}, got {shown(value)}")
+        return int(number) if self.whole or self.odd else number
 
     def option(self, text):
         """The same as the ``type`` of an option of `argparse`."""
@@ -62,6 +78,7 @@ class Number:
         low, high = self.low, self.high
         return (
             (not self.whole or number == int(number))
+            and (not self.odd or number % 2 == 1)
             and (low is None or (number > low if self.above else number >= low))
             and (high is None or (number < high if self.below else number <= high))
         )
@@ -72,8 +89,22 @@ class Number:
             bounds.append(f"above {self.low}" if self.above else f"of {self.low} or more")
         if self.high is not None:
             bounds.append(f"below {self.high}" if self.below else f"of {self.high} or less")
-        kind = "a whole number" if self.whole else "a number"
+        kind = "an odd number" if self.odd else "a whole number" if self.whole else "a number"
         return " ".join([kind, " and ".join(bounds)]).rstrip()
+
+
+COUNT = Number(1, 10**6, whole=True)  # of jobs, processes, talkers
+RATE = Number(1000, 655350, whole=True)  # Hz, as FLAC has them
+SEED = Number(0, 2**31 - 1, whole=True)  # every generator takes it, and its sum with an epoch
+SECONDS = Number(0, 10**6)
+UTTERANCE_SECONDS = Number(0.1, 3600)  # of what a model gets
+BATCH_SIZE = Number(1, 4096, whole=True)
+# Of networks. The bounds are no advice: beyond them a number is a slip, and no memory holds it.
+CHANNELS = Number(1, 8192, whole=True)
+LAYERS = Number(1, 100, whole=True)
+KERNEL = Number(1, 1023, odd=True)
+DROPOUT = Number(0, 1, below=True)
+SHARE = Number(0, 1)
 
 
 def _read(value):
@@ -89,9 +120,3 @@ def _read(value):
         return value if math.isfinite(value) else None
     except OverflowError:  # an int that no float can hold
         return None
-
-
-COUNT = Number(1, 10**6, whole=True)  # of jobs, processes, talkers
-RATE = Number(1000, 655350, whole=True)  # Hz, as FLAC has them
-SEED = Number(0, 2**32 - 1, whole=True)  # what NumPy takes
-SECONDS = Number(0, 10**6)

@@ -9,7 +9,9 @@ import math
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler, AbsEpochStepScheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.numbers import Number
+
+_STEPS, _RATE = Number(0, 2**31 - 1, whole=True), Number(0, 100)
 
 
 class WarmupCosineLR(LRScheduler, AbsBatchStepScheduler):
@@ -24,11 +26,19 @@ class WarmupCosineLR(LRScheduler, AbsBatchStepScheduler):
         optimizer: has lr. warmup_steps, max_steps: in batches. init_lr, min_lr: rates.
     """
 
-    def __init__(self, optimizer, warmup_steps, max_steps, init_lr, min_lr, last_epoch=-1):
+    def __init__(
+        self,
+        optimizer,
+        warmup_steps: _STEPS,
+        max_steps: _STEPS,
+        init_lr: _RATE,
+        min_lr: _RATE,
+        last_epoch=-1,
+    ):
         if not 0 <= warmup_steps < max_steps:
-            raise UserError(
-                f"scheduler_conf: warmup_steps {warmup_steps} must be less than max_steps "
-                f"{max_steps}, and neither negative; correct them"
+            raise ValueError(
+                f"warmup_steps {warmup_steps} must be less than max_steps "
+                f"{max_steps}, and neither negative"
             )
         self.warmup_steps, self.max_steps = warmup_steps, max_steps
         self.init_lr, self.min_lr = init_lr, min_lr
@@ -51,11 +61,11 @@ class _Trapezoid(LRScheduler):
         optimizer: has the rate. warmup, hold: length of the first two parts; total: of all.
     """
 
-    def __init__(self, optimizer, warmup, hold, total, last_epoch=-1):
+    def __init__(self, optimizer, warmup: _STEPS, hold: _STEPS, total: _STEPS, last_epoch=-1):
         if min(warmup, hold) < 0 or warmup + hold >= total:
-            raise UserError(
-                f"scheduler_conf: warmup {warmup} and hold {hold} together must be less than "
-                f"total {total}, and neither negative; correct them"
+            raise ValueError(
+                f"warmup {warmup} and hold {hold} together must be less than "
+                f"total {total}, and neither negative"
             )
         self.warmup, self.hold, self.total = warmup, hold, total
         super().__init__(optimizer, last_epoch)

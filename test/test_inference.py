@@ -210,10 +210,10 @@ def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
     with pytest.raises(UserError, match="best.pth: weights of another architecture"):
         TSESER.from_pretrained(tmp_path, weights)
     for changes, message in (
-        ({"ser": ser | {"pooling": "max"}}, "pooling 'max'"),
-        ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "encoder 'stft'"),
-        ({"model_conf": {"w": 1}}, "model_conf of the joint model"),
-        ({"fs": "16k"}, "fs: expected a whole number of Hz, e.g. 16000, got '16k'"),
+        ({"ser": ser | {"pooling": "max"}}, "ser: pooling: 'max' is not known"),
+        ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "tse: encoder: 'stft' is not"),
+        ({"model_conf": {"w": 1}}, "model_conf: unknown key 'w'"),
+        ({"fs": "16k"}, "fs: expected a whole number of 1000 or more .*, got '16k'"),
     ):
         config.write_text(yaml.safe_dump(joint_config | changes))
         with pytest.raises(UserError, match=f"config.yaml: .*{message}"):

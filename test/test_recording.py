@@ -201,7 +201,6 @@ def test_the_command(files, joint_dir, capsys):
     [
         ("--window_seconds=0.5", "--window_seconds 0.5: windows of this model must be 0."),
         ("--segment_seconds=0.1", "--segment_seconds must be 0.2 or more, got 0.1"),
-        ("--num_threads=0", "--num_threads must be 1 or more, got 0"),
         ("--device=tpu", "--device tpu: is none"),
     ],
 )

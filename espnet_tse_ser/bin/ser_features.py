@@ -42,17 +42,15 @@ def main(argv=None):
     from espnet_tse_ser.checkpoints import get_rate
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.files import read_yaml
-    from espnet_tse_ser.ser.build import build_frontend
+    from espnet_tse_ser.ser.build import build_frontend, check_ser_config
     from espnet_tse_ser.ser.feature_cache import check_configuration, combine, compute
 
     # Without the task, whose import takes longer than the jobs of a small set.
     config = {"frontend": "logmel"} | read_yaml(args.config)
     fs = get_rate(config, "fs", args.config)
-    try:
-        check_configuration(config)
-        frontend = build_frontend(config)
-    except UserError as error:
-        raise UserError(f"{args.config}: {error}") from None
+    config |= check_ser_config(config, lambda key: f"{args.config}: {key}", ("frontend",))
+    check_configuration(config, args.config)
+    frontend = build_frontend(config, args.config)
     wavs = read_table(args.scp)
     if args.combine:
         _report(args, fs, combine(args.output_dir, frontend, wavs, args.dtype))

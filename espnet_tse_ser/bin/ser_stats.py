@@ -47,7 +47,7 @@ def main(argv=None):
     folds = {path.parent.name: read_ids(path) for path in lists}
     ids = sorted({i for fold_ids in folds.values() for i in fold_ids})
     wavs = select(read_table(args.scp), ids, args.scp)
-    frontend = build_frontend(vars(options)).eval()
+    frontend = build_frontend(vars(options), args.config).eval()
     if args.feats is None:
         features = functools.partial(_features, frontend, wavs, options.fs)
     else:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
+from espnet_tse_ser.numbers import SEED
 
 
 def get_parser():
@@ -24,7 +25,9 @@ def get_parser():
     )
     parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and masks")
+    parser.add_argument(
+        "--seed", type=SEED.option, default=0, help="seed of weights, order and masks"
+    )
     return parser
 
 
@@ -50,7 +53,7 @@ def main(argv=None):
     if args.feats is not None:
         from espnet_tse_ser.ser.feature_cache import check_configuration
 
-        check_configuration(vars(options))
+        check_configuration(vars(options), args.config)
         options.feats_dir = args.feats
     _write_lists(args, options.labels, is_first_process(options))
     SERTask.main(args=options)

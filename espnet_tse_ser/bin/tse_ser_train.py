@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
+from espnet_tse_ser.numbers import SEED
 
 
 def get_parser():
@@ -25,7 +26,9 @@ def get_parser():
     parser.add_argument("--labels", nargs="+", help="with --ser_config: the classes, in order")
     parser.add_argument("--stats", help="with --ser_config: feats_stats.npz of the fold (stage 9)")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, mixtures and order")
+    parser.add_argument(
+        "--seed", type=SEED.option, default=0, help="seed of weights, mixtures and order"
+    )
     return parser
 
 
@@ -34,19 +37,26 @@ def main(argv=None):
     args, further = get_parser().parse_known_args(argv)
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
-    from espnet_tse_ser.checkpoints import chosen_criterion, find_weights
-    from espnet_tse_ser.ser.build import CLASSES
+    from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, get_rate
+    from espnet_tse_ser.ser.build import check_ser_config
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
+    from espnet_tse_ser.tse.build import check_extraction_config
 
     tse = _read(args.tse_dir, "extractor", "--tse_dir", "TSE experiment (stage 6)")
+    tse_config = f"{args.tse_dir}/config.yaml"
+    rate = get_rate(tse, "sample_rate", tse_config)
+    tse = check_extraction_config(tse, lambda key: f"{tse_config}: {key}")
     if args.ser_dir is not None:
         ser = _read(args.ser_dir, "pooling", "--ser_dir", "SER experiment (stage 10)")
+        criterion = chosen_criterion(ser)
+        ser = check_ser_config(ser, lambda key: f"{args.ser_dir}/config.yaml: {key}")
     else:
         command = ["--config", args.ser_config, "--output_dir", args.output_dir]
         command += ["--labels", *args.labels] if args.labels else []
-        ser = vars(parse_task_options(SERTask, command))
+        ser = check_ser_config(vars(parse_task_options(SERTask, command)), str)
+    del tse["model_conf"]
     options = parse_task_options(
         TSESERTask,
         [
@@ -56,21 +66,15 @@ def main(argv=None):
             *("--tse_weights", str(find_weights(args.tse_dir, "valid.loss"))),
             *further,
         ],
+        tse=tse,
+        ser=ser,
     )
     if args.ser_dir is not None:
-        options.ser_weights = str(find_weights(args.ser_dir, chosen_criterion(ser)))
+        options.ser_weights = str(find_weights(args.ser_dir, criterion))
     elif ser["normalize"] is not None and args.stats is None:
         raise UserError(f"{args.ser_config}: normalize needs --stats; run stage 9")
     options.stats_file = args.stats
-    parts = ("encoder", "extractor", "decoder")
-    options.tse = {k: tse[k] for part in parts for k in (part, f"{part}_conf")} | {
-        "criterions": tse["criterions"]
-    }
-    kinds = dict.fromkeys(kind for kind, _ in CLASSES)
-    options.ser = {"labels": list(ser["labels"]), "model_conf": ser["model_conf"]} | {
-        k: ser.get(k) for kind in kinds for k in (kind, f"{kind}_conf")
-    }
-    options.fs = int(tse.get("sample_rate", options.fs))
+    options.fs = rate
     TSESERTask.main(args=options)
 
 

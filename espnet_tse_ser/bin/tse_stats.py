@@ -26,15 +26,21 @@ def main(argv=None):
     import logging
 
     from espnet_tse_ser.checkpoints import get_rate
-    from espnet_tse_ser.data.dynamic import pretraining_mixtures
+    from espnet_tse_ser.data.dynamic import (
+        PretrainingOptions,
+        mixing_options,
+        pretraining_mixtures,
+    )
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.files import read_yaml, write_json
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    options = read_yaml(args.config)
-    pool = Pool.read(args.pool, get_rate(options, "sample_rate", args.config))
-    parts = pretraining_mixtures(pool, options.get("mixing_conf", {}), args.seed)
+    config = read_yaml(args.config)
+    where = f"{args.config}: mixing_conf"
+    options = mixing_options(PretrainingOptions, config.get("mixing_conf", {}), where)
+    pool = Pool.read(args.pool, get_rate(config, "sample_rate", args.config))
+    parts = pretraining_mixtures(pool, options, args.seed)
     stats = {
         "utterances": len(pool),
         "seconds": round(pool.seconds, 3),

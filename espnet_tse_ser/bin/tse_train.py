@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import REQUEUE_HELP, run
+from espnet_tse_ser.numbers import SEED
 
 
 def get_parser():
@@ -17,7 +18,7 @@ def get_parser():
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--pool", required=True, help="formatted pretraining pool")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and mixtures")
+    parser.add_argument("--seed", type=SEED.option, default=0, help="seed of weights and mixtures")
     return parser
 
 

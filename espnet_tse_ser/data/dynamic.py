@@ -4,48 +4,86 @@ Example ``index`` of epoch ``epoch`` depends on ``(seed, epoch, index)`` alone, 
 number of workers or processes nor a resumed training changes it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
+from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.mixing import DRAWS, Levels, draw_gains, draw_placed, is_pause, mix
+from espnet_tse_ser.data.mixing import (
+    DRAWS,
+    LOUDNESS,
+    MODES,
+    SNR,
+    Levels,
+    draw_gains,
+    draw_placed,
+    is_pause,
+    mix,
+)
 from espnet_tse_ser.data.prefetching import PrefetchingLoader
 from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers
 from espnet_tse_ser.distributed import divisible
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import Flag, Mapping, Maybe, check_option, check_options
+from espnet_tse_ser.numbers import Number
 
-PRETRAINING_DEFAULTS = {
-    "levels": "snr",  # snr | loudness
-    "snr": [-5.0, 5.0],  # dB, with levels: snr
-    "loudness": [-33.0, -25.0],  # LUFS
-    "segment": 32000,  # samples of a mixture
-    "enroll_segment": 32000,  # samples of an enrollment
-    "steps_per_epoch": 100,  # batches that make an "epoch" of dynamic mixing
-    "valid_examples": 200,  # fixed mixtures of held-out speakers
-    "valid_share": 0.05,  # share of the pool's speakers that is held out
-    "speaker_share": 1.0,  # share of the others that is trained on: how much data is needed
-    "cache_gb": 1.0,  # decoded audio kept in memory, 0.115 GB an hour, for all workers together
-}
-
-EMOTION_DEFAULTS = {
-    "dynamic": True,  # fresh interferers, levels and enrollments each epoch; False: the protocol's
-    "levels": "loudness",  # loudness | snr
-    "snr": [-5.0, 5.0],  # dB, with levels: snr
-    "loudness": [-33.0, -25.0],  # LUFS
-    "max_samples": None,  # crop longer targets in training
-}
+_SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)
 
 
-def complete_options(conf, defaults):
-    """Complete a ``mixing_conf``; an unknown key or no mapping is a `UserError`."""
-    if not isinstance(conf, dict):
-        raise UserError(f"mixing_conf: expected a mapping of options, got {conf!r}")
-    unknown = sorted(set(conf) - set(defaults))
-    if unknown:
-        raise UserError(f"mixing_conf: unknown key '{unknown[0]}'; known: {', '.join(defaults)}")
-    return defaults | conf
+@dataclass(frozen=True)
+class PretrainingOptions:
+    """``mixing_conf`` of TSE pretraining.
+
+    Args:
+        levels, snr, loudness: see `Levels`.
+        segment: samples of a mixture; enroll_segment: of an enrollment.
+        steps_per_epoch: batches that make an "epoch" of dynamic mixing.
+        valid_examples: fixed mixtures of held-out speakers.
+        valid_share: share of the pool's speakers that is held out.
+        speaker_share: share of the others that is trained on: how much data is needed.
+        cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
+    """
+
+    levels: MODES = "snr"
+    snr: SNR = (-5.0, 5.0)
+    loudness: LOUDNESS = (-33.0, -25.0)
+    segment: _SAMPLES = 32000
+    enroll_segment: _SAMPLES = 32000
+    steps_per_epoch: Number(1, 10**5, whole=True) = 100
+    valid_examples: Number(1, 10**6, whole=True) = 200
+    valid_share: Number(0, 1, above=True, below=True) = 0.05
+    speaker_share: Number(0, 1, above=True) = 1.0
+    cache_gb: Number(0, 10**4) = 1.0
+
+
+@dataclass(frozen=True)
+class EmotionOptions:
+    """``mixing_conf`` of joint training.
+
+    Args:
+        dynamic: fresh interferers, levels and enrollments each epoch; False: the protocol's.
+        levels, snr, loudness: see `Levels`.
+        max_samples: crop longer targets in training; None: never.
+    """
+
+    dynamic: Flag() = True
+    levels: MODES = "loudness"
+    snr: SNR = (-5.0, 5.0)
+    loudness: LOUDNESS = (-33.0, -25.0)
+    max_samples: Maybe(_SAMPLES) = None
+
+
+def mixing_options(taker, conf, where="mixing_conf"):
+    """``taker`` (a class of options) with what a ``mixing_conf`` says.
+
+    Raises:
+        UserError: it is no mapping, has an unknown key or a value that does not fit.
+    """
+    return taker(**check_options(check_option(conf, Mapping(), where), taker, where))
 
 
 class PretrainingMixtures:
@@ -139,32 +177,25 @@ class PretrainingMixtures:
         return int(rng.integers(0, self.pool[utt].num_samples - num_samples + 1))
 
 
-def pretraining_mixtures(pool, conf, seed):
+def pretraining_mixtures(pool, options, seed):
     """The training and validation mixtures of a pretraining pool.
 
     Args:
-        pool: `Pool`. conf: ``mixing_conf`` of the TSE configuration. seed: of the training.
+        pool: `Pool`. options: `PretrainingOptions`. seed: of the training.
 
     Returns:
         `PretrainingMixtures` of the training speakers and of the held-out ones.
     """
-    options = complete_options(conf, PRETRAINING_DEFAULTS)
-    levels = Levels(options["levels"], options["loudness"], options["snr"])
-    cache_bytes = _cache_bytes(options["cache_gb"])
+    levels = Levels(options.levels, options.loudness, options.snr)
+    cache_bytes = int(options.cache_gb * 1e9)
     sides = pretraining_speakers(pool, options, seed)
     return tuple(
         PretrainingMixtures(
             pool.subset(lambda e, side=side: e.speaker in side, cache_bytes),
-            *(levels, options["segment"], options["enroll_segment"], sorted(sides[0])),
+            *(levels, options.segment, options.enroll_segment, sorted(sides[0])),
         )
         for side in sides
     )
-
-
-def _cache_bytes(gigabytes):
-    if isinstance(gigabytes, (int, float)) and 0 <= gigabytes < float("inf"):
-        return int(gigabytes * 1e9)
-    raise UserError(f"mixing_conf: cache_gb must be a number of GB, 0 or more, got {gigabytes!r}")
 
 
 def pretraining_speakers(pool, options, seed):
@@ -173,9 +204,9 @@ def pretraining_speakers(pool, options, seed):
     The same speakers are held out whatever ``speaker_share`` is, so that the validation losses of
     different shares can be compared.
     """
-    held_out = hold_out_speakers(pool.gender, options["valid_share"], seed)
+    held_out = hold_out_speakers(pool.gender, options.valid_share, seed)
     rest = {s: g for s, g in pool.gender.items() if s not in held_out}
-    return share_of_speakers(rest, options["speaker_share"], seed), held_out
+    return share_of_speakers(rest, options.speaker_share, seed), held_out
 
 
 class EmotionMixtures:
@@ -313,12 +344,7 @@ def length_batches(lengths, batch_size, rng=None):
 
     Returns:
         list of lists of ids.
-
-    Raises:
-        UserError: ``batch_size`` is below 1.
     """
-    if batch_size < 1:
-        raise UserError(f"--batch_size must be 1 or more, got {batch_size}")
     keys = sorted(lengths, key=lambda k: (lengths[k], k))
     if rng is not None:
         jitter = {k: lengths[k] * rng.uniform(0.85, 1.15) for k in keys}

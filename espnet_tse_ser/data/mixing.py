@@ -12,7 +12,10 @@ import numpy as np
 
 from espnet_tse_ser.data.audio import peak
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import Choice, Interval, check_option, options_of
 
+MODES = Choice("loudness", "snr")
+LOUDNESS, SNR = Interval(-100, 20), Interval(-100, 100)  # LUFS, dB
 PEAK_CEILING = 0.9  # as in LibriMix: the mixture and each source in it stay below this
 PAUSE_DB = 10.0  # a piece whose peak is this far below the loudness of its utterance is a pause
 DRAWS = 20  # so often a piece is drawn again for being a pause
@@ -28,23 +31,14 @@ class Levels:
     extent of the target, is uniform in ``snr`` (dB; give the same number twice to fix it).
     """
 
-    mode: str = "loudness"
-    loudness: tuple = (-33.0, -25.0)
-    snr: tuple = (-5.0, 5.0)
+    mode: MODES = "loudness"
+    loudness: LOUDNESS = (-33.0, -25.0)
+    snr: SNR = (-5.0, 5.0)
 
     def __post_init__(self):
-        if self.mode not in ("loudness", "snr"):
-            raise UserError(f"levels must be 'loudness' or 'snr', got '{self.mode}'")
-        for name in ("loudness", "snr"):
-            try:
-                low, high = (float(end) for end in getattr(self, name))
-            except (TypeError, ValueError):
-                low, high = np.nan, np.nan
-            if not np.isfinite([low, high]).all():
-                raise UserError(f"{name} range: expected two numbers, got {getattr(self, name)}")
-            if low > high:
-                raise UserError(f"{name} range: lower end {low} exceeds upper end {high}; swap")
-            object.__setattr__(self, name, (low, high))
+        for name, kind in options_of(Levels).items():
+            where = "levels" if name == "mode" else f"{name} range"
+            object.__setattr__(self, name, check_option(getattr(self, name), kind, where))
 
 
 def decibels(ratio):

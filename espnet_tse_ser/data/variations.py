@@ -6,7 +6,6 @@ What a variation does not name stays what it is in the protocol, so that its res
 the main ones, utterance by utterance.
 """
 
-import dataclasses
 import re
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from espnet_tse_ser.data.mixing import Levels, amplitude, draw_placed, guard_gai
 from espnet_tse_ser.data.protocol import GENDER_STATES, describe, draw_interferers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.kinds import Choice, Either, Id, Maybe, Text, check_options
+from espnet_tse_ser.numbers import SHARE, UTTERANCE_SECONDS, Number
 
 
 @dataclass(frozen=True)
@@ -40,43 +41,16 @@ class Variation:
             utterances of the speaker.
     """
 
-    about: str
-    sweep: str
-    value: float | str
-    snr: float | None = None
-    talkers: int | None = None
-    overlap: float | None = None
-    gender_state: str | None = None
-    interferers: str | None = None
-    enrollment: str | None = None
-    enrollment_seconds: float | None = None
-
-    def __post_init__(self):
-        for field, problem in (
-            (self.snr is not None and not _is_number(self.snr), "snr is a number of dB"),
-            (self.talkers is not None and not _is_count(self.talkers), "talkers is 2 or more"),
-            (
-                self.overlap is not None
-                and not (_is_number(self.overlap, 0) and self.overlap <= 1),
-                "overlap is a number from 0 to 1",
-            ),
-            (
-                self.gender_state not in (None, *GENDER_STATES[1:]),
-                f"gender_state is one of {', '.join(GENDER_STATES[1:])}",
-            ),
-            (
-                self.enrollment_seconds is not None
-                and not (_is_number(self.enrollment_seconds, 0) and self.enrollment_seconds > 0),
-                "enrollment_seconds is a number above 0",
-            ),
-            (not isinstance(self.sweep, str), "sweep is the name of a table"),
-            (not isinstance(self.about, str), "about is a sentence"),
-            (not isinstance(self.value, str) and not _is_number(self.value), "value is a label"),
-            (not isinstance(self.interferers, str | None), "interferers is the name of a set"),
-            (not isinstance(self.enrollment, str | None), "enrollment is a kind of enrollment"),
-        ):
-            if field:
-                raise ValueError(problem)
+    about: Text()
+    sweep: Text()
+    value: Either(Text(), Number())
+    snr: Maybe(Number(-100, 100)) = None
+    talkers: Maybe(Number(2, 100, whole=True)) = None
+    overlap: Maybe(SHARE) = None
+    gender_state: Maybe(Choice(*GENDER_STATES[1:])) = None
+    interferers: Maybe(Id()) = None
+    enrollment: Maybe(Id()) = None
+    enrollment_seconds: Maybe(UTTERANCE_SECONDS) = None
 
 
 def read_variation(path):
@@ -88,19 +62,7 @@ def read_variation(path):
     path = Path(path)
     if not re.fullmatch(r"[-\w.+]+", path.stem):
         raise UserError(f"{path}: the name of a test has only letters, digits and - _ . +; rename")
-    conf = read_yaml(path)
-    fields = {field.name: field for field in dataclasses.fields(Variation)}
-    known = ", ".join(fields)
-    for key in conf:
-        if key not in fields:
-            raise UserError(f"{path}: unknown key '{key}'; known: {known}")
-    for key in ("about", "sweep", "value"):
-        if key not in conf:
-            raise UserError(f"{path}: has no '{key}'; every test needs about, sweep and value")
-    try:
-        return Variation(**conf)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; correct it") from None
+    return Variation(**check_options(read_yaml(path), Variation, path))
 
 
 def vary(
@@ -252,11 +214,3 @@ def _is_kind(emotion, kind, neutral):
     if kind == "emotional":
         return emotion != neutral
     return emotion == (neutral if kind == "neutral" else kind)
-
-
-def _is_number(value, low=-np.inf):
-    return type(value) in (int, float) and np.isfinite(value) and value >= low
-
-
-def _is_count(value):
-    return type(value) is int and value >= 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import find_files, read_yaml
+from espnet_tse_ser.files import find_files
 from espnet_tse_ser.metrics import report
 from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
@@ -32,8 +32,6 @@ from espnet_tse_ser.metrics.tables import SYSTEMS, find_systems, read_scores
 MAIN = "main"  # the row of the condition that the systems were trained for
 LOWER, UPPER = "noisy_noisy", "clean_clean"  # ends of the gap
 EXTRACTING = ("base", "ft")
-
-_KEYS = ("sweep", "value", "about")
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
             or one that cannot be compared with the other systems of the test.
     """
     tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
+    from espnet_tse_ser.data.variations import read_variation  # it takes a while to import
+
     tests, values = [], {}
     paths = {path.stem: path for path in find_files(conf_dir, "*.yaml")}
     lacking = [name for name in names or () if name not in paths]
@@ -81,19 +81,15 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
     for name, path in paths.items():
         if names is not None and name not in names:
             continue
-        conf = read_yaml(path)
-        missing = [key for key in _KEYS if conf.get(key) in (None, "")]
-        if missing:
-            raise UserError(f"{path}: no {', '.join(missing)}; each test has {', '.join(_KEYS)}")
-        _check_configuration(path, conf)
-        first = values.setdefault((conf["sweep"], conf["value"]), path)
+        conf = read_variation(path)
+        first = values.setdefault((conf.sweep, conf.value), path)
         if first != path:
             raise UserError(
-                f"{path}: sweep '{conf['sweep']}' has the value '{conf['value']}' twice, also in "
+                f"{path}: sweep '{conf.sweep}' has the value '{conf.value}' twice, also in "
                 f"{first}; change one"
             )
         scores = _read_scores(tests_dir / path.stem, labels)
-        described = tuple(conf[key] for key in _KEYS)
+        described = (conf.sweep, conf.value, conf.about)
         tests.append(Test(path.stem, *described, scores))
     if not tests:
         raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
@@ -193,15 +189,6 @@ def _read_scores(directory, labels):
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
     return scores
-
-
-def _check_configuration(path, conf):
-    for key in ("sweep", "about"):
-        if not isinstance(conf[key], str):
-            raise UserError(f"{path}: {key}: expected words, got {conf[key]!r}; put them in quotes")
-    value = conf["value"]
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value:
-        raise UserError(f"{path}: value: expected a number or words, got {value!r}; correct it")
 
 
 def _value_key(value):

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.kinds import Maybe, Several
+from espnet_tse_ser.numbers import DROPOUT, Number
 from espnet_tse_ser.precision import float32, widened
 
 
@@ -36,9 +38,9 @@ class ESPnetSERModel(AbsESPnetModel):
         preencoder,
         encoder,
         pooling,
-        dropout=0.0,
-        label_smoothing=0.0,
-        class_weight=None,
+        dropout: DROPOUT = 0.0,
+        label_smoothing: DROPOUT = 0.0,
+        class_weight: Maybe(Several(Number(0, above=True), 2)) = None,
     ):
         super().__init__()
         if class_weight is not None and len(class_weight) != len(labels):

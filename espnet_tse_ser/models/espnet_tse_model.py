@@ -5,9 +5,13 @@ import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet_tse_ser.kinds import Choice, Flag, Only
 from espnet_tse_ser.levels import restore, standardize
+from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.precision import float32, widened
 from espnet_tse_ser.tse.filterbank import set_cosine_filterbank
+
+_FILTERBANK = Choice("random", "cosine")
 
 
 class ESPnetTSEModel(ESPnetExtractionModel):
@@ -20,26 +24,38 @@ class ESPnetTSEModel(ESPnetExtractionModel):
     ``decoder``), so its checkpoints load.
 
     Args:
+        encoder, extractor, decoder, loss_wrappers: ESPnet's or ours.
         filterbank: what encoder and decoder start from: ``random`` weights or the ``cosine``
             filterbank of `set_cosine_filterbank`, which makes short trainings better.
         speaker_loss_weight: weight of the cross entropy that identifies the target speaker from
             the enrollment embedding (Delcroix et al., ICASSP 2020); 0 leaves the loss out.
         num_speakers: training speakers; needed when the weight is above 0.
+        num_spk, flexible_numspk, share_encoder, extract_feats_in_collect_stats: ESPnet's.
+
+    Raises:
+        ValueError: nothing to train on, or an extractor that takes embeddings: enrollments are
+            speech here.
     """
 
     def __init__(
         self,
-        *args,
-        filterbank="random",
-        speaker_loss_weight=0.0,
-        num_speakers=0,
-        **kwargs,
+        encoder,
+        extractor,
+        decoder,
+        loss_wrappers,
+        filterbank: _FILTERBANK = "random",
+        speaker_loss_weight: Number(0) = 0.0,
+        num_speakers: Number(0, whole=True) = 0,
+        num_spk: Only(1) = 1,
+        flexible_numspk: Only(False) = False,
+        share_encoder: Only(True) = True,
+        extract_feats_in_collect_stats: Flag() = False,
     ):
-        super().__init__(*args, **kwargs)
-        if self.num_spk != 1 or not self.share_encoder or self.flexible_numspk:
-            raise ValueError("one target (num_spk 1) and a shared encoder are supported here")
-        if filterbank not in ("random", "cosine"):
-            raise ValueError(f"filterbank must be random or cosine, got {filterbank}")
+        super().__init__(encoder, extractor, decoder, loss_wrappers)
+        if not any(w.weight > 0 and not w.criterion.only_for_test for w in loss_wrappers):
+            raise ValueError("no criterion with a weight above 0 is trained on")
+        if extractor.use_spk_emb:
+            raise ValueError("use_spk_emb is not supported: enrollments are speech here")
         if filterbank == "cosine":
             set_cosine_filterbank(self.encoder, self.decoder)
         self.speaker_loss_weight = speaker_loss_weight

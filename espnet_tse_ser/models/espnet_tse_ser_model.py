@@ -3,6 +3,8 @@
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.kinds import Flag
+from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.precision import float32
 
 
@@ -18,22 +20,26 @@ class ESPnetTSESERModel(AbsESPnetModel):
         ser_gradient_to_tse: whether the cross entropy trains the extraction too.
 
     Raises:
-        ValueError: nothing is left to train.
+        ValueError: nothing is left to train, or a part is to be trained on nothing.
     """
 
     def __init__(
         self,
         tse_model,
         ser_model,
-        w_tse=1.0,
-        w_ser=1.0,
-        freeze_tse=False,
-        freeze_ser=False,
-        ser_gradient_to_tse=True,
+        w_tse: Number(0) = 1.0,
+        w_ser: Number(0) = 1.0,
+        freeze_tse: Flag() = False,
+        freeze_ser: Flag() = False,
+        ser_gradient_to_tse: Flag() = True,
     ):
         super().__init__()
         if freeze_tse and freeze_ser:
             raise ValueError("freeze_tse and freeze_ser together leave nothing to train")
+        if not freeze_tse and w_tse == 0 and not (w_ser > 0 and ser_gradient_to_tse):
+            raise ValueError("with w_tse 0 nothing trains the extraction; give freeze_tse: true")
+        if not freeze_ser and w_ser == 0:
+            raise ValueError("with w_ser 0 nothing trains the recogniser; give freeze_ser: true")
         self.tse_model, self.ser_model = tse_model, ser_model
         self.w_tse, self.w_ser = w_tse, w_ser
         self.ser_gradient_to_tse = ser_gradient_to_tse

@@ -2,8 +2,9 @@
 
 import importlib
 
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.ids import check_id
+from espnet_tse_ser.errors import UserError, first_line
+from espnet_tse_ser.kinds import Id, Several, check_option, check_options
+from espnet_tse_ser.numbers import RATE, shown
 
 # Lazy, so that a log-mel model does not import the SSL front-end, and the like.
 CLASSES = {
@@ -18,34 +19,76 @@ CLASSES = {
     ("encoder", "shiftformer"): "espnet_tse_ser.ser.shiftformer:Shiftformer",
     ("pooling", "stats"): "espnet_tse_ser.ser.pooling:StatsPooling",
 }
+KINDS = tuple(dict.fromkeys(kind for kind, _ in CLASSES))
+_NEEDED = ("frontend", "encoder", "pooling")
 
 
-def build_frontend(config):
+def check_ser_config(config, where, kinds=KINDS):
+    """Check what `build_ser_model` takes of a configuration.
+
+    Args:
+        config: mapping, see there. where: function of a key -> beginning of messages about it.
+        kinds: the components to look at; with all of them also ``labels`` and ``model_conf``.
+
+    Returns:
+        dict of what is taken, with the values that are meant.
+
+    Raises:
+        UserError: a component is missing or not known, or one of its options does not fit.
+    """
+    checked = {}
+    for kind in kinds:
+        name, conf = config.get(kind), config.get(f"{kind}_conf")
+        if name is None and kind in _NEEDED:
+            raise UserError(f"{where(kind)}: the model needs one; use {_known(kind)}")
+        checked[kind], checked[f"{kind}_conf"] = name, {}
+        if name is not None:
+            taker = get_class(kind, name, where(kind))
+            checked[f"{kind}_conf"] = check_options(conf, taker, where(f"{kind}_conf"))
+    if kinds == KINDS:
+        from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
+
+        conf = check_options(config.get("model_conf"), ESPnetSERModel, where("model_conf"))
+        checked["labels"] = check_labels(config.get("labels"), where("labels"))
+        checked["model_conf"] = conf
+    return checked
+
+
+def build_frontend(config, where="the SER model"):
     """Build the front-end alone; ``config`` has the keys ``frontend`` and ``frontend_conf``."""
-    return _component(config, "frontend")
+    config = config | check_ser_config(config, lambda key: f"{where}: {key}", ("frontend",))
+    frontend = _component(config, "frontend", where)
+    rate = check_option(config.get("fs", 16000), RATE, f"{where}: fs")
+    if frontend.fs != rate:
+        raise UserError(
+            f"{where}: frontend_conf: this front-end is for {frontend.fs} Hz, but fs is {rate}; "
+            "give both the same rate"
+        )
+    return frontend
 
 
-def build_ser_model(config):
+def build_ser_model(config, where="the SER model"):
     """Build an untrained `ESPnetSERModel`.
 
     Args:
         config: mapping with ``labels``, ``frontend``, ``normalize``, ``specaug``, ``preencoder``,
-            ``encoder``, ``pooling``, a ``_conf`` of each, and ``model_conf``.
+            ``encoder``, ``pooling``, a ``_conf`` of each, ``model_conf`` and ``fs``.
+        where: beginning of messages: the file of the configuration.
 
     Raises:
-        UserError: an unknown component, or arguments that do not fit it.
+        UserError: an unknown component, or options that do not fit it.
     """
     from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 
-    check_labels(config["labels"])
-    frontend = build_frontend(config)
+    config = config | check_ser_config(config, lambda key: f"{where}: {key}")
+    frontend = build_frontend(config, where)
     size = frontend.output_size()
-    normalize = _component(config, "normalize", size)
-    specaug = _component(config, "specaug", size)
-    preencoder = _component(config, "preencoder", size)
+    normalize = _component(config, "normalize", where, size)
+    specaug = _component(config, "specaug", where, size)
+    preencoder = _component(config, "preencoder", where, size)
     size = size if preencoder is None else preencoder.output_size()
-    encoder = _component(config, "encoder", size)
-    pooling = _component(config, "pooling", encoder.output_size())
+    encoder = _component(config, "encoder", where, size)
+    pooling = _component(config, "pooling", where, encoder.output_size())
     try:
         return ESPnetSERModel(
             config["labels"],
@@ -55,37 +98,40 @@ def build_ser_model(config):
             preencoder,
             encoder,
             pooling,
-            **config.get("model_conf", {}),
+            **config["model_conf"],
         )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"model_conf of the SER model: {error}; correct it") from error
+    except ValueError as error:
+        raise UserError(f"{where}: model_conf: {error}; correct it") from error
 
 
-def check_labels(labels):
-    """Raise `UserError` unless ``labels`` are two or more different classes."""
-    if isinstance(labels, str) or len(labels) < 2 or len(set(labels)) < len(labels):
-        raise UserError(f"labels must be a list of two or more different classes, got {labels}")
-    for label in labels:
-        check_id(str(label), "labels")
+def check_labels(labels, where="labels"):
+    """The classes as a list; a `UserError` unless they are two or more different names."""
+    labels = check_option(labels, Several(Id(), 2, 1000), where)
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise UserError(f"{where}: '{twice}' is there twice; name each class once")
+    return labels
 
 
-def get_class(kind, name):
+def get_class(kind, name, where="the SER model"):
     """The class behind ``name`` of a ``kind`` of component (see `CLASSES`)."""
     if (kind, name) not in CLASSES:
-        known = ", ".join(n for k, n in CLASSES if k == kind)
-        raise UserError(f"{kind} '{name}' of the SER model is not known; use {known}")
+        raise UserError(f"{where}: {shown(name)} is not known; use {_known(kind)}")
     module, _, attribute = CLASSES[kind, name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
-def _component(config, kind, *sizes):
-    """Build one component, or None where the configuration names none."""
-    name = config.get(kind)
-    if name is None:
-        if kind in ("frontend", "encoder", "pooling"):
-            raise UserError(f"the SER model has no {kind}; name one in its configuration")
+def _known(kind):
+    return ", ".join(n for k, n in CLASSES if k == kind)
+
+
+def _component(config, kind, where, *sizes):
+    """Build one component of a checked configuration, or None where it names none."""
+    if config[kind] is None:
         return None
     try:
-        return get_class(kind, name)(*sizes, **(config.get(f"{kind}_conf") or {}))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{kind}_conf of the SER model: {error}; correct it") from error
+        return get_class(kind, config[kind])(*sizes, **config[f"{kind}_conf"])
+    except UserError as error:
+        raise UserError(f"{where}: {kind}_conf: {error}") from None
+    except (ValueError, RuntimeError, MemoryError) as error:  # sizes that do not fit, or memory
+        raise UserError(f"{where}: {kind}_conf: {first_line(error)}; correct it") from error

@@ -144,13 +144,14 @@ class FeatureCache:
         return f"remove {self.directory / '.done'} and run stage 9: it computes what has changed"
 
 
-def check_configuration(config):
+def check_configuration(config, where="the front-end"):
     """Raise `UserError` unless a SER configuration's front-end always gives the same features.
 
     Args:
-        config: mapping with ``frontend`` and ``frontend_conf``.
+        config: mapping with ``frontend`` and ``frontend_conf``, checked.
+        where: beginning of the message: the file of the configuration.
     """
-    conf = config.get("frontend_conf") or {}
+    conf = config["frontend_conf"]
     reason = None
     if config["frontend"] != "ssl":
         reason = f"front-end '{config['frontend']}' is computed as fast as it is read"
@@ -162,8 +163,8 @@ def check_configuration(config):
         reason = "weights: null makes another front-end of random weights in every training"
     if reason is not None:
         raise UserError(
-            f"features cannot be kept: {reason}; do without (--feats_dtype none in a recipe), or "
-            "correct frontend and frontend_conf"
+            f"{where}: features cannot be kept: {reason}; do without (--feats_dtype none in a "
+            "recipe), or correct frontend and frontend_conf"
         )
 
 

@@ -5,9 +5,13 @@ import torch.nn.functional as F
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
+from espnet_tse_ser.kinds import Flag, Maybe
 from espnet_tse_ser.levels import standardize
+from espnet_tse_ser.numbers import CHANNELS, RATE, UTTERANCE_SECONDS, Number
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
+
+_SAMPLES = Number(1, 65536, whole=True)
 
 
 class LogMelFrontend(AbsFrontend):
@@ -27,28 +31,43 @@ class LogMelFrontend(AbsFrontend):
             square 1 with ``level_norm``.
         fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
             zeros count as speech from then on. None takes utterances as they are.
+
+    Raises:
+        ValueError: a frame shift above the window, a window above the FFT, no band between
+            ``fmin`` and ``fmax``, or ``fmax`` above half the rate.
     """
 
     def __init__(
         self,
-        fs=16000,
-        n_fft=512,
-        win_length=400,
-        hop_length=160,
-        n_mels=80,
-        fmin=20.0,
-        fmax=None,
-        level_norm=True,
-        log_offset=1e-3,
-        fixed_seconds=None,
+        fs: RATE = 16000,
+        n_fft: _SAMPLES = 512,
+        win_length: _SAMPLES = 400,
+        hop_length: _SAMPLES = 160,
+        n_mels: CHANNELS = 80,
+        fmin: Number(0) = 20.0,
+        fmax: Maybe(Number(0, above=True)) = None,
+        level_norm: Flag() = True,
+        log_offset: Number(0, 1, above=True) = 1e-3,
+        fixed_seconds: Maybe(UTTERANCE_SECONDS) = None,
     ):
         super().__init__()
+        if not hop_length <= win_length <= n_fft:
+            raise ValueError(
+                f"hop_length {hop_length} must not be above win_length {win_length}, nor that "
+                f"above n_fft {n_fft}"
+            )
+        fmax = fs / 2 if fmax is None else fmax
+        if not fmin < fmax <= fs / 2:
+            raise ValueError(
+                f"fmin {fmin:g} must be below fmax {fmax:g}, and that not above half of fs {fs}"
+            )
+        if n_mels > n_fft // 2 + 1:
+            raise ValueError(f"n_mels {n_mels} are more than the {n_fft // 2 + 1} bins of n_fft")
+        self.fs = fs
         self.n_fft, self.win_length, self.hop_length = n_fft, win_length, hop_length
         self.n_mels, self.level_norm, self.log_offset = n_mels, level_norm, log_offset
         self.fixed_samples = fixed_samples(fixed_seconds, fs)
-        filters = torchaudio.functional.melscale_fbanks(
-            n_fft // 2 + 1, fmin, fs / 2 if fmax is None else fmax, n_mels, fs
-        )
+        filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, fmin, fmax, n_mels, fs)
         # Constants of the constructor: not part of a checkpoint.
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)

@@ -7,16 +7,8 @@ from espnet_tse_ser.ser.masks import frame_mask
 
 
 def fixed_samples(fixed_seconds, fs):
-    """Number of samples in ``fixed_seconds`` at ``fs`` Hz; None of None.
-
-    Raises:
-        ValueError: no positive number of seconds.
-    """
-    if fixed_seconds is None:
-        return None
-    if isinstance(fixed_seconds, (bool, str)) or not fixed_seconds > 0:
-        raise ValueError(f"fixed_seconds must be a positive number, got {fixed_seconds!r}")
-    return round(fixed_seconds * fs)
+    """Number of samples in ``fixed_seconds`` at ``fs`` Hz; None of None."""
+    return None if fixed_seconds is None else round(fixed_seconds * fs)
 
 
 def fix_length(speech, lengths, num_samples):

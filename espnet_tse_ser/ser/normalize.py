@@ -8,6 +8,7 @@ import torch
 from espnet2.layers.abs_normalize import AbsNormalize
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.ser.masks import frame_mask
 
 
@@ -21,7 +22,7 @@ class GlobalMVN(AbsNormalize):
         feature_size: number of features; eps: lower bound of the variance.
     """
 
-    def __init__(self, feature_size, eps=1e-10):
+    def __init__(self, feature_size, eps: Number(0, 1, above=True) = 1e-10):
         super().__init__()
         self.eps = eps
         self.register_buffer("mean", torch.zeros(feature_size))

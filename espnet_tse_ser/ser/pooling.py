@@ -2,6 +2,7 @@
 
 import torch
 
+from espnet_tse_ser.kinds import Flag
 from espnet_tse_ser.ser.masks import frame_mask
 
 _EPS = 1e-6  # keeps the gradient of the square root finite for a constant channel
@@ -14,7 +15,7 @@ class StatsPooling(torch.nn.Module):
         input_size: channels; std: append the standard deviation to the mean.
     """
 
-    def __init__(self, input_size, std=False):
+    def __init__(self, input_size, std: Flag() = False):
         super().__init__()
         self.input_size, self.std = input_size, std
 

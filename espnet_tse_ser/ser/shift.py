@@ -7,7 +7,7 @@ import torch.nn.functional as F
 def check_shift(size, ndiv, bidirectional=False):
     """Raise `ValueError` unless one ``ndiv``-th of ``size`` channels is some, and not too many."""
     parts = 2 if bidirectional else 1
-    if not (type(ndiv) is int and ndiv >= parts and size // ndiv >= 1):
+    if not parts <= ndiv <= size:
         raise ValueError(
             f"ndiv {ndiv} does not fit {size} channels; use a whole number from {parts} to {size}"
         )

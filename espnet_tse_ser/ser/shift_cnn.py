@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
+from espnet_tse_ser.kinds import Flag
+from espnet_tse_ser.numbers import CHANNELS, DROPOUT, KERNEL, LAYERS, Number
 from espnet_tse_ser.ser.masks import frame_mask
 from espnet_tse_ser.ser.shift import check_shift, temporal_shift
 
@@ -26,19 +28,19 @@ class ShiftCNN(AbsEncoder):
         drop_path: probability of skipping the convolution branch of an utterance in training.
 
     Raises:
-        ValueError: ``kernel_size`` is even, or ``ndiv`` does not fit the channels.
+        ValueError: ``ndiv`` does not fit the channels.
     """
 
     def __init__(
         self,
         input_size,
-        num_blocks=2,
-        kernel_size=7,
-        expansion=4,
-        shift=True,
-        ndiv=16,
-        dropout=0.0,
-        drop_path=0.0,
+        num_blocks: LAYERS = 2,
+        kernel_size: KERNEL = 7,
+        expansion: Number(1, 64, whole=True) = 4,
+        shift: Flag() = True,
+        ndiv: CHANNELS = 16,
+        dropout: DROPOUT = 0.0,
+        drop_path: DROPOUT = 0.0,
     ):
         super().__init__()
         if shift:
@@ -83,8 +85,6 @@ class ConvNeXtBlock(torch.nn.Module):
 
     def __init__(self, size, kernel_size=7, expansion=4, ndiv=None, dropout=0.0, drop_path=0.0):
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         self.ndiv, self.drop_path = ndiv, drop_path
         self.depthwise = torch.nn.Conv1d(
             size, size, kernel_size, padding=kernel_size // 2, groups=size

@@ -8,6 +8,8 @@ import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from espnet_tse_ser.kinds import Flag, Maybe
+from espnet_tse_ser.numbers import CHANNELS, DROPOUT, LAYERS
 from espnet_tse_ser.ser.masks import frame_mask
 from espnet_tse_ser.ser.shift import check_shift, temporal_shift
 
@@ -29,7 +31,15 @@ class ShiftLSTM(AbsEncoder):
         ValueError: ``ndiv`` does not fit the channels.
     """
 
-    def __init__(self, input_size, hidden_size=None, num_layers=1, shift=True, ndiv=4, dropout=0.0):
+    def __init__(
+        self,
+        input_size,
+        hidden_size: Maybe(CHANNELS) = None,
+        num_layers: LAYERS = 1,
+        shift: Flag() = True,
+        ndiv: CHANNELS = 4,
+        dropout: DROPOUT = 0.0,
+    ):
         super().__init__()
         if shift:
             check_shift(input_size, ndiv)

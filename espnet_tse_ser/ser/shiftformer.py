@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
+from espnet_tse_ser.kinds import Flag
+from espnet_tse_ser.numbers import CHANNELS, DROPOUT, LAYERS, Number
 from espnet_tse_ser.ser.masks import frame_mask
 from espnet_tse_ser.ser.shift import check_shift, temporal_shift
 
@@ -33,13 +35,13 @@ class Shiftformer(AbsEncoder):
     def __init__(
         self,
         input_size,
-        num_blocks=2,
-        expansion=4,
-        shift=True,
-        ndiv=4,
-        num_heads=12,
-        max_distance=512,
-        dropout=0.0,
+        num_blocks: LAYERS = 2,
+        expansion: Number(1, 64, whole=True) = 4,
+        shift: Flag() = True,
+        ndiv: CHANNELS = 4,
+        num_heads: CHANNELS = 12,
+        max_distance: Number(1, 65536, whole=True) = 512,
+        dropout: DROPOUT = 0.0,
     ):
         super().__init__()
         self._size = input_size

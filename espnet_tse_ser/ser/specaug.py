@@ -3,7 +3,11 @@
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 
+from espnet_tse_ser.kinds import Flag
+from espnet_tse_ser.numbers import SHARE, Number
 from espnet_tse_ser.ser.masks import frame_mask
+
+_MASKS, _WIDTH = Number(0, 100, whole=True), Number(0, 65536, whole=True)
 
 
 class SpecAugment(AbsSpecAug):
@@ -23,12 +27,12 @@ class SpecAugment(AbsSpecAug):
     def __init__(
         self,
         input_size,
-        num_time_masks=2,
-        time_width=20,
-        max_time_share=0.2,
-        num_freq_masks=2,
-        freq_width=16,
-        random_width=True,
+        num_time_masks: _MASKS = 2,
+        time_width: _WIDTH = 20,
+        max_time_share: SHARE = 0.2,
+        num_freq_masks: _MASKS = 2,
+        freq_width: _WIDTH = 16,
+        random_width: Flag() = True,
     ):
         super().__init__()
         self.num_time_masks, self.time_width = num_time_masks, time_width

@@ -8,7 +8,19 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import (
+    Choice,
+    Either,
+    Flag,
+    Mapping,
+    Maybe,
+    Only,
+    Several,
+    Text,
+    check_options,
+)
 from espnet_tse_ser.levels import REFERENCE, standardize
+from espnet_tse_ser.numbers import CHANNELS, DROPOUT, LAYERS, UTTERANCE_SECONDS, Number
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
 
@@ -21,6 +33,29 @@ _FACTORIES = {
     "wavlm": torchaudio.models.wavlm_model,
 }
 _CONVOLUTIONS = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2  # torchaudio's default
+_LAYER = Either(Choice("last", "weighted"), Number(0, 100, whole=True))
+_ARCHITECTURE = {  # what arch_conf may hold: torchaudio's arguments, and two of ours
+    "type": Choice(*_FACTORIES),
+    "normalize_waveform": Flag(),
+    "extractor_mode": Choice("group_norm", "layer_norm"),
+    "extractor_conv_layer_config": Maybe(Several(Several(CHANNELS, 3, 3), 1, 100)),
+    "extractor_conv_bias": Flag(),
+    "encoder_embed_dim": CHANNELS,
+    "encoder_projection_dropout": DROPOUT,
+    "encoder_pos_conv_kernel": CHANNELS,
+    "encoder_pos_conv_groups": CHANNELS,
+    "encoder_num_layers": LAYERS,
+    "encoder_num_heads": CHANNELS,
+    "encoder_num_buckets": CHANNELS,
+    "encoder_max_distance": Number(1, 65536, whole=True),
+    "encoder_attention_dropout": DROPOUT,
+    "encoder_ff_interm_features": Number(1, 65536, whole=True),
+    "encoder_ff_interm_dropout": DROPOUT,
+    "encoder_dropout": DROPOUT,
+    "encoder_layer_norm_first": Flag(),
+    "encoder_layer_drop": DROPOUT,
+    "aux_num_out": Only(None),
+}
 
 
 class SSLFrontend(AbsFrontend):
@@ -56,15 +91,15 @@ class SSLFrontend(AbsFrontend):
 
     def __init__(
         self,
-        arch,
-        arch_conf=None,
-        weights="bundle",
-        layer="last",
-        finetune=False,
-        fixed_seconds=None,
+        arch: Text(),
+        arch_conf: Maybe(Mapping()) = None,
+        weights: Maybe(Text()) = "bundle",
+        layer: _LAYER = "last",
+        finetune: Flag() = False,
+        fixed_seconds: Maybe(UTTERANCE_SECONDS) = None,
     ):
         super().__init__()
-        self.fixed_samples = fixed_samples(fixed_seconds, _RATE)
+        self.fs, self.fixed_samples = _RATE, fixed_samples(fixed_seconds, _RATE)
         bundle, factory, params, self.normalize_waveform = _resolve(arch, arch_conf or {})
         self.architecture = {
             "factory": factory.__name__,
@@ -73,7 +108,7 @@ class SSLFrontend(AbsFrontend):
         }
         try:
             self.ssl = factory(**params)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"SSL front-end '{arch}': {error}; correct arch_conf") from None
         if weights is not None:
             state = _download(bundle, arch) if weights == "bundle" else load_state(weights)
@@ -86,7 +121,7 @@ class SSLFrontend(AbsFrontend):
         if layer == "weighted":
             self.layer_weights = torch.nn.Parameter(torch.zeros(num_layers + 1))
             self.layer_weights._no_weight_decay = True
-        elif type(self.layer) is not int or not 0 <= self.layer <= num_layers:
+        elif self.layer not in range(num_layers + 1):
             raise UserError(
                 f"SSL front-end '{arch}': layer '{layer}' does not exist; "
                 f"use last, weighted or 0 to {num_layers}"
@@ -223,12 +258,10 @@ class MaskedGroupNorm(torch.nn.Module):
 def _resolve(arch, arch_conf):
     """Bundle (or None), factory, its arguments, and whether waveforms are normalised."""
     if arch == "custom":
-        params = dict(arch_conf)
-        kind = params.pop("type", None)
-        if kind not in _FACTORIES:
-            raise UserError(
-                f"SSL front-end: arch_conf has type '{kind}'; use {', '.join(_FACTORIES)}"
-            )
+        params = check_options(arch_conf, _ARCHITECTURE, "arch_conf")
+        if "type" not in params:
+            raise UserError(f"arch_conf: has no 'type'; give {_ARCHITECTURE['type']}")
+        kind = params.pop("type")
         normalize = params.pop("normalize_waveform", False)
         return None, _FACTORIES[kind], {"aux_num_out": None} | params, normalize
     bundle = getattr(torchaudio.pipelines, arch, None)

@@ -3,7 +3,10 @@
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 
+from espnet_tse_ser.numbers import SHARE, Number
 from espnet_tse_ser.ser.masks import frame_mask
+
+_MASKS, _WIDTH = Number(0, 100, whole=True), Number(1, 65536, whole=True)
 
 
 class SSLSpecAugment(AbsSpecAug):
@@ -29,16 +32,14 @@ class SSLSpecAugment(AbsSpecAug):
     def __init__(
         self,
         input_size,
-        time_prob=0.08,
-        time_width=15,
-        min_time_masks=2,
-        channel_prob=0.05,
-        channel_width=64,
-        min_channel_masks=1,
+        time_prob: SHARE = 0.08,
+        time_width: _WIDTH = 15,
+        min_time_masks: _MASKS = 2,
+        channel_prob: SHARE = 0.05,
+        channel_width: _WIDTH = 64,
+        min_channel_masks: _MASKS = 1,
     ):
         super().__init__()
-        if min(time_width, channel_width) < 1:
-            raise ValueError("time_width and channel_width must be at least 1")
         self.time = time_prob, time_width, min_time_masks
         self.channel = channel_prob, channel_width, min_channel_masks
         self.mask_vector = torch.nn.Parameter(torch.rand(input_size))

@@ -3,6 +3,8 @@
 import torch
 from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 
+from espnet_tse_ser.kinds import Several
+from espnet_tse_ser.numbers import CHANNELS, DROPOUT, KERNEL, Number
 from espnet_tse_ser.ser.masks import frame_mask
 
 
@@ -15,10 +17,15 @@ class ConvStem(AbsPreEncoder):
         dropout: after the layer norm.
     """
 
-    def __init__(self, input_size, output_size=160, kernel_size=5, strides=(2, 1), dropout=0.0):
+    def __init__(
+        self,
+        input_size,
+        output_size: CHANNELS = 160,
+        kernel_size: KERNEL = 5,
+        strides: Several(Number(1, 64, whole=True), 2, 2) = (2, 1),
+        dropout: DROPOUT = 0.0,
+    ):
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         self.strides = tuple(strides)
         padding = kernel_size // 2
         first, second = self.strides

@@ -1,37 +1,87 @@
-"""Options of an ESPnet task, with errors for users."""
+"""Options of a training: read, held against what each can be, and put into one namespace.
 
-from espnet_tse_ser.errors import UserError
+ESPnet takes the values of a configuration as they are, whatever their type, and tries to use them.
+"""
+
+import argparse
+
+import torch
+from espnet2.schedulers.abs_scheduler import AbsValEpochStepScheduler
+from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from espnet2.utils.nested_dict_action import NestedDictAction
+
+from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.kinds import check_option, check_options
+from espnet_tse_ser.machine import check_gpus
+from espnet_tse_ser.numbers import shown
+from espnet_tse_ser.tasks.espnet_kinds import kind_of, kinds_of_optimizer, kinds_of_scheduler
+from espnet_tse_ser.tasks.mapping_action import MappingAction
 
 
-def parse_task_options(task, command):
-    """Parse the options of ``task``, configuration file included.
+def parse_task_options(task, command, **given):
+    """Parse and check the options of ``task``, configuration file included.
 
     Args:
-        task: `AbsTask` class; command: list of strings.
+        task: class that inherits `CheckedTask` and ESPnet's `AbsTask`.
+        command: list of strings. given: values of options that no command line holds.
 
     Returns:
-        the namespace that ``task.main(args=...)`` takes.
+        the namespace that ``task.main(args=...)`` takes, with the values that were meant.
 
     Raises:
         UserError: an unknown option, an unknown key in the configuration, a value that does not
-            fit, or a configuration that is missing or no YAML (ESPnet would print its usage of
-            300 lines).
+            fit, or a configuration that is missing or no YAML. The message names the file and the
+            key, or the option.
     """
-    parser = task.get_parser()
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config")
+    config, command = own.parse_known_args(command)
+    config = config.config
+    parser, kinds = _get_parser(task)
 
     def refuse(message):
         raise UserError(f"{message}; see {parser.prog} --help and ESPnet's options")
 
     parser.error = refuse
-    if "--config" in command:
-        read_yaml(command[command.index("--config") + 1])
-    return parser.parse_args(command)
+    conf = {} if config is None else _read(config, kinds)
+    parser.set_defaults(**given, **conf)
+    options = parser.parse_args(command)
+
+    for key in conf:
+        name = key.removesuffix("_conf")
+        if name != key and name in kinds and name not in conf and getattr(options, name) is None:
+            raise UserError(f"{config}: {key}: there is no {name} that takes it; name one")
+    in_file = {key for key, value in conf.items() if getattr(options, key) is value}
+
+    def where(key):
+        return f"{config}: {key}" if key in in_file else f"--{key}"
+
+    for key, value in vars(options).items():
+        if key in kinds and key not in ("help", "config"):
+            setattr(options, key, check_option(value, kinds[key], where(key)))
+    options.config = config
+    task.check_options(options, where)
+    _check_training(options, where)
+    _check_criteria(options, task.measures(options), where)
+    for criterion in task.needed_criteria:
+        if criterion not in options.best_model_criterion:
+            raise UserError(
+                f"{where('best_model_criterion')}: later stages take the weights of "
+                f"[{', '.join(criterion)}]; add it"
+            )
+    return options
+
+
+def get_kinds(task):
+    """Name -> kind of all options of a task."""
+    return _get_parser(task)[1]
 
 
 def set_emotion_defaults(parser):
     """Defaults of ESPnet that fit training with a dev UA; configurations and options override."""
     parser.set_defaults(
+        batch_type="unsorted",
         best_model_criterion=[("valid", "ua", "max"), ("valid", "wa", "max")],
         early_stopping_criterion=("valid", "ua", "max"),
         keep_nbest_models=[1],
@@ -41,3 +91,84 @@ def set_emotion_defaults(parser):
         use_matplotlib=False,
         use_tensorboard=False,
     )
+
+
+def _get_parser(task):
+    """The parser of a task, which takes all values as they are, and their kinds."""
+    parser = task.get_parser()
+    parser.allow_abbrev = False
+    for action in parser._actions:
+        if isinstance(action, NestedDictAction):
+            action.__class__ = MappingAction
+    kinds = {action.dest: kind_of(action) for action in parser._actions} | task.kinds
+    for action in parser._actions:
+        action.type = action.choices = None
+    return parser, kinds
+
+
+def _read(path, kinds):
+    conf = read_yaml(path)
+    unknown = [key for key in conf if key not in kinds]
+    if unknown:
+        raise UserError(f"{path}: unknown key {shown(unknown[0])}; correct it or drop it")
+    return conf
+
+
+def _check_training(options, where):
+    """Check the optimizer and the schedule by making them, and that there are the GPUs."""
+    check_gpus(options.ngpu, where("ngpu"))
+    if options.batch_type == "folded" and len(options.fold_length) != 1:
+        raise UserError(f"{where('batch_type')}: folded needs one fold_length, of the audio")
+    taker = optim_classes[options.optim]
+    kinds = kinds_of_optimizer(taker)
+    options.optim_conf = check_options(options.optim_conf, kinds, where("optim_conf"))
+    weights = torch.nn.Parameter(torch.zeros(1))
+    weights.grad = torch.zeros(1)
+    try:
+        optimizer = taker([weights], **options.optim_conf)
+    except Exception as error:  # whatever it takes amiss
+        place = where("optim_conf") if options.optim_conf else where("optim")
+        raise UserError(f"{place}: {options.optim}: {first_line(error)}; correct it") from None
+    if options.scheduler is None:
+        return
+    taker = scheduler_classes[options.scheduler]
+    kinds = kinds_of_scheduler(taker)
+    options.scheduler_conf = check_options(options.scheduler_conf, kinds, where("scheduler_conf"))
+    try:
+        scheduler = taker(optimizer, **options.scheduler_conf)
+        for _ in range(2):
+            optimizer.step()
+            if isinstance(scheduler, AbsValEpochStepScheduler):
+                scheduler.step(0.0)
+            else:
+                scheduler.step()
+    except Exception as error:  # whatever it takes amiss
+        reason = first_line(error)
+        raise UserError(
+            f"{where('scheduler_conf')}: {options.scheduler}: {reason}; correct it"
+        ) from None
+
+
+def _check_criteria(options, measures, where):
+    """Check that every criterion names something that is measured, and its better direction.
+
+    Args:
+        measures: phase -> name -> "min" or "max".
+    """
+    for key in ("best_model_criterion", "early_stopping_criterion", "val_scheduler_criterion"):
+        value = getattr(options, key)
+        for phase, name, *mode in value if key == "best_model_criterion" else [value]:
+            known = measures.get(phase)
+            if known is None:
+                raise UserError(
+                    f"{where(key)}: there is no phase {shown(phase)}; use {', '.join(measures)}"
+                )
+            if name not in known:
+                raise UserError(
+                    f"{where(key)}: {shown(name)} is not measured in {phase}; use one of "
+                    f"{', '.join(known)}"
+                )
+            if mode and mode != [known[name]]:
+                raise UserError(
+                    f"{where(key)}: the better {name} is its {known[name]}, not {shown(mode[0])}"
+                )

@@ -5,8 +5,7 @@ from typing import Optional
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.class_choices import ClassChoices
-from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import float_or_none, str_or_none
+from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser import schedulers
 from espnet_tse_ser.corpora import LABELS
@@ -19,7 +18,11 @@ from espnet_tse_ser.data.signals import Features, Signals, read_lengths
 from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
-from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
+from espnet_tse_ser.kinds import Choice, Id, Maybe, Several
+from espnet_tse_ser.numbers import RATE, UTTERANCE_SECONDS
+from espnet_tse_ser.ser.build import CLASSES, build_ser_model, check_ser_config, get_class
+from espnet_tse_ser.tasks.checked import CheckedTask
+from espnet_tse_ser.tasks.mapping_action import MappingAction
 from espnet_tse_ser.tasks.options import set_emotion_defaults
 
 schedulers.register()
@@ -30,7 +33,7 @@ def _choices(kind, default):
     return ClassChoices(kind, classes, default=default, optional=default is None)
 
 
-class SERTask(DistributedTask, AbsTask):
+class SERTask(CheckedTask, DistributedTask, AbsTask):
     """ESPnet's task interface for `ESPnetSERModel`.
 
     ``config.yaml`` alone rebuilds the model: what training reads from other files (feature
@@ -47,6 +50,13 @@ class SERTask(DistributedTask, AbsTask):
         _choices("pooling", "stats"),
     ]
     trainer = EmotionTrainer
+    kinds = {
+        "iterator_type": Choice("sequence"),
+        "valid_iterator_type": Maybe(Choice("sequence")),
+        "labels": Several(Id(), 2),
+        "max_seconds": Maybe(UTTERANCE_SECONDS),
+        "fs": RATE,
+    }
 
     @classmethod
     def add_task_arguments(cls, parser):
@@ -66,22 +76,35 @@ class SERTask(DistributedTask, AbsTask):
         )
         group.add_argument(
             "--max_seconds",
-            type=float_or_none,
             default=None,
             help="Crop longer training utterances at random; None takes them whole. With feats_dir "
             "as many frames, which have seen the whole utterance. Give --frontend_conf "
             "fixed_seconds=7.5 instead for one length of all, always",
         )
-        group.add_argument("--fs", type=int, default=16000, help="Sampling rate of the data in Hz")
+        group.add_argument("--fs", default=16000, help="Sampling rate of the data in Hz")
         group.add_argument(
             "--model_conf",
-            action=NestedDictAction,
+            action=MappingAction,
             default={},
             help="dropout, label_smoothing and class_weight of ESPnetSERModel",
         )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
         set_emotion_defaults(parser)
+
+    @classmethod
+    def check_options(cls, options, where):
+        vars(options).update(check_ser_config(vars(options), where))
+        if options.max_seconds is not None and options.frontend_conf.get("fixed_seconds"):
+            raise UserError(
+                f"{where('max_seconds')} (a random crop in training) and fixed_seconds of "
+                "frontend_conf (the beginning, always) exclude each other; drop one of them"
+            )
+
+    @classmethod
+    def measures(cls, options):
+        train = {"loss": "min", "acc": "max"}
+        return {"train": train, "valid": train | dict.fromkeys(("wa", "ua", "macro_f1"), "max")}
 
     @classmethod
     def build_collate_fn(cls, args, train):
@@ -142,12 +165,7 @@ class SERTask(DistributedTask, AbsTask):
 
     @classmethod
     def build_model(cls, args):
-        if args.max_seconds is not None and args.frontend_conf.get("fixed_seconds") is not None:
-            raise UserError(
-                "max_seconds (a random crop in training) and fixed_seconds of frontend_conf (the "
-                "beginning, always) exclude each other; drop one of them"
-            )
-        model = build_ser_model(vars(args))
+        model = build_ser_model(vars(args), args.config or "the options")
         if args.stats_file is not None:
             if model.normalize is None:
                 raise UserError("--stats_file needs --normalize global_mvn; drop one of them")

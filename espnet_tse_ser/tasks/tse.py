@@ -1,17 +1,18 @@
 """TSE pretraining: ESPnet's task with dynamic mixing and the masked TD-SpeakerBeam."""
 
+import argparse
 import copy
+import dataclasses
 import logging
 
 from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask, extractor_choices
-from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.dynamic import (
-    PRETRAINING_DEFAULTS,
     MixingIterFactory,
-    complete_options,
+    PretrainingOptions,
+    mixing_options,
     pretraining_mixtures,
     pretraining_speakers,
 )
@@ -19,17 +20,43 @@ from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import ExtractionTrainer
-from espnet_tse_ser.tse.build import build_extraction_model
+from espnet_tse_ser.kinds import Choice, Maybe, Only
+from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.tasks.checked import CheckedTask
+from espnet_tse_ser.tasks.mapping_action import MappingAction
+from espnet_tse_ser.tse.build import (
+    build_extraction_model,
+    check_extraction_config,
+    criterion_names,
+)
 from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor
 
 logger = logging.getLogger(__name__)
 
+_PARTS = ("encoder", "extractor", "decoder")
+_USED = {"model_conf", "criterions", "sample_rate", *_PARTS, *(f"{p}_conf" for p in _PARTS)}
 
-class TSETask(DistributedTask, TargetSpeakerExtractionTask):
+
+def _unused():
+    """Kinds of ESPnet's options that have no effect here: dynamic mixing does what they do."""
+    parser = argparse.ArgumentParser(add_help=False)
+    TargetSpeakerExtractionTask.add_task_arguments(parser)
+    return {a.dest: Only(a.default) for a in parser._actions if a.dest not in _USED}
+
+
+class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
     """ESPnet's extraction task; ``--iterator_type task`` mixes dynamically from ``--pool``."""
 
     class_choices_list = [copy.copy(c) for c in TargetSpeakerExtractionTask.class_choices_list]
     trainer = ExtractionTrainer
+    needed_criteria = [["valid", "loss", "min"]]  # of the weights that later stages take
+    kinds = _unused() | {
+        "criterions": lambda value: value,  # check_options looks at them
+        "iterator_type": Choice("task"),
+        "num_iters_per_epoch": Only(None),
+        "sample_rate": RATE,
+        "valid_iterator_type": Maybe(Choice("task")),
+    }
 
     @classmethod
     def add_task_arguments(cls, parser):
@@ -40,11 +67,37 @@ class TSETask(DistributedTask, TargetSpeakerExtractionTask):
         )
         group.add_argument(
             "--mixing_conf",
-            action=NestedDictAction,
-            default=dict(PRETRAINING_DEFAULTS),
+            action=MappingAction,
+            default=dataclasses.asdict(PretrainingOptions()),
             help="Levels, segments and sizes of dynamic mixing",
         )
-        parser.set_defaults(sample_rate=16000)  # ESPnet's is 8000, nothing else here is
+        parser.set_defaults(
+            batch_type="unsorted",
+            encoder="conv",
+            decoder="conv",
+            iterator_type="task",
+            sample_rate=16000,  # ESPnet's is 8000, nothing else here is
+        )
+
+    @classmethod
+    def check_options(cls, options, where):
+        vars(options).update(check_extraction_config(vars(options), where))
+        mixing = mixing_options(PretrainingOptions, options.mixing_conf, where("mixing_conf"))
+        window = options.encoder_conf["kernel_size"]
+        if min(mixing.segment, mixing.enroll_segment) < window:
+            raise UserError(
+                f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "
+                f"window of the encoder, {window} samples"
+            )
+        options.mixing_conf = dataclasses.asdict(mixing)
+
+    @classmethod
+    def measures(cls, options):
+        names, trained = criterion_names(vars(options))
+        train = dict.fromkeys([*trained, "loss"], "min")
+        if options.model_conf.get("speaker_loss_weight", 0) > 0:
+            train |= {"speaker_loss": "min", "speaker_acc": "max"}
+        return {"train": train, "valid": dict.fromkeys([*names, "loss"], "min")}
 
     @classmethod
     def build_collate_fn(cls, args, train):
@@ -54,33 +107,30 @@ class TSETask(DistributedTask, TargetSpeakerExtractionTask):
     def build_model(cls, args):
         if args.model_conf.get("speaker_loss_weight", 0) > 0 and args.pool is not None:
             pool = Pool.read(args.pool, args.sample_rate)
-            options = complete_options(args.mixing_conf, PRETRAINING_DEFAULTS)
+            options = PretrainingOptions(**args.mixing_conf)
             speakers, _ = pretraining_speakers(pool, options, args.seed)
             args.model_conf["num_speakers"] = len(speakers)
-        return build_extraction_model(vars(args))
+        return build_extraction_model(vars(args), args.config or "the options")
 
     @classmethod
     def build_task_iter_factory(cls, args, iter_options, mode):
         if args.pool is None:
             raise UserError("--iterator_type task needs --pool, the formatted pretraining pool")
-        options = complete_options(args.mixing_conf, PRETRAINING_DEFAULTS)
+        options = PretrainingOptions(**args.mixing_conf)
         pool = Pool.read(args.pool, args.sample_rate)
-        mixtures = pretraining_mixtures(pool, args.mixing_conf, args.seed)[
-            0 if mode == "train" else 1
-        ]
+        mixtures = pretraining_mixtures(pool, options, args.seed)[0 if mode == "train" else 1]
+        size = args.batch_size
         if mode == "train":
-            count = options["steps_per_epoch"] * args.batch_size
+            count = options.steps_per_epoch * size
         else:
-            count = options["valid_examples"]
+            count = options.valid_examples
+            size = args.valid_batch_size or size
         logger.info(
             "%s: %d of the pool's %d speakers (speaker_share %g), %.2f h, %d mixtures an epoch",
-            *(mode, len(mixtures.usable), len(pool.by_speaker), options["speaker_share"]),
+            *(mode, len(mixtures.usable), len(pool.by_speaker), options.speaker_share),
             *(mixtures.pool.seconds / 3600, count),
         )
-        batches = [
-            [None] * (min(start + args.batch_size, count) - start)
-            for start in range(0, count, args.batch_size)
-        ]
+        batches = [[None] * min(size, count - start) for start in range(0, count, size)]
         return MixingIterFactory(
             draw=lambda rng, _: mixtures.example(rng),
             batches=lambda _: batches,

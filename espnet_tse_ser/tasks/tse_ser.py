@@ -1,21 +1,21 @@
 """Joint TSE-SER training as an ESPnet task."""
 
+import dataclasses
 import logging
 
 import numpy as np
 from espnet2.tasks.abs_task import AbsTask
-from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser import schedulers
 from espnet_tse_ser.checkpoints import load_weights
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.data.dynamic import (
-    EMOTION_DEFAULTS,
     EmotionMixtures,
+    EmotionOptions,
     MixingIterFactory,
-    complete_options,
     length_batches,
+    mixing_options,
 )
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixing import Levels
@@ -26,14 +26,20 @@ from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
+from espnet_tse_ser.kinds import Choice, Maybe, Only, check_options
 from espnet_tse_ser.models.build import build_joint_model
+from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
+from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.tasks.checked import CheckedTask
+from espnet_tse_ser.tasks.mapping_action import MappingAction
 from espnet_tse_ser.tasks.options import set_emotion_defaults
+from espnet_tse_ser.tse.build import criterion_names
 
 logger = logging.getLogger(__name__)
 schedulers.register()
 
 
-class TSESERTask(DistributedTask, AbsTask):
+class TSESERTask(CheckedTask, DistributedTask, AbsTask):
     """ESPnet's task interface for `ESPnetTSESERModel`; ``config.yaml`` alone rebuilds the model.
 
     Targets are taken whole. Training mixtures are drawn anew each epoch, from the targets and the
@@ -43,6 +49,12 @@ class TSESERTask(DistributedTask, AbsTask):
     num_optimizers = 1
     class_choices_list = []
     trainer = EmotionTrainer
+    kinds = {
+        "fs": RATE,
+        "iterator_type": Choice("task"),
+        "num_iters_per_epoch": Only(None),
+        "valid_iterator_type": Maybe(Choice("task")),
+    }
 
     @classmethod
     def add_task_arguments(cls, parser):
@@ -53,8 +65,8 @@ class TSESERTask(DistributedTask, AbsTask):
             ("model_conf", "Loss weights and switches of ESPnetTSESERModel"),
             ("mixing_conf", "Dynamic mixing; see data/dynamic.py"),
         ):
-            default = dict(EMOTION_DEFAULTS) if name == "mixing_conf" else {}
-            group.add_argument(f"--{name}", action=NestedDictAction, default=default, help=text)
+            default = dataclasses.asdict(EmotionOptions()) if name == "mixing_conf" else {}
+            group.add_argument(f"--{name}", action=MappingAction, default=default, help=text)
         for name, text in (
             ("tse_weights", "Initial weights of the extraction part"),
             ("ser_weights", "Initial weights of the recognition part; none: from scratch"),
@@ -65,9 +77,24 @@ class TSESERTask(DistributedTask, AbsTask):
             ("split", "Directory with train.lst and dev.lst"),
         ):
             group.add_argument(f"--{name}", type=str_or_none, default=None, help=text)
-        group.add_argument("--fs", type=int, default=16000, help="Sampling rate in Hz")
+        group.add_argument("--fs", default=16000, help="Sampling rate in Hz")
         set_emotion_defaults(parser)
         parser.set_defaults(iterator_type="task")
+
+    @classmethod
+    def check_options(cls, options, where):
+        conf = check_options(options.model_conf, ESPnetTSESERModel, where("model_conf"))
+        options.model_conf = conf
+        mixing = mixing_options(EmotionOptions, options.mixing_conf, where("mixing_conf"))
+        options.mixing_conf = dataclasses.asdict(mixing)
+
+    @classmethod
+    def measures(cls, options):
+        names, trained = criterion_names(options.tse)
+        own = {"ser_loss": "min", "acc": "max", "loss": "min"}
+        valid = own | dict.fromkeys(("wa", "ua", "macro_f1"), "max")
+        train, valid = dict.fromkeys(trained, "min") | own, dict.fromkeys(names, "min") | valid
+        return {"train": train, "valid": valid}
 
     @classmethod
     def build_collate_fn(cls, args, train):
@@ -88,13 +115,13 @@ class TSESERTask(DistributedTask, AbsTask):
     @classmethod
     def build_model(cls, args):
         fixed_seconds = (args.ser.get("frontend_conf") or {}).get("fixed_seconds")
-        if fixed_seconds is not None and args.mixing_conf.get("max_samples") is not None:
+        if fixed_seconds is not None and args.mixing_conf["max_samples"] is not None:
             raise UserError(
                 f"the recogniser hears the first {fixed_seconds} s of every utterance "
                 "(fixed_seconds of its frontend_conf), which max_samples of mixing_conf would "
                 "replace by a random part in training; set max_samples to null"
             )
-        model = build_joint_model(vars(args))
+        model = build_joint_model(vars(args), args.config or "the options")
         if args.tse_weights is not None:
             optional = ("speaker_classifier",)
             load_weights(model.tse_model, args.tse_weights, optional=optional)
@@ -110,7 +137,7 @@ class TSESERTask(DistributedTask, AbsTask):
 
     @classmethod
     def build_task_iter_factory(cls, args, iter_options, mode):
-        options = complete_options(args.mixing_conf, EMOTION_DEFAULTS)
+        options = EmotionOptions(**args.mixing_conf)
         training = mode == "train"
         ids = read_ids(f"{args.split}/{'train' if training else 'dev'}.lst")
         rendered = MixtureDir(args.data_dir, ids, args.fs)
@@ -118,7 +145,7 @@ class TSESERTask(DistributedTask, AbsTask):
         for utt in ids:
             label_index(utt, rendered.emotion(utt), labels)
         source = rendered
-        if training and options["dynamic"]:
+        if training and options.dynamic:
             source = _dynamic_mixtures(args, options, ids)
 
         def draw(rng, utt):
@@ -127,10 +154,11 @@ class TSESERTask(DistributedTask, AbsTask):
             return utt, arrays | {"emotion": np.array([index], np.int64)}
 
         lengths = rendered.lengths
+        size = args.batch_size if training else args.valid_batch_size or args.batch_size
         logger.info("%s: %d mixtures, %s", mode, len(ids), type(source).__name__)
         return MixingIterFactory(
             draw=draw,
-            batches=lambda rng: length_batches(lengths, args.batch_size, rng if training else None),
+            batches=lambda rng: length_batches(lengths, size, rng if training else None),
             seed=args.seed,
             fixed=not training,
             num_workers=args.num_workers,
@@ -148,8 +176,8 @@ def _dynamic_mixtures(args, options, ids):
     return EmotionMixtures(
         Pool.read(args.targets, args.fs).subset(lambda e: e.utt in targets),
         Pool.read(args.interferers, args.fs).subset(lambda e: e.speaker in speakers),
-        Levels(options["levels"], tuple(options["loudness"]), tuple(options["snr"])),
+        Levels(options.levels, options.loudness, options.snr),
         num_interferers=len(mixtures[0].interferers),
-        max_samples=options["max_samples"],
+        max_samples=options.max_samples,
         gender_state=states.pop() if len(states) == 1 else "random",
     )

@@ -28,16 +28,13 @@ def load_extraction_model(model_dir, weights=None):
         UserError: a file is missing or broken, or the weights do not fit the configuration.
     """
     config = read_config(model_dir)
-    rate = get_rate(config, "sample_rate", Path(model_dir) / "config.yaml")
-    config["model_conf"] = {
-        k: v
-        for k, v in config.get("model_conf", {}).items()
-        if k not in ("speaker_loss_weight", "num_speakers")  # of the training only
-    }
-    try:
-        model = build_extraction_model(config)
-    except UserError as error:
-        raise UserError(f"{Path(model_dir) / 'config.yaml'}: {error}") from None
+    path = Path(model_dir) / "config.yaml"
+    rate = get_rate(config, "sample_rate", path)
+    conf = config.get("model_conf")
+    if isinstance(conf, dict):  # the loss that identifies speakers is of the training only
+        of_training = ("speaker_loss_weight", "num_speakers")
+        config["model_conf"] = {k: v for k, v in conf.items() if k not in of_training}
+    model = build_extraction_model(config, path)
     weights = Path(weights) if weights else find_weights(model_dir, "valid.loss")
     load_weights(model, weights, optional=("speaker_classifier",))
     return model.eval(), rate

@@ -19,10 +19,17 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
     TDSpeakerBeamExtractor as _ESPnetTDSpeakerBeamExtractor,
 )
 
+from espnet_tse_ser.kinds import Choice, Flag, Maybe
 from espnet_tse_ser.matmul import Product
+from espnet_tse_ser.numbers import CHANNELS, Number
 from espnet_tse_ser.tse.cpu_block import EPS, Block
 
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+_COUNT = Number(1, 16, whole=True)  # of blocks; the last of a repeat has dilation 2 ** (layer - 1)
+_NORM = Choice("gLN", "cLN")
+_BEFORE_MASK = Choice("prelu", "linear", *_NONLINEAR)
+_MASK = Choice("linear", *_NONLINEAR)
+_ADAPTATION = Choice("mul", "muladd", "concat")
 _FRAMES = 256  # batches on a CPU get multiples: oneDNN prepares the products of each shape anew
 
 
@@ -47,18 +54,81 @@ def frame_mask(lengths, num_frames):
 
 
 class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
-    """Drop-in for ESPnet's extractor; see its constructor for the arguments.
+    """Drop-in for ESPnet's extractor.
+
+    Args:
+        input_dim: encoder channels.
+        layer: blocks in a repeat; stack: repeats.
+        bottleneck_dim, hidden_dim: channels between and within blocks.
+        skip_dim: channels of the skip connections, ``bottleneck_dim``; None leaves them out.
+        kernel: of the depthwise convolutions. causal: pad at the beginning only.
+        norm_type: gLN or cLN; statistics of ESPnet's others would depend on the padding.
+        pre_nonlinear, nonlinear: before the last layer of the mask network, and of the mask.
+        i_adapt_layer: the block, counted from 0 through all repeats, whose output is adapted to
+            the target. adapt_layer_type: mul, muladd or concat.
+        adapt_enroll_dim: size of an embedding: ``bottleneck_dim``, twice that for muladd.
+        use_spk_emb: enrollments are embeddings, of ``spk_emb_dim``, not encoded speech.
 
     Raises:
-        ValueError: ``norm_type`` is neither gLN nor cLN (BatchNorm and GroupNorm statistics
-            would depend on the padding), or complex features are given.
+        ValueError: sizes that do not fit each other, or an ``i_adapt_layer`` that does not exist:
+            the enrollment would have no effect.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        input_dim,
+        layer: _COUNT = 8,
+        stack: _COUNT = 3,
+        bottleneck_dim: CHANNELS = 128,
+        hidden_dim: CHANNELS = 512,
+        skip_dim: Maybe(CHANNELS) = 128,
+        kernel: Number(1, 63, odd=True) = 3,
+        causal: Flag() = False,
+        norm_type: _NORM = "gLN",
+        pre_nonlinear: _BEFORE_MASK = "prelu",
+        nonlinear: _MASK = "relu",
+        i_adapt_layer: Number(0, 255, whole=True) = 7,
+        adapt_layer_type: _ADAPTATION = "mul",
+        adapt_enroll_dim: Number(1, 2 * CHANNELS.high, whole=True) = 128,
+        use_spk_emb: Flag() = False,
+        spk_emb_dim: CHANNELS = 256,
+    ):
+        if not 0 <= i_adapt_layer < layer * stack:
+            raise ValueError(
+                f"i_adapt_layer {i_adapt_layer} does not exist, so that the enrollment would have "
+                f"no effect: there are {layer} x {stack} blocks, 0 to {layer * stack - 1}"
+            )
+        needed = {"adapt_enroll_dim": bottleneck_dim * (2 if adapt_layer_type == "muladd" else 1)}
+        if skip_dim is not None:
+            needed["skip_dim"] = bottleneck_dim
+        given = {"adapt_enroll_dim": adapt_enroll_dim, "skip_dim": skip_dim}
+        for name, size in needed.items():
+            if given[name] != size:
+                raise ValueError(
+                    f"{name} must be {size} with bottleneck_dim {bottleneck_dim} and "
+                    f"adapt_layer_type {adapt_layer_type}, got {given[name]}"
+                )
+        super().__init__(
+            input_dim,
+            layer,
+            stack,
+            bottleneck_dim,
+            hidden_dim,
+            skip_dim,
+            kernel,
+            causal,
+            norm_type,
+            pre_nonlinear,
+            nonlinear,
+            i_adapt_layer,
+            adapt_layer_type,
+            adapt_enroll_dim,
+            use_spk_emb,
+            spk_emb_dim,
+        )
         kinds = {type(m).__name__ for m in self.modules() if "Norm" in type(m).__name__}
         if not kinds <= {"GlobalLayerNorm", "ChannelwiseLayerNorm"}:
-            raise ValueError(f"norm_type must be gLN or cLN here, got {sorted(kinds)}")
+            raise ValueError(f"norm_type must be gLN or cLN here, got {norm_type}")
         self.has_global_norms = "GlobalLayerNorm" in kinds
 
     def embed(self, input_aux, ilens_aux):

@@ -70,9 +70,9 @@ def test_other_weights_are_not_mixed_with_what_is_there(run, tse_dir, tmp_path):
 def test_a_rate_that_is_none(run, tmp_path, tse_dir):
     for path in tse_dir.iterdir():
         shutil.copy(path, tmp_path)
-    with open(tmp_path / "config.yaml", "a") as config:
-        config.write("sample_rate: 16k\n")
-    with pytest.raises(UserError, match="config.yaml: sample_rate: expected a whole number of Hz"):
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("sample_rate: 16000", "sample_rate: 16k"))
+    with pytest.raises(UserError, match="config.yaml: sample_rate: expected a whole number of 1"):
         run("--model_dir", tmp_path)
 
 

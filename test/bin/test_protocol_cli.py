@@ -53,7 +53,7 @@ def test_options(corpora, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--levels", "rms"], "levels must be 'loudness' or 'snr', got 'rms'"),
+        (["--levels", "rms"], "levels: expected one of loudness, snr, got 'rms'"),
         (["--gender_state", "mixed"], "--gender_state must be one of random, same, different"),
         (["--num_interferers", "9"], "add interferer speakers or take fewer interferers"),
         (["--neutral", "calm"], "has no other 'calm' utterance"),

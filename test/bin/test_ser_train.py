@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import ser_stats, ser_train
@@ -24,6 +25,7 @@ from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.tasks.ser import SERTask
 
 LABELS = ["ang", "hap", "neu", "sad"]
 CONFIG = {
@@ -145,6 +147,7 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     dev = (tmp_path / "whole" / "data" / "dev" / "wav.scp").read_text().splitlines()
     assert len(dev) == 8 and all(line.startswith("a-") for line in dev)
 
+    assert_measures(SERTask, tmp_path / "whole")
     config = read_config(tmp_path / "whole")
     assert config["labels"] == LABELS and config["stats_file"] is None
     model = build_ser_model(config)

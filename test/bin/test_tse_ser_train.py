@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 from sklearn.metrics import balanced_accuracy_score
+from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_ser_train
@@ -94,6 +95,12 @@ def test_the_experiment_stands_alone(whole, tmp_path, tse_dir, ser_dir):
     assert config["model_conf"] == TRAINING["model_conf"] and config["fs"] == 16000
     start = load_state(tse_dir / "valid.loss.best.pth")
     assert not _equal(start, {k: _weights(whole)[f"tse_model.{k}"] for k in start})
+
+
+def test_what_is_measured_is_known_before(whole):
+    from espnet_tse_ser.tasks.tse_ser import TSESERTask
+
+    assert_measures(TSESERTask, whole)
 
 
 def test_the_same_seed_gives_the_same_weights(train, whole, tmp_path):

@@ -42,10 +42,10 @@ def test_a_share_of_the_speakers(tmp_path, tiny_pool):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mixing_conf: [\n", "{config}: not valid YAML"),
+        ("mixing_conf: [\n", "{config}: line 2: not valid YAML"),
         ("- segment\n", "{config}: expected a mapping of options, got list"),
-        ("sample_rate: 16k\n", "{config}: sample_rate: expected a whole number of Hz"),
-        ("mixing_conf:\n", "mixing_conf: expected a mapping of options, got None"),
+        ("sample_rate: 16k\n", "{config}: sample_rate: expected a whole number of 1000"),
+        ("mixing_conf:\n", "{config}: mixing_conf: expected a mapping of options, got None"),
     ],
 )
 def test_wrong_configurations(tmp_path, tiny_pool, capsys, text, message):

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_train
@@ -79,6 +80,12 @@ def test_the_result_can_be_loaded(whole, tse_config):
     )
 
 
+def test_what_is_measured_is_known_before(whole):
+    from espnet_tse_ser.tasks.tse import TSETask
+
+    assert_measures(TSETask, whole)
+
+
 def test_the_same_seed_gives_the_same_weights(train, whole, tmp_path):
     again = train(tmp_path / "again")
     assert _equal(_weights(again), _weights(whole))
@@ -120,7 +127,7 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         ({"mixing_conf": MIXING | {"segments": 1}}, "mixing_conf: unknown key 'segments'; known"),
         ({"mixing_conf": MIXING | {"segment": 160000}}, "0 speaker.s. of the .*pool"),
         ({"extractor_conf": {"layers": 2}}, "layers"),
-        ({"no_such_key": 1}, "unrecognized arguments: no_such_key"),
+        ({"no_such_key": 1}, "train_tse.yaml: unknown key 'no_such_key'"),
     ):
         path = tmp_path / "train_tse.yaml"
         path.write_text(yaml.safe_dump(tse_config | TRAINING | changes))

@@ -223,6 +223,7 @@ def test_no_fitting_speech(pools, mixtures):
             vary(mixtures[0], variation, targets, interferers, folds, seed=0)
 
 
+nan = float("nan")
 GOOD = {"about": "One sentence.", "sweep": "SNR, dB", "value": -5}
 
 
@@ -236,16 +237,15 @@ def test_file(tmp_path):
     "change, message",
     [
         ({"snrs": 1}, "unknown key 'snrs'; known: about, sweep, value, snr"),
-        ({"snr": "loud"}, "snr is a number of dB"),
-        ({"snr": float("nan")}, "snr is a number of dB"),
-        ({"talkers": 1}, "talkers is 2 or more"),
-        ({"talkers": 2.5}, "talkers is 2 or more"),
-        ({"overlap": 1.5}, "overlap is a number from 0 to 1"),
-        ({"overlap": True}, "overlap is a number from 0 to 1"),
-        ({"gender_state": "random"}, "gender_state is one of same, different"),
-        ({"enrollment_seconds": 0}, "enrollment_seconds is a number above 0"),
-        ({"interferers": 3}, "interferers is the name of a set"),
-        ({"value": None}, "value is a label"),
+        *(({"snr": value}, "snr: expected a number") for value in ("loud", nan, 1e3, True, [1])),
+        *(({"talkers": value}, "talkers: expected a whole number") for value in (1, 2.5, 1e9)),
+        *(({"overlap": value}, "overlap: expected a number of 0") for value in (1.5, -0.1, True)),
+        ({"gender_state": "random"}, "gender_state: expected one of same, different"),
+        *(({"enrollment_seconds": v}, "enrollment_seconds: expected") for v in (0, -1, 1e308, nan)),
+        *(({"interferers": v}, "interferers: expected a name") for v in (3, "../emo", "a b", "")),
+        *(({"enrollment": value}, "enrollment: expected a name") for value in (3, ["neu"], "a/b")),
+        *(({"value": value}, "value: expected a text, or a number") for value in (None, [1], nan)),
+        *(({"sweep": value}, "sweep: expected a text") for value in (None, 3, "", "two\nlines")),
     ],
 )
 def test_file_with_an_error(tmp_path, change, message):

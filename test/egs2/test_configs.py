@@ -7,7 +7,6 @@ import torch
 import yaml
 from espnet2.tasks.abs_task import scheduler_classes
 
-from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, PRETRAINING_DEFAULTS, complete_options
 from espnet_tse_ser.data.variations import read_variation
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
@@ -36,6 +35,31 @@ def test_every_configuration_is_of_a_known_kind():
     assert all((ROOT / link).resolve().is_file() for link in links)
 
 
+@pytest.mark.parametrize("kind", ["tse", "ser", "tse_ser"])
+def test_every_value_of_every_configuration_is_one_that_is_meant(kind):
+    """What is read is what is taken: no text for a number, no number out of its range."""
+    from espnet_tse_ser.tasks.ser import SERTask
+    from espnet_tse_ser.tasks.tse import TSETask
+    from espnet_tse_ser.tasks.tse_ser import TSESERTask
+
+    task = {"tse": TSETask, "ser": SERTask, "tse_ser": TSESERTask}[kind]
+    for path in configs(kind):
+        options = vars(parse(task, path))
+        for key, value in read(path).items():
+            if isinstance(value, dict):
+                assert {k: plain(options[key][k]) for k in value} == value, (path, key)
+            elif key == "criterions":
+                assert [entry["name"] for entry in options[key]] == [e["name"] for e in value]
+            elif key == "keep_nbest_models":
+                assert options[key] == [value]
+            else:
+                assert plain(options[key]) == value, (path, key)
+
+
+def plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
 def test_test_variations():
     paths = sorted(ROOT.glob("egs2/*/tse_ser1/conf/tests/*.yaml"))
     assert len(paths) > 20
@@ -52,7 +76,6 @@ def test_tse(path):
     from espnet_tse_ser.tasks.tse import TSETask
 
     options = parse(TSETask, path)
-    complete_options(options.mixing_conf, PRETRAINING_DEFAULTS)
     config = vars(options) | {"model_conf": {**options.model_conf, "num_speakers": 7}}
     model = build_extraction_model(config)
     names = dict(model.named_parameters())
@@ -200,7 +223,6 @@ def test_joint(path):
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
     options = parse(TSESERTask, path)
-    complete_options(options.mixing_conf, EMOTION_DEFAULTS)
     recipe = "egs2/mini_iemocap_mix/tse_ser1/conf"
     tse = yaml.safe_load((ROOT / recipe / "train_tse_debug.yaml").read_text())
     ser = yaml.safe_load((ROOT / recipe / "train_ser_debug.yaml").read_text())

@@ -185,14 +185,17 @@ def test_ssl_front_end_without_stem(batch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["ang"]}, "labels must be a list of two or more"),
-        ({"labels": ["ang", "ang"]}, "different classes"),
-        ({"labels": "ang hap"}, "must be a list"),
-        ({"frontend": "mfcc"}, "frontend 'mfcc' .* is not known; use logmel, ssl"),
-        ({"encoder": None}, "no encoder"),
-        ({"encoder_conf": {"shfit": True}}, "encoder_conf .*shfit"),
-        ({"preencoder_conf": {"kernel_size": 4}}, "preencoder_conf .*odd"),
-        ({"model_conf": {"class_weight": [1.0]}}, "model_conf .*needs 4 values"),
+        ({"labels": ["ang"]}, "labels: expected a list of 2 or more"),
+        ({"labels": ["ang", "ang"]}, "labels: 'ang' is there twice"),
+        ({"labels": "ang hap"}, "labels: expected a list of 2 or more"),
+        ({"frontend": "mfcc"}, "frontend: 'mfcc' is not known; use logmel, ssl"),
+        ({"encoder": None}, "encoder: the model needs one; use shift_cnn"),
+        ({"encoder_conf": {"shfit": True}}, "encoder_conf: unknown key 'shfit'; known: num_blocks"),
+        (
+            {"preencoder_conf": {"kernel_size": 4}},
+            "preencoder_conf: kernel_size: expected an odd number",
+        ),
+        ({"model_conf": {"class_weight": [1.0, 2.0]}}, "model_conf: .*needs 4 values"),
     ],
 )
 def test_wrong_configurations_are_user_errors(changes, message):

@@ -87,8 +87,3 @@ def test_stem_is_independent_of_padding(strides):
         assert count[0] == num_frames[i] == alone.shape[1]
         torch.testing.assert_close(out[i, : count[0]], alone[0], atol=1e-5, rtol=0)
         assert (out[i, count[0] :] == 0).all()
-
-
-def test_stem_refuses_an_even_kernel():
-    with pytest.raises(ValueError, match="odd"):
-        ConvStem(12, kernel_size=4)

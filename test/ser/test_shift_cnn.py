@@ -102,8 +102,3 @@ def test_drop_path_keeps_the_mean():
     expected = block.eval()(x[:1], mask[:1]) - x[:1]
     torch.testing.assert_close(branch.mean(0), expected[0], atol=0.05, rtol=0.1)
     assert F.cosine_similarity(branch.mean(0).flatten(), expected.flatten(), dim=0) > 0.999
-
-
-def test_even_kernels_are_refused():
-    with pytest.raises(ValueError, match="odd"):
-        ConvNeXtBlock(8, kernel_size=6)

@@ -79,8 +79,3 @@ def test_the_vector_is_trained_and_saved():
     augment.zero_grad(set_to_none=True)
     augment(torch.ones(1, 1, 6), torch.tensor([1]))[0].sum().backward()
     assert (augment.mask_vector.grad == 0).all()
-
-
-def test_no_width_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        SSLSpecAugment(6, time_width=0)

@@ -7,7 +7,6 @@ import tiny_ssl
 import torch
 import yaml
 
-from espnet_tse_ser.data.dynamic import EMOTION_DEFAULTS, complete_options
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.errors import UserError
@@ -42,7 +41,6 @@ def options(tmp_path, tiny_mixtures, joint_config):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
 def test_configurations_of_the_recipes(path, joint_config):
     options = parse_task_options(TSESERTask, ["--config", str(path)])
-    complete_options(options.mixing_conf, EMOTION_DEFAULTS)
     config = joint_config | {"model_conf": options.model_conf}
     assert isinstance(build_joint_model(config), ESPnetTSESERModel)
 
@@ -126,7 +124,7 @@ def test_a_recogniser_of_one_length_wants_whole_targets(options, joint_config):
     ("further", "message"),
     [
         (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
-        (["--batch_size", "many"], "--batch_size: invalid int value"),
+        (["--batch_size", "many"], "--batch_size: expected a whole number"),
         (["--mixing_conf", "level=snr"], "mixing_conf: unknown key 'level'; known: dynamic"),
         (["--split", "absent"], "absent/train.lst: no such list of ids; run stage 2"),
         (["--data_dir", "absent"], "absent/wav.scp: no such file"),
