@@ -4,7 +4,6 @@ import contextlib
 import queue
 import threading
 
-import numpy as np
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
@@ -68,22 +67,21 @@ def _fetch(batches, ready, stop):
 class PrefetchingIterFactory(AbsIterFactory):
     """ESPnet's sequence iterator whose batches, without workers, are made in a thread.
 
-    The preprocessor of its dataset draws from ``generator``, set here for every epoch: the numbers
-    are those of NumPy's global one, which ESPnet seeds alike.
+    The preprocessor of its dataset is told the epoch.
 
     Args:
-        factory: builds `torch.utils.data.DataLoader`. seed: of the whole training.
+        factory: builds `torch.utils.data.DataLoader`.
     """
 
-    def __init__(self, factory, seed):
-        self.factory, self.seed = factory, seed
+    def __init__(self, factory):
+        self.factory = factory
 
     def build_iter(self, epoch, shuffle=None):
         """Return the batches of ``epoch``."""
         loader = self.factory.build_iter(epoch, shuffle)
-        if loader.num_workers:  # ESPnet seeds these
+        loader.dataset.preprocess.epoch = epoch  # before workers take copies of it
+        if loader.num_workers:
             return loader
-        loader.dataset.preprocess.generator = np.random.RandomState(self.seed + epoch)
         return PrefetchingLoader(
             loader.dataset,
             batch_sampler=loader.batch_sampler,

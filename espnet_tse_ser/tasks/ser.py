@@ -118,7 +118,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
             from espnet_tse_ser.ser.ssl_frontend import count_frames
 
             max_frames = count_frames(max_samples, **args.frontend_conf)
-        return EmotionPreprocessor(args.labels, max_samples, train, max_frames)
+        return EmotionPreprocessor(args.labels, max_samples, train, max_frames, args.seed)
 
     @classmethod
     def build_dataset(cls, args, iter_options, keys_to_load=None):
@@ -144,7 +144,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
     @classmethod
     def build_sequence_iter_factory(cls, args, iter_options, mode):
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
-        return PrefetchingIterFactory(factory, args.seed)
+        return PrefetchingIterFactory(factory)
 
     @classmethod
     def build_optimizers(cls, args, model):

@@ -1,6 +1,7 @@
 """Audio that is decoded once, and batches that a thread prepares for ESPnet's iterator."""
 
 import multiprocessing
+import zlib
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ class Dataset(torch.utils.data.Dataset):
     """What `PrefetchingIterFactory` knows of ESPnet's."""
 
     def __init__(self):
-        self.preprocess = EmotionPreprocessor(["x"], 10, train=True)
+        self.preprocess = EmotionPreprocessor(["x"], 10, train=True, seed=5)
 
     def __getitem__(self, number):
         return str(number), self.preprocess(str(number), {"speech": np.arange(100 + number)})
@@ -83,26 +84,38 @@ def epoch_of(factory, epoch):
     return [(ids, batch["speech"].tolist()) for ids, batch in factory.build_iter(epoch)]
 
 
-def test_a_thread_crops_where_the_process_would():
-    def factory(workers):
-        return SequenceIterFactory(
-            Dataset(),
-            batches=[[0, 1, 2], [3, 4, 5], [6, 7]],
-            seed=5,
-            shuffle=True,
-            num_workers=workers,
-            collate_fn=pad_collate,
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_crops_are_of_the_epoch_and_the_utterance(workers):
+    def factory(num_workers, shuffle=True):
+        return PrefetchingIterFactory(
+            SequenceIterFactory(
+                Dataset(),
+                batches=[[0, 1, 2], [3, 4, 5], [6, 7]],
+                seed=5,
+                shuffle=shuffle,
+                num_workers=num_workers,
+                collate_fn=pad_collate,
+            )
         )
 
-    expected = {}
-    for epoch in (1, 2):
-        np.random.seed(5 + epoch)  # as ESPnet's trainer does
-        expected[epoch] = epoch_of(factory(0), epoch)
+    def by_hand(epoch):
+        crops = {}
+        for number in range(8):
+            rng = np.random.default_rng([5, epoch, zlib.crc32(str(number).encode())])
+            start = int(rng.integers(100 + number - 9))
+            crops[str(number)] = [float(value) for value in range(start, start + 10)]
+        return crops
+
     np.random.seed(0)
-    threaded, workers = (PrefetchingIterFactory(factory(n), 5) for n in (0, 1))
-    for epoch in (2, 1):
-        assert type(threaded.build_iter(epoch)) is PrefetchingLoader
-        assert epoch_of(threaded, epoch) == expected[epoch]
-        assert epoch_of(workers, epoch) == expected[epoch]
-    assert expected[1] != expected[2]
+    loader = factory(workers)
+    assert (type(loader.build_iter(1)) is PrefetchingLoader) == (workers == 0)
+    whole = {epoch: epoch_of(loader, epoch) for epoch in (1, 2)}
+    for epoch, batches in whole.items():
+        assert batches == epoch_of(factory(0), epoch)  # any workers, and one that goes on there
+        crops = {uid: row for ids, rows in batches for uid, row in zip(ids, rows, strict=True)}
+        assert crops == by_hand(epoch)
+    assert by_hand(1) != by_hand(2)
+    # Nor does it matter in which order the utterances come.
+    plain = epoch_of(factory(workers, shuffle=False), 2)
+    assert {u: r for ids, rows in plain for u, r in zip(ids, rows, strict=True)} == by_hand(2)
     assert np.random.get_state()[2] == 624  # nobody has drawn from the global one
