@@ -10,10 +10,12 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
-from espnet_tse_ser.kinds import check_option
+from espnet_tse_ser.kinds import Id, Several, check_option
 from espnet_tse_ser.numbers import RATE
 
 logger = logging.getLogger(__name__)
+
+_CRITERIA = Several(Several(Id(), 3, 3))
 
 
 def read_config(model_dir):
@@ -43,18 +45,33 @@ def find_weights(model_dir, criterion):
         UserError: the training has not written them.
     """
     path = Path(model_dir) / f"{criterion}.best.pth"
-    if not path.exists():
-        raise UserError(f"{path}: no such file; has the training in {model_dir} finished?")
-    return path
+    if path.exists():
+        return path
+    place = Path(model_dir) / "config.yaml"
+    config = read_yaml(place) if place.is_file() else {}
+    if "best_model_criterion" in config:
+        kept = _kept_criteria(config, place)
+        if criterion not in kept:
+            raise UserError(
+                f"{path}: no such file: best_model_criterion of {place} keeps "
+                f"{', '.join(kept)} only; add it and train again"
+            )
+    raise UserError(f"{path}: no such file; has the training in {model_dir} finished?")
 
 
-def chosen_criterion(config):
+def chosen_criterion(config, path):
     """The criterion by which the model of a training is chosen, e.g. ``valid.ua``.
 
-    It is the first of ESPnet's ``best_model_criterion`` in the configuration of the experiment.
+    It is the first of ESPnet's ``best_model_criterion`` in the configuration of the experiment,
+    which was read from ``path``.
     """
-    phase, name, _ = config.get("best_model_criterion", [("valid", "ua", "max")])[0]
-    return f"{phase}.{name}"
+    return _kept_criteria(config, path)[0]
+
+
+def _kept_criteria(config, path):
+    criteria = config.get("best_model_criterion", [("valid", "ua", "max")])
+    criteria = check_option(criteria, _CRITERIA, f"{path}: best_model_criterion")
+    return [f"{phase}.{name}" for phase, name, _ in criteria]
 
 
 def load_state(path):

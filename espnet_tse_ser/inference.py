@@ -73,7 +73,7 @@ class TSESER:
         path = Path(model_dir) / "config.yaml"
         rate = get_rate(config, "fs", path)
         model = _build(config, path)
-        weights = weights or find_weights(model_dir, chosen_criterion(config))
+        weights = weights or find_weights(model_dir, chosen_criterion(config, path))
         load_weights(model, Path(weights))
         return cls(model, rate, device)
 

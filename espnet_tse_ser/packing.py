@@ -19,7 +19,9 @@ def pack(model_dir, archive):
         UserError: the experiment is not finished, or the archive would replace a part of it.
     """
     model_dir = Path(model_dir)
-    weights = find_weights(model_dir, chosen_criterion(read_config(model_dir)))
+    weights = find_weights(
+        model_dir, chosen_criterion(read_config(model_dir), model_dir / "config.yaml")
+    )
     if os.path.realpath(archive) in map(os.path.realpath, (model_dir / "config.yaml", weights)):
         raise UserError(f"{archive}: is a part of the model; choose another name for the archive")
     with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:

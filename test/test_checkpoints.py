@@ -5,8 +5,15 @@ import pickle
 
 import pytest
 import torch
+import yaml
 
-from espnet_tse_ser.checkpoints import find_weights, load_state, load_weights, read_config
+from espnet_tse_ser.checkpoints import (
+    chosen_criterion,
+    find_weights,
+    load_state,
+    load_weights,
+    read_config,
+)
 from espnet_tse_ser.errors import UserError
 
 
@@ -139,10 +146,10 @@ def test_configurations(tmp_path):
     with pytest.raises(UserError, match="is .* a trained model"):
         read_config(path)  # a file instead of its directory
     for text, message in (
-        ("a: [1", "not valid YAML"),
+        ("a: [1", "line 1: not valid YAML"),
         ("- 1\n", "expected a mapping of options, got list"),
         ("", "expected a mapping of options, got NoneType"),
-        ("a: !!python/object/apply:os.mkdir [pwned]\n", "not valid YAML"),
+        ("a: !!python/object/apply:os.mkdir [pwned]\n", "line 1: not valid YAML"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"config.yaml: {message}") as error:
@@ -151,3 +158,24 @@ def test_configurations(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="config.yaml: is not UTF-8 text .byte 0xff at position 0"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "criteria", [None, [], "valid", ["valid", "ua", "max"], [["valid", "ua"]], [[1, 2, 3]], [[]]]
+)
+def test_no_criterion_is_chosen_by(tmp_path, criteria):
+    with pytest.raises(UserError, match="^a/config.yaml: best_model_criterion: expected a list"):
+        chosen_criterion({"best_model_criterion": criteria}, "a/config.yaml")
+
+
+def test_weights_that_are_not_kept(tmp_path):
+    assert chosen_criterion({}, "a/config.yaml") == "valid.ua"
+    criteria = {"best_model_criterion": [["valid", "wa", "max"], ["valid", "loss", "min"]]}
+    assert chosen_criterion(criteria, "a/config.yaml") == "valid.wa"
+    with pytest.raises(UserError, match="valid.ua.best.pth: no such file; has the training in"):
+        find_weights(tmp_path, "valid.ua")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(criteria))
+    with pytest.raises(UserError, match="keeps valid.wa, valid.loss only; add it and train again"):
+        find_weights(tmp_path, "valid.ua")
+    with pytest.raises(UserError, match="valid.wa.best.pth: no such file; has the training in"):
+        find_weights(tmp_path, "valid.wa")

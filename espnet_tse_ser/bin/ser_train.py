@@ -38,14 +38,16 @@ def main(argv=None):
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
 
-    command = ["--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)]
+    given = {"output_dir": args.output_dir, "seed": args.seed}
     speech = "wav.scp" if args.feats is None else "feats.scp"
     for phase, part in (("train", "train"), ("valid", "dev")):
         data = f"{args.output_dir}/data/{part}"
-        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/{speech},speech,text"]
-        command += [f"--{phase}_data_path_and_name_and_type", f"{data}/utt2emo,emotion,text"]
-        command += [f"--{phase}_shape_file", f"{data}/utt2num_samples"]
-    options = parse_task_options(SERTask, [*command, *further])
+        given[f"{phase}_data_path_and_name_and_type"] = [
+            (f"{data}/{speech}", "speech", "text"),
+            (f"{data}/utt2emo", "emotion", "text"),
+        ]
+        given[f"{phase}_shape_file"] = [f"{data}/utt2num_samples"]
+    options = parse_task_options(SERTask, ["--config", args.config, *further], **given)
     if options.normalize is not None:
         if args.stats is None:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")

@@ -6,6 +6,8 @@ import sys
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 from espnet_tse_ser.numbers import SEED
 
+_GIVEN = ("data_dir", "interferers", "output_dir", "seed", "split", "targets")
+
 
 def get_parser():
     """Own options; all further ones go to ESPnet."""
@@ -50,7 +52,7 @@ def main(argv=None):
     tse = check_extraction_config(tse, lambda key: f"{tse_config}: {key}")
     if args.ser_dir is not None:
         ser = _read(args.ser_dir, "pooling", "--ser_dir", "SER experiment (stage 10)")
-        criterion = chosen_criterion(ser)
+        criterion = chosen_criterion(ser, f"{args.ser_dir}/config.yaml")
         ser = check_ser_config(ser, lambda key: f"{args.ser_dir}/config.yaml: {key}")
     else:
         command = ["--config", args.ser_config, "--output_dir", args.output_dir]
@@ -59,13 +61,10 @@ def main(argv=None):
     del tse["model_conf"]
     options = parse_task_options(
         TSESERTask,
-        [
-            *("--config", args.config, "--output_dir", args.output_dir, "--seed", str(args.seed)),
-            *("--data_dir", args.data_dir, "--split", args.split),
-            *("--targets", args.targets, "--interferers", args.interferers),
-            *("--tse_weights", str(find_weights(args.tse_dir, "valid.loss"))),
-            *further,
-        ],
+        ["--config", args.config, *further],
+        tse_weights=str(find_weights(args.tse_dir, "valid.loss")),
+        **{name: getattr(args, name) for name in _GIVEN},
+        fs=rate,
         tse=tse,
         ser=ser,
     )
@@ -74,7 +73,6 @@ def main(argv=None):
     elif ser["normalize"] is not None and args.stats is None:
         raise UserError(f"{args.ser_config}: normalize needs --stats; run stage 9")
     options.stats_file = args.stats
-    options.fs = rate
     TSESERTask.main(args=options)
 
 

@@ -30,12 +30,10 @@ def main(argv=None):
 
     options = parse_task_options(
         TSETask,
-        [
-            *("--config", args.config, "--pool", args.pool, "--output_dir", args.output_dir),
-            *("--seed", str(args.seed), "--iterator_type", "task", "--resume", "true"),
-            *("--use_tensorboard", "false", "--use_matplotlib", "false", "--num_att_plot", "0"),
-            *further,
-        ],
+        ["--config", args.config, *further],
+        pool=args.pool,
+        output_dir=args.output_dir,
+        seed=args.seed,
     )
     TSETask.main(args=options)
 

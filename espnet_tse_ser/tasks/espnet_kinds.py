@@ -55,6 +55,8 @@ class _Bytes(Kind):
 _BATCHES = Choice("unsorted", "sorted", "folded", "length", "numel")
 _CRITERION = Several(_Triple(), 1, 100)
 _UNUSED = (  # what these trainings have not, what ends without a trained model, or runs a pickle
+    "allow_multi_rates",
+    "allow_variable_data_keys",
     "collect_stats",
     "deepspeed_config",
     "drop_last_iter",
@@ -87,6 +89,7 @@ _TRAINING = {
     "max_epoch": _COUNT,
     "min_batch_size": BATCH_SIZE,
     "ngpu": Number(0, 64, whole=True),
+    "num_att_plot": Only(0),
     "num_iters_per_epoch": Maybe(_COUNT),
     "num_workers": Number(0, 256, whole=True),
     "seed": SEED,
@@ -191,6 +194,11 @@ def kind_of(action):
 def kinds_of_optimizer(taker):
     """Name -> kind of the options of an optimizer."""
     return _kinds(taker, _OPTIMIZER)
+
+
+def kinds_of_decay(taker):
+    """Name -> kind of the options that exclude parameters from weight decay."""
+    return _kinds(taker, {})
 
 
 def kinds_of_scheduler(taker):

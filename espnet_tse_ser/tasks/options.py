@@ -4,8 +4,10 @@ ESPnet takes the values of a configuration as they are, whatever their type, and
 """
 
 import argparse
+import importlib.util
 
 import torch
+from espnet2.optimizers.optim_groups import add_optimizer_hooks
 from espnet2.schedulers.abs_scheduler import AbsValEpochStepScheduler
 from espnet2.tasks.abs_task import optim_classes, scheduler_classes
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -15,8 +17,15 @@ from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.kinds import check_option, check_options
 from espnet_tse_ser.machine import check_gpus
 from espnet_tse_ser.numbers import shown
-from espnet_tse_ser.tasks.espnet_kinds import kind_of, kinds_of_optimizer, kinds_of_scheduler
+from espnet_tse_ser.tasks.espnet_kinds import (
+    kind_of,
+    kinds_of_decay,
+    kinds_of_optimizer,
+    kinds_of_scheduler,
+)
 from espnet_tse_ser.tasks.mapping_action import MappingAction
+
+_MODULES = {"use_matplotlib": "matplotlib", "use_tensorboard": "tensorboard", "use_wandb": "wandb"}
 
 
 def parse_task_options(task, command, **given):
@@ -24,7 +33,8 @@ def parse_task_options(task, command, **given):
 
     Args:
         task: class that inherits `CheckedTask` and ESPnet's `AbsTask`.
-        command: list of strings. given: values of options that no command line holds.
+        command: list of strings. given: values of further options, which a configuration cannot
+            change.
 
     Returns:
         the namespace that ``task.main(args=...)`` takes, with the values that were meant.
@@ -44,7 +54,7 @@ def parse_task_options(task, command, **given):
         raise UserError(f"{message}; see {parser.prog} --help and ESPnet's options")
 
     parser.error = refuse
-    conf = {} if config is None else _read(config, kinds)
+    conf = {} if config is None else _read(config, kinds, given)
     parser.set_defaults(**given, **conf)
     options = parser.parse_args(command)
 
@@ -106,11 +116,13 @@ def _get_parser(task):
     return parser, kinds
 
 
-def _read(path, kinds):
+def _read(path, kinds, given):
     conf = read_yaml(path)
-    unknown = [key for key in conf if key not in kinds]
-    if unknown:
-        raise UserError(f"{path}: unknown key {shown(unknown[0])}; correct it or drop it")
+    for key in conf:
+        if key not in kinds or key in ("config", "help"):
+            raise UserError(f"{path}: unknown key {shown(key)}; correct it or drop it")
+        if key in given:
+            raise UserError(f"{path}: {key}: the command line rules it; drop it here")
     return conf
 
 
@@ -119,6 +131,13 @@ def _check_training(options, where):
     check_gpus(options.ngpu, where("ngpu"))
     if options.batch_type == "folded" and len(options.fold_length) != 1:
         raise UserError(f"{where('batch_type')}: folded needs one fold_length, of the audio")
+    if options.use_amp and (options.ngpu == 0 or options.use_tf32):
+        raise UserError(f"{where('use_amp')}: needs a GPU, and no use_tf32; use autocast: bfloat16")
+    for key, module in _MODULES.items():
+        if getattr(options, key) and importlib.util.find_spec(module) is None:
+            raise UserError(f"{where(key)}: needs the package {module}, which is not installed")
+    kinds, conf = kinds_of_decay(add_optimizer_hooks), "exclude_weight_decay_conf"
+    setattr(options, conf, check_options(getattr(options, conf), kinds, where(conf)))
     taker = optim_classes[options.optim]
     kinds = kinds_of_optimizer(taker)
     options.optim_conf = check_options(options.optim_conf, kinds, where("optim_conf"))
@@ -126,6 +145,8 @@ def _check_training(options, where):
     weights.grad = torch.zeros(1)
     try:
         optimizer = taker([weights], **options.optim_conf)
+        if options.scheduler is None:
+            optimizer.step()
     except Exception as error:  # whatever it takes amiss
         place = where("optim_conf") if options.optim_conf else where("optim")
         raise UserError(f"{place}: {options.optim}: {first_line(error)}; correct it") from None

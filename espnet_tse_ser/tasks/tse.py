@@ -76,7 +76,11 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
             encoder="conv",
             decoder="conv",
             iterator_type="task",
+            num_att_plot=0,
+            resume=True,
             sample_rate=16000,  # ESPnet's is 8000, nothing else here is
+            use_matplotlib=False,
+            use_tensorboard=False,
         )
 
     @classmethod

@@ -242,6 +242,15 @@ def test_a_criterion_of_the_command_line(tmp_path):
         ("ser", {"collect_stats": True}, "collect_stats: expected False"),
         ("ser", {"print_config": True}, "print_config: expected False"),
         ("ser", {"use_deepspeed": True}, "use_deepspeed: expected False"),
+        ("ser", {"init_param": ["x.pth"]}, r"init_param: expected \[\], all that is supported"),
+        ("ser", {"allow_multi_rates": True}, "allow_multi_rates: expected False"),
+        ("ser", {"use_amp": True}, "use_amp: needs a GPU"),
+        ("ser", {"optim": "lbfgs"}, "optim(_conf)?: lbfgs: "),
+        (
+            "ser",
+            {"exclude_weight_decay_conf": {"bias": True}},
+            "exclude_weight_decay_conf: unknown",
+        ),
         (
             "ser",
             {"specaug_conf": {"time_width": 3}},
@@ -266,6 +275,20 @@ def test_a_criterion_of_the_command_line(tmp_path):
 def test_what_leads_to_no_model_or_another_one(tmp_path, name, changes, message):
     with pytest.raises(UserError, match=f"^{tmp_path}/train.yaml: {message}"):
         parse(tmp_path, name, changes)
+
+
+@pytest.mark.parametrize("key", ["seed", "output_dir", "config", "no_such_key", "help"])
+def test_what_the_command_line_rules_is_not_in_a_configuration(tmp_path, key):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"{key}: 3\n")
+    with pytest.raises(UserError, match=f"^{path}: (unknown key '{key}'|{key}: the command line)"):
+        parse_task_options(SERTask, ["--config", str(path)], seed=1, output_dir="x")
+
+
+def test_abbreviations_are_refused(tmp_path):
+    for option in ("--conf", "--max_epo", "--lab"):
+        with pytest.raises(UserError, match=f"unrecognized arguments: {option}"):
+            parse(tmp_path, "ser", {}, option, "3")
 
 
 @pytest.mark.parametrize(
