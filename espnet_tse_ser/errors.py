@@ -25,8 +25,16 @@ class UserError(Exception):
     """A mistake or a state that the user can repair.
 
     The message says what is wrong, where (file, id, line, value) and what to do about it.
-    Command lines print it as one line without a traceback and exit with status 2.
+    Command lines print it as one line without a traceback and exit with status 2. ``details`` are
+    further messages, each for a line of its own.
     """
+
+    def __init__(self, message, details=()):
+        super().__init__(message)
+        self.details = tuple(details)
+
+    def __str__(self):
+        return "\n  ".join([super().__str__(), *self.details])
 
 
 # EX_TEMPFAIL of <sysexits.h>. A job that ends with it is to be put into the queue again.
@@ -89,28 +97,35 @@ def run(main, argv=None):
             raise
         return 128 + signal.SIGPIPE
     except UserError as error:
-        message = str(error)
+        message, *details = error.args[0], *error.details
         if message.startswith("Caught UserError in DataLoader worker"):  # then a traceback
             message = message.rpartition("UserError: ")[2].strip()
-        print(f"error: {message}", file=sys.stderr)
+        _report(message, details)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted; nothing unfinished was marked as done", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno in _REMEDIES and error.filename is not None:
-            remedy = _REMEDIES[error.errno]
-            print(f"error: {error.filename}: {error.strerror}; {remedy}", file=sys.stderr)
+            _report(f"{error.filename}: {error.strerror}; {_REMEDIES[error.errno]}")
             return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the output directory"
-        print(
-            f"error: no space left on the device while writing {where}; "
-            "free some space and run the same command again",
-            file=sys.stderr,
+        _report(
+            f"no space left on the device while writing {where}; free some space and run the same "
+            "command again"
         )
         return 2
+
+
+def _report(message, details=()):
+    """Print a line, and one for each of the details, whatever characters names have in them."""
+    lines = [
+        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        for text in (message, *details)
+    ]
+    print("\n  ".join([f"error: {lines[0]}", *lines[1:]]), file=sys.stderr)
 
 
 def _nobody_reads(stream):

@@ -29,6 +29,21 @@ def test_status_of_success():
     "error, status, message",
     [
         (UserError("a.wav: is silent; drop its id"), 2, "error: a.wav: is silent; drop its id"),
+        (
+            UserError("a\nb\r: \x1b[2J 'c\udcff\u2028d' é"),
+            2,
+            "error: a\\nb\\r: \\x1b[2J 'c\\udcff\\u2028d' é",
+        ),
+        (
+            UserError("2 violations:", ["of x\ny", "of z"]),
+            2,
+            "error: 2 violations:\n  of x\\ny\n  of z",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a\nb.wav"),
+            2,
+            r"error: a\nb.wav: Permission denied; choose another place",
+        ),
         (KeyboardInterrupt(), 130, "error: interrupted; nothing unfinished was marked as done"),
         (
             OSError(errno.ENOSPC, "No space left on device", "dump/a.flac"),

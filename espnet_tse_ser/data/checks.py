@@ -198,6 +198,5 @@ def report(violations, limit=20):
     """Raise one `UserError` with the first ``limit`` violations, if there is any."""
     violations = list(violations)
     if violations:
-        shown = "\n  ".join(violations[:limit])
-        more = f"\n  ... and {len(violations) - limit} more" if len(violations) > limit else ""
-        raise UserError(f"{len(violations)} violation(s) in the data:\n  {shown}{more}")
+        more = [f"... and {len(violations) - limit} more"] if len(violations) > limit else []
+        raise UserError(f"{len(violations)} violation(s) in the data:", violations[:limit] + more)
