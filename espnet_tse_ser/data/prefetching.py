@@ -1,8 +1,7 @@
 """Batches made in a thread while the model is at work on those before them."""
 
-import contextlib
-import queue
-import threading
+import collections
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -16,52 +15,50 @@ class PrefetchingLoader(torch.utils.data.DataLoader):
     """
 
     def __iter__(self):
-        return _Prefetched(super().__iter__())  # this draws from torch's generator: not in a thread
+        return Prefetched(super().__iter__())  # this draws from torch's generator: not in a thread
 
 
-class _Prefetched:
+class Prefetched:
     """Iterates over ``batches`` in a thread, `AHEAD` of whoever asks for them.
 
-    What fails there is raised where the batch is asked for. The thread ends with this object.
+    What fails there is raised where the batch is asked for. `close` ends the thread. It must have
+    ended before Python does: a thread that PyTorch lets go on only then takes the process with it
+    (abort, status 134). So it is one that Python itself waits for, should nobody close this.
     """
 
-    AHEAD = 2  # batches
+    AHEAD = 3  # batches
 
     def __init__(self, batches):
-        self.ready, self.stop = queue.Queue(self.AHEAD), threading.Event()
-        arguments = (batches, self.ready, self.stop)  # not self, which would then never end
-        self.thread = threading.Thread(target=_fetch, args=arguments, daemon=True)
-        self.thread.start()
+        self.batches, self.thread = batches, ThreadPoolExecutor(1, "prefetching")
+        self.ahead = collections.deque(self._submit() for _ in range(self.AHEAD))
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        if self.stop.is_set():
+        if not self.ahead:
             raise StopIteration
-        batch, error = self.ready.get()
-        if error is None:
-            return batch
-        self.stop.set()
-        raise error
+        try:
+            batch = self.ahead.popleft().result()
+        except BaseException:
+            self.close()
+            raise
+        if batch is _END:
+            self.close()
+            raise StopIteration
+        self.ahead.append(self._submit())
+        return batch
 
-    def __del__(self):
-        self.stop.set()
-        with contextlib.suppress(queue.Empty):
-            while True:  # it may be waiting for room
-                self.ready.get_nowait()
+    def _submit(self):
+        return self.thread.submit(next, self.batches, _END)
+
+    def close(self):
+        """End the thread, once the batch that it is at is made, and the iteration."""
+        self.ahead.clear()
+        self.thread.shutdown(cancel_futures=True)
 
 
-def _fetch(batches, ready, stop):
-    """Put ``(batch, None)`` for every batch and at the end ``(None, error)``."""
-    try:
-        for batch in batches:
-            ready.put((batch, None))
-            if stop.is_set():
-                return
-        ready.put((None, StopIteration()))
-    except BaseException as error:
-        ready.put((None, error))
+_END = object()
 
 
 class PrefetchingIterFactory(AbsIterFactory):
