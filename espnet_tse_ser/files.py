@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import re
 import stat
@@ -172,9 +173,38 @@ def is_written(path):
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
+def to_json(value, where, **how):
+    """``value`` as JSON, which has no NaN and no infinity: what has no number is None.
+
+    Args:
+        where: beginning of a message. how: further arguments of `json.dumps`.
+
+    Raises:
+        UserError: NaN or infinity is somewhere in it.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **how)
+    except ValueError:
+        place = next(_not_finite(value), "somewhere")
+        raise UserError(
+            f"{where}: {place} would be NaN or infinite: what it is computed from is not finite; "
+            "find out where that comes from"
+        ) from None
+
+
+def _not_finite(value, place="the value"):
+    """Names of the places of a nested value that are NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, (list, tuple)) else items
+    for key, item in items:
+        yield from _not_finite(item, f"{place}.{key}" if place != "the value" else f"'{key}'")
+
+
 def write_json(path, value):
-    """Write ``value`` as indented JSON with sorted keys, atomically."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write ``value`` as indented JSON with sorted keys, atomically; see `to_json`."""
+    write_text(path, to_json(value, path, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def read_text(path):
@@ -224,11 +254,15 @@ def read_yaml(path):
 def read_json(path):
     """Read a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def _refuse_constant(text):
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def write_tsv(path, rows, columns):

@@ -1,6 +1,8 @@
 """Atomic files and tables."""
 
 import errno
+import json
+import math
 import os
 import socket
 from pathlib import Path
@@ -17,6 +19,7 @@ from espnet_tse_ser.files import (
     read_text,
     read_tsv,
     read_yaml,
+    to_json,
     write_json,
     write_text,
     write_tsv,
@@ -178,6 +181,33 @@ def test_json(tmp_path):
         read_json(path)
     with pytest.raises(UserError, match="b.json: no such file"):
         read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (math.nan, "the value"),
+        ([1, math.inf], "'1'"),
+        ({"a": {"b": [{}, {"c": -math.inf}]}}, "'a'.b.1.c"),
+        ({"a": (1.0, float("nan"))}, "'a'.1"),
+    ],
+)
+def test_json_has_no_numbers_that_are_none(tmp_path, value, place):
+    with pytest.raises(UserError, match=f"a.json: {place} would be NaN or infinite"):
+        write_json(tmp_path / "a.json", value)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(UserError, match=f"the mixture: {place} would be"):
+        to_json(value, "the mixture")
+    (tmp_path / "a.json").write_text(json.dumps(value))  # as Python writes it
+    with pytest.raises(UserError, match="a.json: not valid JSON .*NaN|Infinity"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["", "[1,]", "{'a': 1}", "[" * 10**5, "9" * 10**4, "nan", "1 2"])
+def test_what_is_no_json(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match="a.json: not valid JSON"):
+        read_json(tmp_path / "a.json")
 
 
 def test_tsv(tmp_path):

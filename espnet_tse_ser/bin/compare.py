@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.files import to_json
 
 
 def get_parser():
@@ -22,12 +23,10 @@ def get_parser():
 
 def main(argv=None):
     """Print a table of both systems and their differences."""
-    import json
-
     args = get_parser().parse_args(argv)
     compared = compare(args.a, args.b)
     if args.json:
-        print(json.dumps(compared, indent=1, allow_nan=False))
+        print(to_json(compared, f"{args.a} against {args.b}", indent=1))
     else:
         print(render(compared), end="")
 

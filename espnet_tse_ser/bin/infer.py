@@ -7,11 +7,11 @@ then the mean's.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.files import to_json
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.numbers import Number
 
@@ -59,7 +59,7 @@ def main(argv=None):
         result = _long(args, model, enrollment)
     else:
         result = _short(args, model, mixture, enrollment)
-    print(json.dumps(result, allow_nan=False))
+    print(to_json(result, args.mixture))
 
 
 def _seconds(path):
