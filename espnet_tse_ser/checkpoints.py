@@ -1,14 +1,14 @@
 """Trained models on disk: their configuration and weights, read safely and strictly.
 
-ESPnet's ``build_model_from_file`` is not strict, and ``init_param`` that matches nothing loads
-nothing: `load_weights` is strict, counts what it loads and says what does not match.
+ESPnet's ``build_model_from_file`` is not strict, and its ``init_param`` that matches nothing loads
+nothing: `load_weights` is strict, counts what it loads and says what does not match, and
+`load_initial` stands for ``init_param``.
 """
 
 import logging
-import pickle
 from pathlib import Path
 
-from espnet_tse_ser.errors import UserError, first_line
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.kinds import Id, Several, check_option
 from espnet_tse_ser.numbers import RATE
@@ -45,18 +45,28 @@ def find_weights(model_dir, criterion):
         UserError: the training has not written them.
     """
     path = Path(model_dir) / f"{criterion}.best.pth"
-    if path.exists():
-        return path
-    place = Path(model_dir) / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {_what_to_do(Path(model_dir), criterion)}")
+    return path
+
+
+def _what_to_do(model_dir, criterion):
+    """What a user whose model lacks the weights of a criterion can do."""
+    if not model_dir.is_dir():
+        return f"there is no {model_dir}: run the stage that trains it"
+    place = model_dir / "config.yaml"
     config = read_yaml(place) if place.is_file() else {}
     if "best_model_criterion" in config:
         kept = _kept_criteria(config, place)
         if criterion not in kept:
-            raise UserError(
-                f"{path}: no such file: best_model_criterion of {place} keeps "
-                f"{', '.join(kept)} only; add it and train again"
-            )
-    raise UserError(f"{path}: no such file; has the training in {model_dir} finished?")
+            kept = ", ".join(kept)
+            return f"best_model_criterion of {place} keeps {kept} only; add it and train again"
+    if (model_dir / "checkpoint.pth").exists():
+        return (
+            f"its training has begun: run the same command again, which goes on with it, or, if "
+            f"that ends without them, remove {model_dir} and train again"
+        )
+    return f"it was not trained: remove {model_dir} and run the stage that trains it"
 
 
 def chosen_criterion(config, path):
@@ -75,29 +85,71 @@ def _kept_criteria(config, path):
 
 
 def load_state(path):
-    """Load a state dict with ``weights_only=True``.
+    """Load a state dict: dense tensors of real, finite numbers by name.
 
     Raises:
-        UserError: the file is missing, truncated, or is not a plain state dict.
+        UserError: the file is missing, damaged, or holds anything else.
     """
+    from espnet_tse_ser.plain_files import load_plain
+
+    state = load_plain(path, "copy it again or train it again")
+    check_state(state, path)
+    return state
+
+
+def check_state(state, path):
+    """Raise `UserError` unless ``state``, which ``path`` holds, is what `load_state` returns."""
     import torch
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
-        reason = first_line(error)
-        if isinstance(error, pickle.UnpicklingError):  # whose text advises to load it all the same
-            reason = "it holds other objects than tensors, or is damaged"
-        raise UserError(
-            f"{path}: cannot be loaded as weights ({reason}); copy it again or train it again"
-        ) from None
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
         raise UserError(f"{path}: is not a state dict; give weights, e.g. valid.loss.best.pth")
-    return state
+    for name, value in state.items():
+        oddity = _oddity(value)
+        if oddity:
+            raise UserError(
+                f"{path}: the tensor '{name}' {oddity}; weights are dense and of real numbers: "
+                "give the state dict of a model as it was trained"
+            )
+    check_finite(state, path, "train it again, at a lower rate if it has diverged")
+
+
+def check_finite(tensors, where, remedy):
+    """Raise `UserError` if there is NaN or infinity in ``tensors``, a dict of dense ones."""
+    import torch
+
+    numbers = {k: v for k, v in tensors.items() if v.is_floating_point() and v.numel()}
+    if not numbers:
+        return
+    finite = torch.stack([v.isfinite().all() for v in numbers.values()])  # a GPU is asked once
+    if finite.all():
+        return
+    spoilt = [name for name, good in zip(numbers, finite.tolist(), strict=True) if not good]
+    first = numbers[spoilt[0]]
+    raise UserError(
+        f"{where}: {len(spoilt)} of {len(tensors)} tensors hold NaN or infinity, first "
+        f"'{spoilt[0]}' ({int((~first.isfinite()).sum())} of its {first.numel()} numbers); {remedy}"
+    )
+
+
+_TYPES = {
+    f"torch.{name}"
+    for name in "float16 bfloat16 float32 float64 bool uint8 int8 int16 int32 int64".split()
+}
+
+
+def _oddity(tensor):
+    """What a tensor has that no weights have, or None."""
+    if str(tensor.layout) != "torch.strided" or tensor.is_nested:
+        return f"is sparse or nested ({tensor.layout})"
+    if str(tensor.dtype) not in _TYPES:
+        return f"is of the type {tensor.dtype}"
+    if tensor.is_meta:
+        return "has no numbers (it is on the device meta)"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"has a shape {tuple(tensor.shape)} of more numbers than there are"
+    return None
 
 
 def load_weights(module, path, prefix="", optional=()):
@@ -110,7 +162,8 @@ def load_weights(module, path, prefix="", optional=()):
             used in training only).
 
     Raises:
-        UserError: keys or shapes differ; the message counts them and names the first.
+        UserError: of `load_state`; or keys or shapes differ, the message counts them and names the
+            first; or numbers that the module has no room for.
     """
     state = load_state(path)
     if prefix:
@@ -136,5 +189,59 @@ def load_weights(module, path, prefix="", optional=()):
             "configuration that the weights were trained with"
         )
     matched = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    module.load_state_dict(matched, strict=False)
-    logger.info("%s: %d of %d tensors loaded", path, len(matched), len(own))
+    copy_state(module, matched, path)
+
+
+def load_initial(init_param, model, ignore_init_mismatch=False, map_location=None):
+    """Load what ESPnet's option ``init_param`` names into a part of a model.
+
+    Args:
+        init_param: ``<path>:<part of the file>:<part of the model>:<excluded>``, all but the path
+            may be missing; ``excluded`` are beginnings of names, with commas between them.
+        ignore_init_mismatch: leave out what the model does not have, or has in another shape.
+
+    Raises:
+        UserError: of `load_state`; or a part that is not there; or something that does not match.
+    """
+    path, source, target, excluded = (init_param.split(":", 3) + [""] * 3)[:4]
+    state = load_state(path)
+    prefix = source and f"{source}."
+    state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+    try:
+        module = model.get_submodule(target)
+    except AttributeError:
+        raise UserError(f"init_param {init_param}: the model has no part '{target}'") from None
+    if excluded:
+        state = {k: v for k, v in state.items() if not k.startswith(tuple(excluded.split(",")))}
+    own = module.state_dict()
+    matched = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    others = [k for k in state if k not in matched]
+    if not matched or (others and not ignore_init_mismatch):
+        first = f", first '{others[0]}'" if others else ""
+        raise UserError(
+            f"init_param {init_param}: {len(others)} of {len(state)} tensors have no place in the "
+            f"model, or one of another shape{first}; correct it, or exclude them"
+        )
+    copy_state(module, matched, path)
+
+
+def copy_state(module, state, path):
+    """Copy tensors of a state dict, each of which ``module`` has in this shape, into it.
+
+    Args:
+        path: where they are from.
+
+    Raises:
+        UserError: whole numbers where there are others, or the reverse; or too large ones.
+    """
+    own = module.state_dict()
+    for name, value in state.items():
+        if own[name].is_floating_point() != value.is_floating_point():
+            raise UserError(
+                f"{path}: the tensor '{name}' is of the type {value.dtype}, the model's of "
+                f"{own[name].dtype}; give the state dict of a model as it was trained"
+            )
+    state = {name: value.to(own[name].dtype) for name, value in state.items()}
+    check_finite(state, path, "they are too large for the model's type of numbers")
+    module.load_state_dict(state, strict=False)
+    logger.info("%s: %d of %d tensors loaded", path, len(state), len(own))

@@ -201,7 +201,7 @@ def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
         TSESER.from_pretrained(tse_dir)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(joint_config))
-    with pytest.raises(UserError, match="valid.ua.best.pth: no such file; has the training in"):
+    with pytest.raises(UserError, match="valid.ua.best.pth: no such file; "):
         TSESER.from_pretrained(tmp_path)
     weights = joint_dir / "valid.ua.best.pth"
     TSESER.from_pretrained(tmp_path, weights)

@@ -31,7 +31,7 @@ def test_archive_holds_config_and_weights_and_is_reproducible(tmp_path):
 def test_unfinished_experiment_is_refused_and_leaves_nothing(tmp_path):
     model_dir = make_experiment(tmp_path / "exp")
     (model_dir / "valid.ua.best.pth").unlink()
-    with pytest.raises(UserError, match="has the training .* finished"):
+    with pytest.raises(UserError, match="it was not trained: remove"):
         pack(model_dir, tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == [model_dir]
 

@@ -32,11 +32,18 @@ class GlobalMVN(AbsNormalize):
         """Take over the statistics of ESPnet's ``feats_stats.npz`` (count, sum, sum_square).
 
         Raises:
-            UserError: the file is missing or broken, or has another number of features.
+            UserError: the file is missing or broken, has another number of features, or numbers
+                that are not finite.
         """
         stats = _read_stats(Path(path))
-        mean = stats["sum"] / stats["count"]
-        variance = np.maximum(stats["sum_square"] / stats["count"] - mean**2, self.eps)
+        with np.errstate(all="ignore"):
+            mean = stats["sum"] / stats["count"]
+            variance = np.maximum(stats["sum_square"] / stats["count"] - mean**2, self.eps)
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and stats["count"] > 0):
+            raise UserError(
+                f"{path}: a mean or variance is not finite, or of {stats['count']} frames; delete "
+                "it and run stage 9"
+            )
         if mean.shape != tuple(self.mean.shape):
             raise UserError(
                 f"{path}: statistics of {mean.size} features, but the front-end has "
@@ -56,8 +63,11 @@ def _read_stats(path):
         raise UserError(f"{path}: no such statistics; run stage 9")
     try:
         with np.load(path) as archive:
-            return {k: np.asarray(archive[k], np.float64) for k in ("count", "sum", "sum_square")}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            stats = {k: np.asarray(archive[k], np.float64) for k in ("count", "sum", "sum_square")}
+        if stats["count"].ndim or stats["sum"].shape != stats["sum_square"].shape:
+            raise ValueError("its shapes are others")
+        return stats
+    except (TypeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: is not a feats_stats.npz ({error}); delete it and run stage 9"
         ) from None

@@ -1,12 +1,10 @@
 """Self-supervised front-ends: torchaudio's wav2vec 2.0, HuBERT and WavLM."""
 
-import logging
-
 import torch
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
-from espnet_tse_ser.checkpoints import load_state
+from espnet_tse_ser.checkpoints import copy_state, load_state
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.kinds import (
     Choice,
@@ -21,10 +19,9 @@ from espnet_tse_ser.kinds import (
 )
 from espnet_tse_ser.levels import REFERENCE, standardize
 from espnet_tse_ser.numbers import CHANNELS, DROPOUT, LAYERS, UTTERANCE_SECONDS, Number
+from espnet_tse_ser.plain_files import only_plain_files
 from espnet_tse_ser.ser.length import fix_length, fixed_samples
 from espnet_tse_ser.ser.masks import frame_mask
-
-logger = logging.getLogger(__name__)
 
 _RATE = 16000  # of all these models, in Hz
 _FACTORIES = {
@@ -286,7 +283,8 @@ def _download(bundle, arch):
     if bundle is None:
         raise UserError("SSL front-end: arch custom has no bundle; give a path as weights")
     try:
-        return bundle.get_model().state_dict()
+        with only_plain_files():
+            return bundle.get_model().state_dict()
     except OSError as error:
         raise UserError(
             f"SSL front-end: the weights of {arch} cannot be downloaded ({error}); save "
@@ -308,8 +306,7 @@ def _load(module, state, arch, source):
             f"{len(missing)} missing, {len(excess)} unknown, {len(shapes)} of another shape; first "
             f"'{(shapes or missing or excess)[0]}'; correct arch or weights"
         )
-    module.load_state_dict(state)
-    logger.info("SSL front-end %s: %d tensors loaded from %s", arch, len(state), source)
+    copy_state(module, state, f"SSL front-end {arch}: {source}")
 
 
 def _conv_lengths(lengths, layer):

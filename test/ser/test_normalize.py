@@ -45,6 +45,25 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
     broken.write_bytes(stats.read_bytes()[:100])
     with pytest.raises(UserError, match=r"broken.npz: is not a feats_stats.npz"):
         GlobalMVN(6).read_stats(broken)
+    for changes in (
+        {"sum": np.array([print] * 6)},
+        {"sum": np.array(["a"] * 6)},
+        {"sum": np.zeros((6, 6))},
+        {"count": np.ones(6)},
+    ):
+        np.savez(tmp_path / "odd.npz", **dict(np.load(stats)) | changes)
+        with pytest.raises(UserError, match=r"odd.npz: is not a feats_stats.npz"):
+            GlobalMVN(6).read_stats(tmp_path / "odd.npz")
+    for changes in (
+        {"count": 0},
+        {"count": -3},
+        {"count": np.nan},
+        {"sum": np.full(6, np.inf)},
+        {"sum_square": np.full(6, np.nan)},
+    ):
+        np.savez(tmp_path / "odd.npz", **dict(np.load(stats)) | changes)
+        with pytest.raises(UserError, match=r"odd.npz: a mean or variance is not finite, or of"):
+            GlobalMVN(6).read_stats(tmp_path / "odd.npz")
     np.savez(tmp_path / "other.npz", mean=np.zeros(6))
     with pytest.raises(UserError, match=r"other.npz: is not a feats_stats.npz"):
         GlobalMVN(6).read_stats(tmp_path / "other.npz")

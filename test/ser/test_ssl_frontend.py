@@ -5,6 +5,7 @@ import types
 import pytest
 import torch
 import torchaudio
+from evil_files import EVIL, write_evil
 from standardized import standardized_batch
 
 from espnet_tse_ser.errors import UserError
@@ -173,6 +174,40 @@ def test_wrong_choices_are_user_errors(tmp_path):
     torch.save(_torchaudio_model(CONFS["hubert_large"]).state_dict(), tmp_path / "large.pt")
     with pytest.raises(UserError, match="another architecture than 'custom': 0 missing, 7 unknown"):
         SSLFrontend("custom", conf, tmp_path / "large.pt")
+
+
+@pytest.mark.parametrize(("payload", "save"), EVIL)
+def test_nothing_in_weights_runs(tmp_path, monkeypatch, payload, save):
+    monkeypatch.chdir(tmp_path)
+    conf = CONFS["hubert_large"]
+    write_evil(tmp_path / "x.pt", payload, save, within=_torchaudio_model(conf).state_dict())
+    with pytest.raises(UserError, match="x.pt: holds other objects"):
+        SSLFrontend("custom", conf, tmp_path / "x.pt")
+    # Nor in what torchaudio has kept of a download, which it trusts.
+    params = {k: v for k, v in conf.items() if k not in ("type", "normalize_waveform")}
+    params |= {"aux_num_out": None}
+    bundle = torchaudio.pipelines.Wav2Vec2Bundle("x.pt", params, 16000, True, "Wav2Vec2")
+    monkeypatch.setattr(torchaudio.pipelines, "HUBERT_TINY", bundle, raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "x.pt").rename(tmp_path / "checkpoints" / "x.pt")
+    with pytest.raises(UserError, match="x.pt: holds other objects"):
+        SSLFrontend("HUBERT_TINY")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_weights_that_are_none(tmp_path):
+    conf, path = CONFS["hubert_large"], tmp_path / "x.pt"
+    state = _torchaudio_model(conf).state_dict()
+    name = "encoder.feature_projection.projection.bias"
+    for value, reason in (
+        (torch.full_like(state[name], float("nan")), "hold NaN or infinity, first"),
+        (state[name].long(), "is of the type torch.int64, the model's of torch.float32"),
+        (state[name].to_sparse(), "is sparse"),
+    ):
+        torch.save(state | {name: value}, path)
+        with pytest.raises(UserError, match=f"x.pt: .*{reason}"):
+            SSLFrontend("custom", conf, path)
 
 
 def test_too_short_for_one_frame():
