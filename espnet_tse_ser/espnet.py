@@ -1,11 +1,14 @@
-"""The one place that knows awkward corners of ESPnet (202511).
+"""The one place that knows awkward corners of ESPnet.
 
 * Checkpoints are written in place, and before what belongs to them: see `ExtractionTrainer`.
+* They are read by what runs anything that is in them (202511): see `plain_files`.
+* A training that has diverged goes on to its end: see `divergence`.
 * It stops at once at a signal: see `interruption`.
 * The reporter averages per-batch values, which no recall can be: `EmotionTrainer` computes WA and
   UA over the whole development set.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,15 +18,19 @@ from collections.abc import Sized
 from pathlib import Path
 
 import torch
+from espnet2.tasks import abs_task
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.types import str2bool
 
+from espnet_tse_ser.checkpoints import check_state, load_initial, load_state
 from espnet_tse_ser.compilation import check_compile, compiled_extractors
+from espnet_tse_ser.divergence import check_model, check_updated, checked_batches
 from espnet_tse_ser.errors import UserError, first_line
-from espnet_tse_ser.files import atomic_path, write_tsv
-from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption
+from espnet_tse_ser.files import atomic_path, read_tsv, write_tsv
+from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption, restore
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
+from espnet_tse_ser.plain_files import DamagedFile, load_plain, only_plain_files, plain
 from espnet_tse_ser.precision import check_autocast, mixed_training
 
 logger = logging.getLogger(__name__)
@@ -32,10 +39,13 @@ PREVIOUS, PENDING = "checkpoint.previous.pth", "checkpoint.pending.pth"
 
 
 def _save_carefully(save, value, target, *args, **kwargs):
-    """``torch.save`` that is atomic; a checkpoint waits beside its place until it is committed."""
+    """``torch.save`` of what `load_plain` reads, and that is atomic.
+
+    A checkpoint waits beside its place until it is committed.
+    """
     if not isinstance(target, (str, os.PathLike)):
         return save(value, target, *args, **kwargs)
-    target = Path(target)
+    target, value = Path(target), plain(value)
     checkpoint = target.name == CHECKPOINT
     with (
         atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary,
@@ -49,6 +59,18 @@ def _save_carefully(save, value, target, *args, **kwargs):
             raise
     if checkpoint:
         _write_epochs(target.with_name("epochs.tsv"), value["reporter"]["stats"])
+
+
+@contextlib.contextmanager
+def safe_loading():
+    """Let ESPnet's own loading of files be ours in the body: nothing in them runs."""
+    before = abs_task.load_pretrained_model
+    abs_task.load_pretrained_model = load_initial
+    try:
+        with only_plain_files():
+            yield
+    finally:
+        abs_task.load_pretrained_model = before
 
 
 def _commit_checkpoint(directory):
@@ -65,18 +87,80 @@ def _commit_checkpoint(directory):
     (directory / STEP_CHECKPOINT).unlink(missing_ok=True)
 
 
-def _is_damaged(checkpoint):
-    """Whether a checkpoint is missing or cannot be read."""
+def _read_checkpoint(path):
+    """The states in a checkpoint, or in the one before it where it is damaged."""
+    remedy = f"training cannot go on from it; remove {path.parent} to train from the start"
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=False)
-    except Exception:  # a damaged pickle leads its reader to KeyError, IndexError, ...
-        return True
-    return False
+        return load_plain(path, remedy)
+    except DamagedFile as error:
+        previous = path.with_name(PREVIOUS)
+        try:
+            states = load_plain(previous, remedy)
+        except UserError:
+            raise error from None
+        logger.warning(
+            "%s: is damaged (%s); going on from %s, one epoch earlier",
+            *(path, error.reason, previous.name),
+        )
+        return states
+
+
+def _restore(states, path, model, reporter, optimizers, schedulers, scaler, strict):
+    """Let a training be where it was when these states were saved."""
+    check_state(states["model"], path)
+    _check_reporter(states["reporter"])
+    model.load_state_dict(states["model"], strict=strict)
+    reporter.load_state_dict(states["reporter"])
+    objects = [*optimizers, *schedulers, scaler]
+    saved = [*states["optimizers"], *states["schedulers"], states["scaler"]]
+    for value, state in zip(objects, saved, strict=True):
+        if (value is None) != (state is None):
+            raise ValueError("another optimizer, scheduler or precision")
+        if value is not None:
+            restore(value, state)
+
+
+def _check_reporter(state):
+    """Raise an error unless the reporter's state is one of numbers of each epoch and phase."""
+    last, stats = state["epoch"], state["stats"]
+    if type(last) is not int or last != len(stats) or [*stats] != [*range(1, len(stats) + 1)]:
+        raise ValueError("not the reports of all epochs")
+    for epoch, phases in stats.items():
+        for phase, values in phases.items():
+            values["total_count"]  # noqa: B018 - there has to be one
+            for name, value in values.items():
+                if name != "time" and not isinstance(value, (int, float)):
+                    raise ValueError(f"{phase}.{name} of epoch {epoch}")
+
+
+def _check_result(directory, criterion):
+    """Raise `UserError` unless the training has left the weights that it was to choose."""
+    phase, name, *_ = criterion
+    path = directory / f"{phase}.{name}.best.pth"
+    if path.is_file():
+        load_state(path)
+        return
+    rows = read_tsv(directory / "epochs.tsv") if (directory / "epochs.tsv").is_file() else []
+    reported = [c.replace("_", ".", 1) for c in (rows[0] if rows else {}) if c != "epoch"]
+    if f"{phase}.{name}" in reported:
+        raise UserError(
+            f"{path}: is missing, though the training has ended; remove {directory} to train again"
+        )
+    raise UserError(
+        f"{path}: the training has ended without it: best_model_criterion chooses by "
+        f"{phase}.{name}, which no epoch has ({', '.join(reported) or 'there was none'}); correct "
+        f"it and remove {directory} to train again"
+    )
 
 
 def _writes(distributed_option):
     """Whether this process is the one that writes files."""
     return not distributed_option.distributed or distributed_option.dist_rank == 0
+
+
+def _unwrapped(model):
+    """The model itself, of what lets several processes train it."""
+    return getattr(model, "module", model)
 
 
 def _device(options):
@@ -125,6 +209,19 @@ def _log_resources(reporter, device):
     )
 
 
+class _Sized:
+    """Batches with the length of the iterator that they come from, if that has one."""
+
+    def __init__(self, batches, iterator):
+        self.batches, self.iterator = batches, iterator
+
+    def __iter__(self):
+        return self.batches
+
+    def __len__(self):
+        return len(self.iterator)
+
+
 @dataclasses.dataclass
 class _Options(TrainerOptions):
     """ESPnet's and ours."""
@@ -164,6 +261,8 @@ class ExtractionTrainer(Trainer):
         check_compile(options.compile, _device(options))
         if options.use_amp and options.autocast != "none":
             raise UserError("use_amp and autocast exclude each other; drop use_amp")
+        if options.no_forward_run:
+            raise UserError("no_forward_run trains nothing; drop it")
         return options
 
     @classmethod
@@ -180,6 +279,7 @@ class ExtractionTrainer(Trainer):
         try:
             with (
                 cls.interruption.noted_signals(),
+                safe_loading(),
                 mixed_training(model, trainer_options.autocast, device),
                 compiled_extractors(model, trainer_options.compile),
             ):
@@ -191,6 +291,7 @@ class ExtractionTrainer(Trainer):
                 )
                 if _writes(distributed_option):
                     _commit_checkpoint(directory)
+                    _check_result(directory, trainer_options.best_model_criterion[0])
         finally:
             torch.save = save
 
@@ -209,42 +310,52 @@ class ExtractionTrainer(Trainer):
         # number; a training that was resumed would not have them.
         for optimizer in stateful["optimizers"]:
             optimizer.zero_grad()
-        all_steps_are_invalid = super().train_one_epoch(
-            iterator=cls.interruption.training(iterator, options.accum_grad, reporter, **stateful),
-            options=options,
-            distributed_option=distributed_option,
-            reporter=reporter,
-            summary_writer=summary_writer,
-            **stateful,
-        )
+        model = _unwrapped(stateful["model"])
+        with cls.interruption.training(
+            iterator, options.accum_grad, reporter, **stateful
+        ) as batches:
+            super().train_one_epoch(
+                iterator=_Sized(
+                    checked_batches(batches, reporter, model, options.accum_grad),
+                    iterator,
+                ),
+                options=options,
+                distributed_option=distributed_option,
+                reporter=reporter,
+                summary_writer=summary_writer,
+                **stateful,
+            )
+        check_updated(reporter, options.accum_grad)
+        cls.interruption.together(check_model, model, reporter)
         if _writes(distributed_option):
             _log_resources(reporter, _device(options))
-        # Of the steps of this process: those before an interruption may have been valid.
-        return all_steps_are_invalid and "grad_norm" not in reporter.stats
+        return False  # not all steps are invalid
 
     @classmethod
-    def validate_one_epoch(cls, *, iterator, **kwargs):
-        super().validate_one_epoch(iterator=cls.interruption.validation(iterator), **kwargs)
+    def validate_one_epoch(cls, *, iterator, model, reporter, **kwargs):
+        with cls.interruption.validation(iterator) as batches:
+            super().validate_one_epoch(
+                iterator=checked_batches(batches, reporter, _unwrapped(model)),
+                model=model,
+                reporter=reporter,
+                **kwargs,
+            )
         cls.interruption.progress = True
 
     @staticmethod
-    def resume(checkpoint, **kwargs):
+    def resume(checkpoint, model, reporter, optimizers, schedulers, scaler, ngpu=0, strict=True):
         checkpoint = Path(checkpoint)
-        previous = checkpoint.with_name(PREVIOUS)
+        states = _read_checkpoint(checkpoint)
         try:
-            Trainer.resume(checkpoint=checkpoint, **kwargs)
-        except Exception as error:  # of a damaged pickle, or of another model's states
-            reason = first_line(error)
-            if checkpoint != previous and _is_damaged(checkpoint) and not _is_damaged(previous):
-                logger.warning(
-                    "%s: is damaged (%s); going on from %s, one epoch earlier",
-                    *(checkpoint, reason, previous.name),
-                )
-                return ExtractionTrainer.resume(previous, **kwargs)
+            _restore(states, checkpoint, model, reporter, optimizers, schedulers, scaler, strict)
+        except UserError:
+            raise
+        except Exception as error:  # of another model's states
             raise UserError(
-                f"{checkpoint}: training cannot go on from it ({reason}): it is damaged or of "
+                f"{checkpoint}: training cannot go on from it ({first_line(error)}): it is of "
                 f"another configuration; remove {checkpoint.parent} to train from the start"
             ) from error
+        logger.info("%s: going on after epoch %d", checkpoint, reporter.get_epoch())
 
 
 class EmotionTrainer(ExtractionTrainer):
@@ -256,7 +367,7 @@ class EmotionTrainer(ExtractionTrainer):
 
     @classmethod
     def validate_one_epoch(cls, *, model, reporter, distributed_option, **kwargs):
-        emotion_model = getattr(model, "module", model)
+        emotion_model = _unwrapped(model)
         emotion_model.reset_predictions()
         super().validate_one_epoch(
             model=model, reporter=reporter, distributed_option=distributed_option, **kwargs

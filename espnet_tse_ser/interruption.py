@@ -17,13 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from espnet2.train.reporter import SubReporter, WeightedAverage, to_reported_value
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from espnet_tse_ser.data.prefetching import Prefetched
 from espnet_tse_ser.errors import Requeue, UserError, first_line
+from espnet_tse_ser.plain_files import DamagedFile, OtherObjects, load_plain
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CHECKPOINT, STEP_CHECKPOINT = "checkpoint.pth", "checkpoint.step.pth"
+
+_FORMER = {  # what a state held besides plain values before they were all that is read
+    "espnet2.train.reporter.Average",
+    "espnet2.train.reporter.WeightedAverage",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray",
+}
 
 
 class Interruption:
@@ -59,14 +70,19 @@ class Interruption:
         try:
             yield
         except Requeue:
-            before = {}  # the process is about to end; one more signal must not change its status
+            # The process is about to end; one more signal must not change its status, not even
+            # when Python has already taken leave of its handlers.
+            before = dict.fromkeys(SIGNALS, signal.SIG_IGN)
             raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextlib.contextmanager
     def training(self, iterator, accum_grad, reporter, model, optimizers, schedulers, scaler):
-        """Return the batches of the epoch that are still to be done, after loading their state.
+        """Give the batches of the epoch that are still to be done, after loading their state.
+
+        What makes them, a thread or processes, ends with the body.
 
         Raises (here and between two of the batches):
             Requeue: the state is saved. UserError: the state found is of another model.
@@ -84,20 +100,31 @@ class Interruption:
             what = f"step {self.step + 1}, once the batches before it are drawn again"
             what = "its validation" if trained else what
             logger.info("%s: going on with epoch %d: %s", self.path, saved["epoch"], what)
-        batches = iter(()) if trained else _start(iterator)
-        if saved is not None:
-            for _ in range(self.step):  # so that samplers and workers are where they were
-                next(batches, None)
-            _set_random_state(saved["random"][self.rank])
-        return _Sized(self._training_batches(batches, accum_grad), iterator)
+        with _started(() if trained else iterator) as batches:
+            if saved is not None:
+                if not trained:
+                    self._skip(batches)
+                _set_random_state(saved["random"][self.rank])
+            yield self._training_batches(batches, accum_grad)
 
+    @contextlib.contextmanager
     def validation(self, iterator):
-        """Return the batches of a validation; a signal between them saves the training before it.
+        """Give the batches of a validation; a signal between them saves the training before it.
 
         Raises: as `training`.
         """
         self.random = _random_state()
-        return self._validation_batches(_start(iterator))
+        with _started(iterator) as batches:
+            yield self._validation_batches(batches)
+
+    def _skip(self, batches):
+        """Draw the batches that are done, so that samplers and workers are where they were."""
+        for number in range(self.step):
+            if next(batches, None) is None:
+                raise UserError(
+                    f"{self.path}: is of step {self.step} of an epoch, which has {number} now: the "
+                    "data was changed; remove the file to start the epoch from its beginning"
+                )
 
     def _training_batches(self, batches, accum_grad):
         self._stop_if_asked()
@@ -138,13 +165,12 @@ class Interruption:
             torch.distributed.all_gather_object(states, state)
         failure = None
         if self.rank == 0:
-            reporter = self.reporter
             state = {
                 "epoch": epoch,
                 "step": self.step,
                 "trained": trained,
                 "random": states,
-                "reporter": (dict(reporter.stats), reporter.count, reporter.total_count),
+                "reporter": _reporter_state(self.reporter),
             } | {name: value.state_dict() for name, value in self.stateful.items()}
             try:
                 self.save(state, self.path)
@@ -156,13 +182,22 @@ class Interruption:
 
     def _read(self):
         """The saved state if every process can go on from it in this epoch, or None."""
+        self._anywhere(False)  # the first process removes it with the last epoch's checkpoint
         if not self._anywhere(self.path.exists()):
             return None
         saved, reason = None, None
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=False)
+            saved = load_plain(self.path, "remove it to start its epoch from the beginning")
             reason = self._misfit(saved)
-        except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
+        except DamagedFile as error:
+            reason = f"is damaged ({error.reason})"
+        except OtherObjects as error:
+            if not error.names <= _FORMER:
+                raise
+            reason = "was written by a former version"
+        except UserError:
+            raise
+        except Exception as error:  # of what is not as it should be
             reason = f"is damaged ({first_line(error)})"
         if not self._anywhere(reason is not None):
             return saved
@@ -184,19 +219,29 @@ class Interruption:
             return f"is of a training with {processes} process(es), not {here}"
         if checkpoint.exists() and checkpoint.stat().st_mtime_ns > self.path.stat().st_mtime_ns:
             return f"is older than {checkpoint.name}"
+        _check_types(saved)
         return None
 
     def _load(self, saved):
         try:
             for name, value in self.stateful.items():
-                value.load_state_dict(saved[name])
+                restore(value, saved[name])
         except Exception as error:  # of another model's state
             raise UserError(
                 f"{self.path}: training cannot go on from it ({first_line(error)}): it is of "
                 f"another configuration; remove {self.path.parent} to train from the start"
             ) from error
-        stats, self.reporter.count, self.reporter.total_count = saved["reporter"]
-        self.reporter.stats.update(stats)
+        _set_reporter_state(self.reporter, saved["reporter"])
+
+    def together(self, check, *args):
+        """Call ``check(*args)`` in every process; a `UserError` of one makes all raise one."""
+        failure = None
+        try:
+            check(*args)
+        except UserError as error:
+            failure = error
+        if self._anywhere(failure is not None):
+            raise failure or UserError("another process has stopped the training; see its log")
 
     def _anywhere(self, flag):
         """Whether ``flag`` is true in any of the processes; they all have to ask."""
@@ -207,31 +252,41 @@ class Interruption:
         return bool(flag)
 
 
-class _Sized:
-    """Batches with the length of the iterator that they come from, if that has one."""
+def restore(value, state):
+    """``value.load_state_dict(state)``, of a state that was read from a file.
 
-    def __init__(self, batches, iterator):
-        self.batches, self.iterator = batches, iterator
+    Raises:
+        ValueError: the state would replace a method of ``value``, as schedulers let it.
+    """
+    methods = [name for name in state if callable(getattr(type(value), name, None))]
+    if methods:
+        raise ValueError(f"a state with {methods[0]}")
+    value.load_state_dict(state)
 
-    def __iter__(self):
-        return self.batches
 
-    def __len__(self):
-        return len(self.iterator)
+@contextlib.contextmanager
+def _started(iterator):
+    """``iter(iterator)``, and the end of the thread or the processes that make its batches.
 
-
-def _start(iterator):
-    """``iter(iterator)``, whose workers do not obey the signals that Slurm sends to all processes.
-
-    They would end, and take the training with them before it could save anything.
+    Workers do not obey the signals that Slurm sends to all processes: they would end, and take the
+    training with them before it could save anything.
     """
     if isinstance(iterator, torch.utils.data.DataLoader):
         iterator.worker_init_fn = functools.partial(_init_worker, iterator.worker_init_fn)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # processes inherit this
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads and processes inherit this
     try:
-        return iter(iterator)
+        batches = iter(iterator)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Prefetched):
+            batches.close()
+        elif isinstance(batches, _MultiProcessingDataLoaderIter):
+            # Only when nothing refers to it any more would it do so by itself; until then its
+            # thread, which pins memory for a GPU, may be where Python's end finds it.
+            batches._shutdown_workers()
 
 
 def _init_worker(init, number):
@@ -248,9 +303,10 @@ def _obey_the_parent():
 
 
 def _random_state():
+    kind, key, *further = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": (kind, key.tolist(), *further),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
@@ -262,3 +318,43 @@ def _set_random_state(state):
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def _reporter_state(reporter):
+    """What was reported in the epoch: for each name ``(value, weight or None)`` of each step."""
+    return {
+        "count": reporter.count,
+        "total_count": reporter.total_count,
+        "stats": {
+            name: [(v.value, v.weight if isinstance(v, WeightedAverage) else None) for v in values]
+            for name, values in reporter.stats.items()
+        },
+    }
+
+
+def _set_reporter_state(reporter, state):
+    reporter.count, reporter.total_count = state["count"], state["total_count"]
+    for name, values in state["stats"].items():
+        reporter.stats[name] = [to_reported_value(value, weight) for value, weight in values]
+
+
+def _check_types(saved):
+    """Raise an error of Python's unless all but the states of objects is as `_save` has put it."""
+    for name in ("epoch", "step"):
+        if type(saved[name]) is not int or saved[name] < 0:
+            raise ValueError(f"{name} {saved[name]}")
+    if type(saved["trained"]) is not bool:
+        raise ValueError(f"trained {saved['trained']}")
+    for state in saved["random"]:
+        random.Random().setstate(state["python"])
+        np.random.RandomState().set_state(state["numpy"])
+        torch.Generator().set_state(state["torch"])
+        if state["cuda"] is not None and state["cuda"].dtype != torch.uint8:
+            raise ValueError("a random state of a GPU")
+    sub = SubReporter("train", saved["epoch"], 0)
+    _set_reporter_state(sub, saved["reporter"])
+    for name, values in sub.stats.items():
+        # The last step has only begun where another process had no further batch.
+        steps = len(values) in (sub.count, sub.count - 1)
+        if not steps or not all(isinstance(v.value, (int, float)) for v in values):
+            raise ValueError(f"what is reported as {name}")

@@ -171,3 +171,16 @@ def tiny_mixtures(tmp_path_factory):
             [*pools, "--protocol_dir", f"{root}/protocol", "--output_dir", f"{root}/mix", *combine]
         )
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_pool, tiny_mixtures, tse_config, ser_config, tse_dir, ser_dir):
+    """What the commands of `tiny_commands` train with."""
+    return {
+        "pool": tiny_pool,
+        "mixtures": tiny_mixtures,
+        "tse_config": tse_config,
+        "ser_config": ser_config,
+        "tse_dir": tse_dir,
+        "ser_dir": ser_dir,
+    }

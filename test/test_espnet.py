@@ -1,20 +1,23 @@
 """Atomic checkpoints, epochs.tsv and the whole-set scores of `EmotionTrainer`."""
 
+import datetime
 import io
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import Reporter
+from evil_files import EVIL, write_evil
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from espnet_tse_ser import espnet
+from espnet_tse_ser import espnet, interruption
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.espnet import EmotionTrainer, ExtractionTrainer
 from espnet_tse_ser.files import read_tsv
@@ -98,7 +101,7 @@ def _options(output_dir, max_epoch, *further):
 
 def test_scores_of_the_whole_development_set(tmp_path):
     model = _train(EmotionTrainer, tmp_path / "exp", 1)
-    stats = torch.load(tmp_path / "exp" / "checkpoint.pth", weights_only=False)["reporter"]["stats"]
+    stats = torch.load(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
     batches = Batches(1)
     truth = batches.emotion[:, 0].numpy()
     guess = (batches.logits + model.offset).argmax(1).numpy()
@@ -118,7 +121,7 @@ def test_epochs_table_grows_and_survives_a_resume(tmp_path):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"valid_ua", "valid_wa", "valid_macro_f1", "train_optim0_lr0"} <= set(rows[0])
     assert not any("time" in name or "count" in name for name in rows[0])
-    stats = torch.load(tmp_path / "exp" / "checkpoint.pth", weights_only=False)["reporter"]["stats"]
+    stats = torch.load(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
     assert float(rows[1]["valid_ua"]) == pytest.approx(stats[2]["valid"]["ua"], rel=1e-5)
     _train(EmotionTrainer, tmp_path / "exp", 3)
     assert (tmp_path / "exp" / "epochs.tsv").read_text().startswith(first)
@@ -222,7 +225,7 @@ def _products(directory):
         for path in directory.glob("*.pth")
         if not path.name.startswith("checkpoint")
     }
-    checkpoint = torch.load(directory / "checkpoint.pth", weights_only=False)
+    checkpoint = torch.load(directory / "checkpoint.pth")
     epochs = [
         {k: v for k, v in row.items() if not k.endswith("time")}
         for row in read_tsv(directory / "epochs.tsv")
@@ -261,8 +264,176 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, caplog):
     assert _products(directory) == _products(tmp_path / "whole")
     for path in directory.glob("checkpoint*.pth"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"checkpoint.pth: training cannot go on.*remove .*exp to"):
+    with pytest.raises(
+        UserError, match=r"checkpoint.pth: .*training cannot go on.*remove .*exp to"
+    ):
         _train(EmotionTrainer, directory, 3)
+
+
+@pytest.mark.parametrize(("payload", "save"), EVIL)
+def test_nothing_in_a_checkpoint_runs(trained, tmp_path, monkeypatch, payload, save):
+    monkeypatch.chdir(tmp_path)
+    path = trained / "checkpoint.pth"
+    write_evil(path, payload, save, within=torch.load(path))
+    before = path.read_bytes()
+    match = "checkpoint.pth: holds other objects .*: it may run code.*; remove .*exp to train from"
+    with pytest.raises(UserError, match=match):
+        _train(EmotionTrainer, trained, 3)
+    assert path.read_bytes() == before and not (tmp_path / "pwned").exists()
+
+
+def test_nothing_in_the_other_files_of_a_training_runs(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ("--keep_nbest_models", "2")
+    write_evil(trained / "1epoch.pth")  # is averaged with that of the second epoch
+    with pytest.raises(UserError, match="1epoch.pth: holds other objects"):
+        _train(EmotionTrainer, trained, 2, *more)
+    (trained / "checkpoint.pth").write_bytes(b"")
+    write_evil(trained / "checkpoint.previous.pth")
+    with pytest.raises(UserError, match="checkpoint.pth: is damaged.*; remove .*exp to train from"):
+        _train(EmotionTrainer, trained, 2, *more)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """The directory of a training of two epochs."""
+    _train(EmotionTrainer, tmp_path / "exp", 2, "--keep_nbest_models", "2")
+    return tmp_path / "exp"
+
+
+def test_a_checkpoint_of_a_former_version_is_taken(trained, tmp_path):
+    path = trained / "checkpoint.pth"
+    states = torch.load(path)
+    for phases in states["reporter"]["stats"].values():
+        for values in phases.values():
+            for name, value in values.items():
+                if isinstance(value, float):
+                    values[name] = np.float64(value)
+            values["time"] = datetime.timedelta(seconds=1.5)
+    torch.save(states, path)
+    with pytest.raises(Exception, match="numpy"):
+        torch.load(path, weights_only=True)
+    _train(EmotionTrainer, trained, 3)
+    _train(EmotionTrainer, tmp_path / "whole", 3)
+    (weights, *others), (whole, *wholes) = map(_products, (trained, tmp_path / "whole"))
+    assert weights["latest.pth"] == whole["latest.pth"] and others == wholes
+
+
+def _changed(**changes):
+    def change(states):
+        return states | changes
+
+    return change
+
+
+def _with_reporter(**changes):
+    def change(states):
+        return states | {"reporter": states["reporter"] | changes}
+
+    return change
+
+
+def _with_stats(change):
+    def changed(states):
+        change(states["reporter"]["stats"])
+        return states
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda states: [states],
+        lambda states: states["model"],
+        lambda states: "text",
+        lambda states: torch.ones(3),
+        lambda states: {k: v for k, v in states.items() if k != "reporter"},
+        _changed(model={"offset": torch.ones(5)}),
+        _changed(model={"offset": 1.0}),
+        _changed(model={"offset": torch.eye(4).to_sparse()}),
+        _changed(model={"offset": torch.tensor([1.0, 2, 3, float("nan")])}),
+        _changed(optimizers=[]),
+        _changed(optimizers=[None]),
+        _changed(optimizers=[{"state": {}, "param_groups": 3}]),
+        _changed(schedulers=[{"last_epoch": 3}]),
+        _changed(scaler={"scale": 2.0}),
+        _with_reporter(epoch="two"),
+        _with_reporter(epoch=10**9),
+        _with_reporter(stats=None),
+        _with_reporter(stats={}),
+        _with_stats(lambda stats: stats.pop(1)),
+        _with_stats(lambda stats: stats[2].update(valid=3)),
+        _with_stats(lambda stats: stats[2]["valid"].update(loss="low")),
+        _with_stats(lambda stats: stats[2]["valid"].update(loss=torch.ones(2))),
+        _with_stats(lambda stats: stats[2]["train"].pop("total_count")),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_clear_error(trained, change):
+    path = trained / "checkpoint.pth"
+    torch.save(change(torch.load(path)), path)
+    with pytest.raises(UserError, match=f"{path}: ") as error:
+        _train(EmotionTrainer, trained, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_that_would_replace_a_method():
+    scheduler = torch.optim.lr_scheduler.StepLR(torch.optim.SGD([torch.ones(1)], lr=0.1), 3)
+    interruption.restore(scheduler, scheduler.state_dict())
+    with pytest.raises(ValueError, match="a state with step"):
+        interruption.restore(scheduler, scheduler.state_dict() | {"step": 3})
+
+
+def _with_criterion(*criterion):
+    class Trainer(EmotionTrainer):
+        @classmethod
+        def build_options(cls, args):
+            args.best_model_criterion = [criterion]
+            return super().build_options(args)
+
+    return Trainer
+
+
+@pytest.mark.parametrize(
+    ("criterion", "max_epoch", "reason"),
+    [
+        (("valid", "uar", "max"), 1, "chooses by valid.uar, which no epoch has .*valid.ua"),
+        (("train", "ua", "max"), 1, "chooses by train.ua, which no epoch has"),
+        (("valid", "loss", "min"), 0, "chooses by valid.loss, which no epoch has .there was none"),
+    ],
+)
+def test_a_training_without_its_best_weights_is_not_done(tmp_path, criterion, max_epoch, reason):
+    path = tmp_path / "exp" / f"{criterion[0]}.{criterion[1]}.best.pth"
+    for _ in range(2):  # the same again, not "has the training finished?" in the next stage
+        with pytest.raises(
+            UserError, match=f"{path}: the training has ended without it: .*{reason}"
+        ):
+            _train(_with_criterion(*criterion), tmp_path / "exp", max_epoch)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (Path.unlink, "is missing, though the training has ended; remove .*exp to train again"),
+        (lambda path: path.resolve().unlink(), "is missing, though"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
+        (lambda path: torch.save({"offset": torch.full((4,), np.nan)}, path), "hold NaN"),
+        (write_evil, "holds other objects"),
+    ],
+)
+def test_a_finished_training_whose_weights_are_gone_is_not_done(trained, tmp_path, spoil, reason):
+    spoil(trained / "valid.loss.best.pth")
+    with pytest.raises(UserError, match=f"valid.loss.best.pth: .*{reason}"):
+        _train(EmotionTrainer, trained, 2)
+
+
+def test_a_training_of_nothing_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no_forward_run trains nothing"):
+        _train(ExtractionTrainer, tmp_path / "exp", 1, "--no_forward_run", "true")
+    with pytest.raises(UserError, match="its 3 batches are too few for an update of 4 .accum_grad"):
+        _train(ExtractionTrainer, tmp_path / "exp", 1, "--accum_grad", "4")
+    assert not list((tmp_path / "exp").glob("*.pth"))
 
 
 def test_the_reporter_takes_a_value_once():

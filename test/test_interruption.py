@@ -13,12 +13,16 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
+from espnet2.train.reporter import Average, WeightedAverage
+from evil_files import EVIL, write_evil
 from tiny_training import products, signal_at, train
 
 from espnet_tse_ser import espnet
+from espnet_tse_ser.data.prefetching import PrefetchingLoader
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
 
 
@@ -149,7 +153,7 @@ def _interrupted(directory, at):
 
 
 def _rewrite(path, **changes):
-    torch.save(torch.load(path, weights_only=False) | changes, path)
+    torch.save(torch.load(path) | changes, path)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,88 @@ def test_a_state_that_cannot_be_used_costs_its_epoch(whole, tmp_path, spoil, rea
     assert products(tmp_path) == whole()
 
 
+@pytest.mark.parametrize(("payload", "save"), EVIL)
+def test_nothing_in_a_state_runs(tmp_path, monkeypatch, payload, save):
+    monkeypatch.chdir(tmp_path)
+    path = _interrupted(tmp_path / "exp", 2)
+    write_evil(path, payload, save, within=torch.load(path))
+    match = "checkpoint.step.pth: holds other objects .*; remove it to start its epoch from the beg"
+    with pytest.raises(UserError, match=match):
+        train(tmp_path / "exp")
+    assert path.exists() and not (tmp_path / "pwned").exists()
+
+
+def _with_random(**changes):
+    def rewrite(path):
+        state = torch.load(path)["random"][0]
+        _rewrite(path, random=[state | changes])
+
+    return rewrite
+
+
+def _with_reporter(**changes):
+    return lambda path: _rewrite(path, reporter=torch.load(path)["reporter"] | changes)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: torch.save("text", path),
+        lambda path: torch.save(torch.ones(3), path),
+        lambda path: torch.save({}, path),
+        lambda path: _rewrite(path, step=-1),
+        lambda path: _rewrite(path, step="one"),
+        lambda path: _rewrite(path, step=True),
+        lambda path: _rewrite(path, trained=1),
+        lambda path: _rewrite(path, epoch="2"),
+        lambda path: _rewrite(path, random=[{}]),
+        lambda path: _rewrite(path, random=3),
+        lambda path: _rewrite(path, reporter=({}, 0, 0)),
+        _with_random(python=(3, (1, 2), None)),
+        _with_random(numpy=("MT19937", [1, 2], 3, 0, 0.0)),
+        _with_random(numpy=None),
+        _with_random(torch=torch.ones(3)),
+        _with_random(torch=torch.ones(3, dtype=torch.uint8)),
+        _with_reporter(count="two"),
+        _with_reporter(stats={"loss": [(1.0, None)] * 7}),
+        _with_reporter(stats={"loss": [("low", None)] * 2}),
+        _with_reporter(stats={"loss": [3, 4]}),
+    ],
+)
+def test_a_state_of_something_else_costs_its_epoch(whole, tmp_path, spoil, caplog):
+    path = _interrupted(tmp_path, 8 + 2)
+    spoil(path)
+    assert train(tmp_path) == 8
+    assert "epoch 2 starts from its beginning" in caplog.text
+    assert products(tmp_path) == whole()
+
+
+def test_a_state_of_a_former_version_costs_its_epoch(whole, tmp_path, caplog):
+    path = _interrupted(tmp_path, 8 + 2)
+    stats = {"loss": [WeightedAverage(1.0, 4)] * 2, "clip": [Average(0.0)] * 2}
+    state = torch.load(path)["random"][0] | {"numpy": np.random.get_state()}
+    _rewrite(path, random=[state], reporter=(stats, 2, 6))
+    assert train(tmp_path) == 8
+    assert "was written by a former version; epoch 2 starts from its beginning" in caplog.text
+    assert products(tmp_path) == whole()
+
+
+def test_a_state_of_more_steps_than_there_are(tmp_path):
+    path = _interrupted(tmp_path, 2)
+    reporter = torch.load(path)["reporter"]
+    stats = {name: values[:1] * 10**4 for name, values in reporter["stats"].items()}
+    _rewrite(path, step=10**4, reporter=reporter | {"count": 10**4, "stats": stats})
+    with pytest.raises(
+        UserError, match="is of step 10000 of an epoch, which has 4 now: .*; remove"
+    ):
+        train(tmp_path)
+
+
+def test_a_state_is_plain(tmp_path):
+    state = torch.load(_interrupted(tmp_path, 2), weights_only=True)
+    assert state["step"] == 2 and len(state["reporter"]["stats"]["loss"]) == 2
+
+
 def test_a_damaged_checkpoint_and_a_state_of_the_epoch_after_it(tmp_path, caplog):
     directories = [tmp_path / name for name in ("whole", "exp")]
     for directory in directories:
@@ -192,6 +278,57 @@ def test_a_state_of_another_configuration(tmp_path):
     _rewrite(path, model={"linear.weight": torch.zeros(4, 7)})
     with pytest.raises(UserError, match="checkpoint.step.pth: training cannot go on .* remove"):
         train(tmp_path)
+
+
+def test_a_signal_after_the_one_that_ends_it(tmp_path):
+    _interrupted(tmp_path, 2)
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # also when Python has no handlers any more
+        assert signal.getsignal(number) == signal.SIG_IGN
+
+
+def _threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("prefetching")]
+
+
+@pytest.mark.parametrize("end", [Requeue, KeyboardInterrupt, UserError, ValueError])
+@pytest.mark.parametrize("at", [2, 6])  # in the training, in the validation
+def test_no_thread_outlives_a_training(tmp_path, monkeypatch, end, at):
+    build_iter, seen = SequenceIterFactory.build_iter, []
+
+    def prefetching(*args):
+        loader = build_iter(*args)
+        return PrefetchingLoader(
+            loader.dataset, batch_sampler=loader.batch_sampler, collate_fn=loader.collate_fn
+        )
+
+    def at_forward(number, training):
+        seen.extend(_threads())
+        if number == at and end is Requeue:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        elif number == at:
+            raise end
+
+    monkeypatch.setattr(SequenceIterFactory, "build_iter", prefetching)
+    try:
+        train(tmp_path, at_forward=at_forward)
+    except end as error:  # with all that its frames hold
+        assert seen and not _threads() and error.__traceback__ is not None
+    else:
+        pytest.fail("it went on")
+
+
+@pytest.mark.parametrize("end", [Requeue, KeyboardInterrupt, UserError])
+def test_no_worker_outlives_a_training(tmp_path, end):
+    def at_forward(number, training):
+        if number == 2 and end is Requeue:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        elif number == 2:
+            assert len(multiprocessing.active_children()) == 2
+            raise end
+
+    with pytest.raises(end):
+        train(tmp_path, at_forward=at_forward, num_workers=2)
+    assert not multiprocessing.active_children()
 
 
 def test_a_training_that_does_not_resume_starts_anew(whole, tmp_path):
