@@ -1,13 +1,12 @@
 """Normalisation of features by statistics of the training set."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from espnet2.layers.abs_normalize import AbsNormalize
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.ser.masks import frame_mask
 
@@ -62,12 +61,14 @@ def _read_stats(path):
     if not path.is_file():
         raise UserError(f"{path}: no such statistics; run stage 9")
     try:
-        with np.load(path) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             stats = {k: np.asarray(archive[k], np.float64) for k in ("count", "sum", "sum_square")}
-        if stats["count"].ndim or stats["sum"].shape != stats["sum_square"].shape:
+        if stats["count"].ndim or stats["sum"].ndim != 1:
             raise ValueError("its shapes are others")
+        if stats["sum"].shape != stats["sum_square"].shape:
+            raise ValueError("its shapes differ")
         return stats
-    except (TypeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged archive: zipfile's, zlib's, numpy's, of memory
         raise UserError(
-            f"{path}: is not a feats_stats.npz ({error}); delete it and run stage 9"
+            f"{path}: is not a feats_stats.npz ({first_line(error)}); delete it and run stage 9"
         ) from None

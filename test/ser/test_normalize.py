@@ -1,5 +1,9 @@
 """Global normalisation: ESPnet's class on the same statistics, and errors."""
 
+import os
+import pickle
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +54,9 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
         {"sum": np.array(["a"] * 6)},
         {"sum": np.zeros((6, 6))},
         {"count": np.ones(6)},
+        {"sum": 3.0},
+        {"sum_square": np.ones(5)},
+        {"sum": np.ones((6, 1))},
     ):
         np.savez(tmp_path / "odd.npz", **dict(np.load(stats)) | changes)
         with pytest.raises(UserError, match=r"odd.npz: is not a feats_stats.npz"):
@@ -67,3 +74,35 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
     np.savez(tmp_path / "other.npz", mean=np.zeros(6))
     with pytest.raises(UserError, match=r"other.npz: is not a feats_stats.npz"):
         GlobalMVN(6).read_stats(tmp_path / "other.npz")
+
+
+class Touch:
+    """A pickle that makes a directory when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "pickle", "npy of numbers", "text", "zip"])
+def test_files_that_are_none_run_no_code(tmp_path, kind):
+    path = tmp_path / "feats_stats.npz"
+    objects = np.array([Touch(tmp_path / "ran")], dtype=object)
+    with open(path, "wb") as stream:
+        if kind == "npz":
+            np.savez(stream, allow_pickle=True, count=objects, sum=objects, sum_square=objects)
+        elif kind == "npy":
+            np.save(stream, objects, allow_pickle=True)
+        elif kind == "npy of numbers":
+            np.save(stream, np.ones(6))
+        elif kind == "zip":
+            with zipfile.ZipFile(stream, "w") as archive:
+                for name in ("count", "sum", "sum_square"):
+                    archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\0v\0{'descr': ")
+        else:
+            stream.write(pickle.dumps(objects) if kind == "pickle" else b"count 3")
+    with pytest.raises(UserError, match="feats_stats.npz: is not a feats_stats.npz"):
+        GlobalMVN(6).read_stats(path)
+    assert not (tmp_path / "ran").exists()
