@@ -52,6 +52,8 @@ class _Bytes:
 
     def __call__(self, start, count):
         place = start - self._start
+        if start >= self.size:  # maybe where no file can have anything
+            return b""
         if place < 0 or place + count > len(self._window):
             self._start, self._window = start, self._read(max(count, 65536), start)
             place = 0

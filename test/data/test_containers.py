@@ -173,6 +173,19 @@ def test_what_only_begins_like_audio(read, content):
     assert isinstance(read(content + b"\xff" * 200), str)
 
 
+@pytest.mark.parametrize("number", [1, 2**31, 2**32 - 1, 2**64 - 1])
+def test_sizes_of_any_value(read, number):
+    """At every place of a header: an error or samples, nothing else, and soon."""
+    for kind in ("WAV", "AIFF", "AU", "CAF", "W64", "RF64", "MAT4", "MAT5", "VOC", "AVR", "XI"):
+        whole = encode(kind, num_samples=2000)
+        for place in range(0, min(160, len(whole)), 4):
+            for order in "<>":
+                form = f"{order}{'I' if number < 2**32 else 'Q'}"
+                content = bytearray(whole)
+                struct.pack_into(form, content, place, number)
+                assert isinstance(read(bytes(content)), (int, str))
+
+
 def test_damaged_headers(read):
     """Random bytes in the first hundred: an error or samples, nothing else, and soon."""
     rng = np.random.default_rng(1)
