@@ -44,6 +44,8 @@ def encoded():
 
 def draw(rng, files, probes):
     """A file of some format, spoilt, given to a command that reads audio."""
+    if rng.random() < 0.06:
+        return _corpus(rng, files, rng.choice([p for p in probes if p.command == "prepare"]))
     probe = rng.choice([p for p in probes if p.name in _PROBES])
     (kind, subtype), data = rng.choice(list(encoded().items()))
     case = Case(probe, "")
@@ -222,6 +224,23 @@ def _name(rng, files, case, data, kind):
     case.argv = case.probe.argv(files.root, files.out)
     case.names = ("wav.scp", odd[:100], "r0-u", odd.strip()[:100])
     return data, None
+
+
+def _corpus(rng, files, probe):
+    """A file more or less in the directory of a corpus."""
+    root = files.root / probe.name.removeprefix("prepare_")
+    old = rng.choice(sorted(p for p in root.rglob("*") if p.is_file()))
+    names = (f"._{old.name}", f"{old.name}.part", f" {old.name}", f"x{old.name}", old.name.upper(),
+             f"{old.stem} (1){old.suffix}", ".DS_Store", "Thumbs.db", f"{old.stem}-1{old.suffix}",
+             f"a|b{old.suffix}", f"a\nb{old.suffix}", old.name)  # fmt: skip
+    name = str((old.parent / rng.choice(names)).relative_to(files.root))
+    what, value = rng.choice(
+        (("missing", None), ("a directory", make_directory), ("a named pipe", make_pipe),
+         ("empty", b""), ("bytes", b"\0\5\x16\7"), ("a copy", old.read_bytes()))
+    )  # fmt: skip
+    case = Case(probe, f"{name}: {what}", {name: value}, may_differ=True)
+    case.names = (str(root), root.name, name.rpartition("/")[2])
+    return case
 
 
 _KINDS = (_whole, _cut, _cut, _cut, _flip, _flip, _flip_anywhere, _zeros, _header, _values, _shape,

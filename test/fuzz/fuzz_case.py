@@ -16,6 +16,8 @@ class Case:
     what: str  # for the report
     changes: dict = field(default_factory=dict)  # see `FileSet.changed`
     argv: list | None = None
+    stdin: str | None = None
+    environment: dict = field(default_factory=dict)
     names: tuple = ()
     may_differ: bool = False
     says: str | None = None

@@ -5,15 +5,30 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-import espnet_tse_ser.bin
 from fuzz_case import Case
 from fuzz_values import BAD_NUMBERS, ODD_NUMBERS, ODD_PATHS, place
 from fuzz_world import Probe
 
-_ODD_WORDS = ("", " ", "nan", "-1", "../x", "a b", "é", "\u200b", "[1]", "None", "null", "$(id)",
-              "x" * 300, "true", "\n", "a\nb", "{}", "{fold}", "%s", "all", "1 1", "0", "9")  # fmt: skip
-_EMPTY = ("upload",)  # commands without a probe
-_NUMERIC = ("int", "float", "Number")
+import espnet_tse_ser.bin
+
+_ODD_WORDS = (
+    *(
+        "",
+        " ",
+        "nan",
+        "-1",
+        "../x",
+        "a b",
+        "é",
+        "\u200b",
+        "[1]",
+        "None",
+        "null",
+        "$(id)",
+        "x" * 300,
+    ),
+    *("true", "\n", "a\nb", "{}", "{fold}", "%s", "all", "1 1", "0", "9"),
+)
 
 
 def commands():
@@ -50,7 +65,12 @@ def _bare(rng, files, probe):
             ["word"],
         )
     )
-    return Case(probe, f"{probe.command} {argv}", argv=argv, names=("archive", "--", "argument", "huggingface_hub"))
+    return Case(
+        probe,
+        f"{probe.command} {argv}",
+        argv=argv,
+        names=("archive", "--", "argument", "huggingface_hub"),
+    )
 
 
 def _actions(probe):
@@ -179,10 +199,10 @@ def _words(rng, files, case):
     """Words too many, options that there are not, options without their value."""
     probe = case.probe
     extra = rng.choice(
-        (["word"], ["--no_such", "5"], ["--no_such=5"], ["-x"], ["--"], [""], ["--seed"], ["--config"],
-         ["--output_dir"], ["-1"], ["--", "word"], ["--fs", "16000", "--fs", "nan"], ["\u200b"],
-         ["--max_epoch", "-1"], ["--max_epoch", "nan"], ["--model_conf", "x"], ["--ngpu", "-1"],
-         ["--batch_size", "x"], ["--optim_conf", "lr=nan"], ["--num_workers", "-1"],
+        (["word"], ["--no_such", "5"], ["--no_such=5"], ["-x"], ["--"], [""], ["--seed"],
+         ["--config"], ["--output_dir"], ["-1"], ["--", "word"], ["--fs", "16000", "--fs", "nan"],
+         ["\u200b"], ["--max_epoch", "-1"], ["--max_epoch", "nan"], ["--model_conf", "x"],
+         ["--ngpu", "-1"], ["--batch_size", "x"], ["--optim_conf", "lr=nan"], ["--num_workers", "-1"],
          ["--optim", "none"], ["--resume", "perhaps"])
     )  # fmt: skip
     argv = probe.argv(files.root, files.out)
@@ -191,4 +211,32 @@ def _words(rng, files, case):
     case.names = ("argument", "--", extra[0])
 
 
-_KINDS = (_value,) * 8 + (_exchanged,) * 3 + (_missing, _twice, _abbreviated, _words, _words)
+def _environment(rng, files, case):
+    """A variable that says how many threads there are."""
+    name = rng.choice(("OMP_NUM_THREADS", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"))
+    value = rng.choice(("0", "-1", "x", "", "2.5", "1e9", "99999999", " ", "1,x", "nan", "2"))
+    case.environment, case.what, case.names = {name: value}, f"{name}={value!r}", (name,)
+
+
+def _stdin(rng, files, case):
+    """Other lines on standard input, where they are read."""
+    probe = case.probe
+    if not probe.stdin:
+        return _value(rng, files, case)
+    lines = probe.stdin.splitlines(keepends=True)
+    at = rng.randrange(len(lines))
+    fields = lines[at].split("\t")
+    fields[rng.randrange(len(fields))] = rng.choice(_ODD_WORDS)
+    case.stdin = rng.choice(
+        ("", "\n", lines[0] * 2, lines[0].strip(), "".join(lines)[:30], "\0", "\t" * 4 + "\n",
+         "".join([*lines[:at], "\t".join(fields), *lines[at + 1 :]]))
+    )  # fmt: skip
+    case.what, case.may_differ = f"standard input {case.stdin[:60]!r}", True
+
+
+_KINDS = (
+    (_environment, _stdin)
+    + (_value,) * 8
+    + (_exchanged,) * 3
+    + (_missing, _twice, _abbreviated, _words, _words)
+)

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 HANG_SECONDS = 10.0  # of CPU (a busy machine is no hang), or without using any
 LONGEST = 120.0  # seconds that a case may take at all
-MEMORY = 6 * 2**30  # bytes above what the parent has; what needs more is a failure, not a dead machine
+MEMORY = (
+    6 * 2**30
+)  # bytes above what the parent has; what needs more is a failure, not a dead machine
 
 
 @dataclass(frozen=True)

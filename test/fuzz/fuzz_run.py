@@ -1,7 +1,7 @@
 """The fuzz: seeded inputs of every family, each run in a process of its own and judged.
 
-python test/fuzz/fuzz_run.py --cases 5000 --save failures     runs them and prints counts
-python test/fuzz/fuzz_run.py --only tables:1234               one of them, with its output
+PYTHONPATH=.:test python test/fuzz/fuzz_run.py --cases 5000 --save failures    counts outcomes
+PYTHONPATH=.:test python test/fuzz/fuzz_run.py --only tables:1234    one of them, with its output
 """
 
 import argparse
@@ -12,8 +12,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import fuzz_audio
 import fuzz_options
@@ -76,7 +74,7 @@ def run_cases(files, probes, args):
         files.prepare(case.probe)
         with files.changed(case.changes):
             argv = case.argv or case.probe.argv(files.root, files.out)
-            ending = files.run(case.probe, argv)
+            ending = files.run(case.probe, argv, case.stdin, case.environment)
             outcome, why = judge(case, ending, files.known[case.probe.name], files)
         counts[family][outcome] += 1
         spent[case.probe.name].append(ending.cpu)

@@ -14,6 +14,7 @@ import fuzz_world
 from fuzz_process import run_forked
 from fuzz_verdict import contents, insanities, is_dated
 
+import espnet_tse_ser.bin  # noqa: F401  (first of all: it makes imports fast)
 from espnet_tse_ser.errors import run
 
 
@@ -119,12 +120,13 @@ class FileSet:
         names = {n for n in opened if n in copies or n[:4] != "out/" and (self.root / n).is_file()}
         return tuple(sorted(names))
 
-    def run(self, probe, argv=None, watch=None):
+    def run(self, probe, argv=None, stdin=None, environment=None, watch=None):
         """Run a probe in a fork: its `Ending`. What it leaves stays in `out`."""
         argv = probe.argv(self.root, self.out) if argv is None else argv
         main = fuzz_world.load_main(probe.command)
 
         def function():
+            os.environ.update(environment or {})
             if watch is None:
                 return run(main, argv)
             before = {*sys.modules}
@@ -133,7 +135,7 @@ class FileSet:
             watch[1].write_text(" ".join(n for n in sys.modules if n not in before))
             return status
 
-        stdin = fuzz_world.fill(probe.stdin, self.root, self.out)
+        stdin = fuzz_world.fill(probe.stdin if stdin is None else stdin, self.root, self.out)
         return run_forked(function, self.scratch, self.cwd, stdin)
 
     def prepare(self, probe):

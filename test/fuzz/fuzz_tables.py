@@ -24,7 +24,7 @@ _COUNTED = ("utt2num_samples",)
 def is_table(name):
     """Whether a file is one of this family, by its name."""
     base = name.rpartition("/")[2]
-    return base.endswith((".tsv", ".lst")) or bool(_KALDI.fullmatch(base))
+    return base.endswith((".tsv", ".lst", ".TXT")) or bool(_KALDI.fullmatch(base))
 
 
 def draw(rng, files, probes):
@@ -223,6 +223,8 @@ def meaning_of(name, data):
     base = name.rpartition("/")[2]
     if base.endswith(".tsv"):
         return _meaning_of_columns(lines)
+    if base.endswith(".TXT"):  # of a corpus: what it says is not known here
+        return data
     if base.endswith(".lst"):
         ids = [line.strip(" ") for line in lines]
         return tuple(ids) if all(map(_is_id, ids)) and len(set(ids)) == len(ids) else None
@@ -279,7 +281,9 @@ def _meaning_of_columns(lines):
         return None
     for row in rows:
         for column, value in row.items():
-            numeric = column.startswith(("p_", "si_", "stoi", "snr", "offset", "seconds", "samples"))
+            numeric = column.startswith(
+                ("p_", "si_", "stoi", "snr", "offset", "seconds", "samples")
+            )
             if numeric and value and not all(map(_is_finite, value.split(","))):
                 return None
             if column in (key, "target", "fold", "speaker", "seed") and not _is_id(value):

@@ -80,9 +80,12 @@ def _judge_acceptance(case, ending, known, files):
 
 def is_dated(name):
     """Whether the contents of a file are others each time that it is written."""
-    return name.endswith(("RESULTS.md", "RESULTS_TESTS.md")) or "checkpoint" in name or (
-        name.startswith("shards/") and name.endswith(".tsv")
-    ) or name == "index.tsv"
+    return (
+        name.endswith(("RESULTS.md", "RESULTS_TESTS.md"))
+        or "checkpoint" in name
+        or (name.startswith("shards/") and name.endswith(".tsv"))
+        or name == "index.tsv"
+    )
 
 
 def _last_line(text):

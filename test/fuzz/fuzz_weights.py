@@ -1,4 +1,4 @@
-"""Files of tensors and arrays that are not what they should be: weights, checkpoints, statistics."""
+"""Weights, checkpoints, statistics and archives that are not what they should be."""
 
 import io
 import os

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import yaml
@@ -314,7 +313,10 @@ def _write_recordings(root, rng, voice):
             soundfile.write(directory / name, voice(rng, 130, 6000), 48000)
     speech = root / "librispeech"
     speech.mkdir()
-    lines = [f"{r} | {g} | train-clean-100 | 25 | A\n" for r, g in zip((19, 20, 21, 22), "FMFM", strict=True)]
+    lines = [
+        f"{r} | {g} | train-clean-100 | 25 | A\n"
+        for r, g in zip((19, 20, 21, 22), "FMFM", strict=True)
+    ]
     (speech / "SPEAKERS.TXT").write_text("; comment\n" + "".join(lines))
     for reader in (19, 20, 21, 22):
         directory = speech / "train-clean-100" / str(reader) / "7"
@@ -341,7 +343,8 @@ def write_scores(root):
                 rows.append({"id": row["mixture"], "reference": row["emotion"]} | values)
                 rows[-1]["hypothesis"] = hypothesis
                 if system == "scores/ft":
-                    rows[-1] |= dict.fromkeys(signal_columns, "0.5") | {"wrong_speaker": "0"}
+                    values = ("0.25", "0.75", "0.5", "0.5", "0.75", "0")
+                    rows[-1] |= dict(zip(signal_columns, values, strict=True))
             columns = ["id", "reference", "hypothesis", "p_ang", "p_neu"]
             columns += signal_columns if system == "scores/ft" else []
             write_tsv(root / system / f"fold{fold}" / "hyp.tsv", rows, columns)

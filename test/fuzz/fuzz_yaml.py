@@ -9,7 +9,21 @@ from fuzz_case import Case
 from fuzz_values import IN_ITS_PLACE, cut, flip, place
 
 _WRONG = {  # values that no option of this type takes
-    int: ("x", "", "nan", math.nan, math.inf, [1, 2], {"a": 1}, True, 2.5, -3, "2.5", [], -(10**30)),
+    int: (
+        "x",
+        "",
+        "nan",
+        math.nan,
+        math.inf,
+        [1, 2],
+        {"a": 1},
+        True,
+        2.5,
+        -3,
+        "2.5",
+        [],
+        -(10**30),
+    ),
     float: ("x", "", "nan", math.nan, math.inf, -math.inf, [1.0, 2.0], {"a": 1}, True, [], "1e400"),
     str: (5, "nonsense", "", [], ["a"], {"a": 1}, True, 2.5),
     bool: ("x", 7, [], {"a": 1}, 2.5),
@@ -28,7 +42,14 @@ _ODD = {  # values that some do
 }
 _ENDLESS = (  # more of these is only longer
     *("max_epoch", "patience", "steps_per_epoch", "valid_examples", "num_iters_per_epoch"),
-    *("keep_nbest_models", "log_interval", "num_workers", "ngpu", "max_cache_size", "dist_world_size"),
+    *(
+        "keep_nbest_models",
+        "log_interval",
+        "num_workers",
+        "ngpu",
+        "max_cache_size",
+        "dist_world_size",
+    ),
 )
 
 

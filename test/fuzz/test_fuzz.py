@@ -1,7 +1,7 @@
 """Inputs of all kinds that are not what they should be: none is taken without a word.
 
 FUZZ=5000 python -m pytest -s test/fuzz    for more inputs than every test run has
-python test/fuzz/fuzz_run.py --only tables:17 --save failures    for one of them
+PYTHONPATH=.:test python test/fuzz/fuzz_run.py --only tables:17    for one of them
 """
 
 import json
@@ -22,8 +22,15 @@ def report(tmp_path_factory):
     """Counts by family and outcome, and the failures, of one process that runs all inputs."""
     directory = tmp_path_factory.mktemp("fuzz")
     program = Path(__file__).with_name("fuzz_run.py")
-    options = ["--cases", str(FUZZ), "--seed", str(SEED), "--report", str(directory / "report.json")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    options = [
+        "--cases",
+        str(FUZZ),
+        "--seed",
+        str(SEED),
+        "--report",
+        str(directory / "report.json"),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, program, *options, "--save", str(directory / "failures")],
         env=environment,
