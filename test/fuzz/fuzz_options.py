@@ -202,7 +202,8 @@ def _words(rng, files, case):
         (["word"], ["--no_such", "5"], ["--no_such=5"], ["-x"], ["--"], [""], ["--seed"],
          ["--config"], ["--output_dir"], ["-1"], ["--", "word"], ["--fs", "16000", "--fs", "nan"],
          ["\u200b"], ["--max_epoch", "-1"], ["--max_epoch", "nan"], ["--model_conf", "x"],
-         ["--ngpu", "-1"], ["--batch_size", "x"], ["--optim_conf", "lr=nan"], ["--num_workers", "-1"],
+         ["--ngpu", "-1"], ["--batch_size", "x"], ["--optim_conf", "lr=nan"],
+         ["--num_workers", "-1"],
          ["--optim", "none"], ["--resume", "perhaps"])
     )  # fmt: skip
     argv = probe.argv(files.root, files.out)
