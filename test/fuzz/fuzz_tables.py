@@ -36,6 +36,8 @@ def draw(rng, files, probes):
     case = Case(probe, "", names=_names(name, data))
     kind(rng, files, case, name, data)
     case.what = f"{name}: {case.what}"
+    if probe.name == "extract_combine" and name != "mix/wav.scp":
+        case.may_differ = True  # it is copied, not read
     return case
 
 
@@ -226,7 +228,7 @@ def meaning_of(name, data):
     if base.endswith(".TXT"):  # of a corpus: what it says is not known here
         return data
     if base.endswith(".lst"):
-        ids = [line.strip(" ") for line in lines]
+        ids = [line.strip(" ") for line in lines if line.strip(" ")]
         return tuple(ids) if all(map(_is_id, ids)) and len(set(ids)) == len(ids) else None
     pairs = [line.partition(" ") for line in lines]
     table = {key: value.strip() for key, _, value in pairs}

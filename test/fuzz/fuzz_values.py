@@ -10,44 +10,14 @@ BAD_IDS = (
 ODD_IDS = ("é", "-x", "--x", "$HOME", "a;b", "JOB", "a|b", "*", "~", "%s", "{}", "a:b", "x.ark:3")
 ODD_PATHS = (
     *("", " ", ".", "/", "/dev/null", "/nonexistent/x", "touch {marker} |", "|touch {marker}"),
-    *(
-        "touch {marker}; cat {root}/a.wav |",
-        "{root}/feats",
-        "{root}/x.ark:3",
-        "{root}/pickle.ark:5",
-    ),
+    *("touch {marker}; cat {root}/a.wav |", "{root}/a.wav |", "gunzip -c {root}/a.wav|"),
+    *("{root}/feats", "{root}/x.ark:3", "{root}/pickle.ark:5", "{root}/pickle.ark"),
     *("{root}/a.wav:3", "x" * 5000, "\u200b", "-", "~", "$HOME", "{root}/mix/utt2emo", "-h"),
-    *("{root}/pickle.ark", "file://{root}/a.wav", "{root}/a.wav |", "gunzip -c {root}/a.wav|"),
+    "file://{root}/a.wav",
 )
-BAD_NUMBERS = (
-    "nan",
-    "inf",
-    "-inf",
-    "1e400",
-    "x",
-    "",
-    "1,5",
-    "--",
-    "0x10",
-    "1_000",
-    "None",
-    "٣",
-    "²",
-)
-ODD_NUMBERS = (
-    "0",
-    "-1",
-    "1e308",
-    "2.5",
-    "1e-300",
-    "-0.0",
-    "+5",
-    " 5",
-    "5.0",
-    "007",
-    "1e9",
-    "9" * 40,
-)
+BAD_NUMBERS = ("nan", "inf", "-inf", "1e400", "x", "", "1,5", "0x10", "1_000", "None", "²")
+ODD_NUMBERS = ("0", "-1", "1e308", "2.5", "1e-300", "-0.0", "+5", " 5", "5.0", "007", "1e9", "٣")
+ODD_NUMBERS += ("9" * 40,)
 
 
 def flip(rng, data):
