@@ -13,6 +13,7 @@ from fuzz_weights import Payload
 
 RATE = 16000
 _PROBES = ("infer", "infer_joint", "infer_long", "format_audio", "recognize", "tse_score")
+_WITHOUT_LENGTH = ("IRCAM", "PAF", "PVF", "XI")  # of these a cut file is like a whole one
 _CHECKED = ("WAV", "FLAC", "AIFF", "AU", "OGG", "MP3")
 
 
@@ -111,7 +112,7 @@ def _cut(rng, files, case, data, kind):
     if rng.random() < 0.2:
         end = len(data) - rng.randrange(1, 200)
     case.what = f"cut at {end} of {len(data)} bytes"
-    return data[:end], _length(data)
+    return data[:end], None if kind in _WITHOUT_LENGTH else _length(data)
 
 
 def _flip(rng, files, case, data, kind):
@@ -214,7 +215,7 @@ def _name(rng, files, case, data, kind):
     if case.probe.command == "infer":
         option = "enrollment" if rng.random() < 0.3 and "enrollment" in options else "mixture"
         case.argv = type(case.probe)("", "", options | {option: odd}).argv(files.root, files.out)
-        case.names = (f"--{option}", odd[:100], odd.strip("| ")[:100], "pipe")
+        case.names = (f"--{option}", odd[:100], odd.strip("| ")[:100], odd.partition(":")[0])
         return data, None
     table = {"format_audio": "raw/wav.scp", "recognize": "mix/wav.scp"}.get(case.probe.name)
     table = table or "mix/wav.scp"
@@ -222,7 +223,7 @@ def _name(rng, files, case, data, kind):
     lines[0] = f"{lines[0].split()[0]} {odd}"
     case.changes[table] = "".join(f"{line}\n" for line in lines).encode()
     case.argv = case.probe.argv(files.root, files.out)
-    case.names = ("wav.scp", odd[:100], "r0-u", odd.strip()[:100])
+    case.names = ("wav.scp", odd[:100], "r0-u", odd.strip()[:100], odd.partition(":")[0])
     return data, None
 
 

@@ -94,7 +94,7 @@ def _value(rng, files, case):
     if action is not None and _is_numeric(action):
         bad = rng.random() < 0.6
         value = rng.choice(BAD_NUMBERS if bad else ODD_NUMBERS)
-        case.may_differ = not bad
+        case.may_differ = not bad or value == action.default
     elif _is_path(probe, name):
         value = place(rng.choice(ODD_PATHS), files)
         if "output" in name:

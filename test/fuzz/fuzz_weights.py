@@ -33,7 +33,7 @@ def draw(rng, files, probes):
     if name.startswith("out/"):
         source = next(s for s, _ in probe.before)
         path = files.root / source / name.removeprefix("out/")
-    names = (name.rpartition("/")[2], *name.split("/")[-2:-1])
+    names = (name.rpartition("/")[2], *name.split("/")[-2:-1], "its weights are damaged")
     if name.endswith((".ark", ".pt")) or "/ssl/" in name:
         names += ("feats", "features")
     case = Case(probe, "", names=names)
