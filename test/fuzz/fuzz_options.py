@@ -102,7 +102,13 @@ def _value(rng, files, case):
     else:
         value = rng.choice(_ODD_WORDS)
     case.names = (f"--{name}", f"-{name}", name, value.strip()[:60] or "''", "'--")
-    case.names += (value.encode("unicode_escape").decode()[:60], str(files.out))
+    case.names += (
+        value.encode("unicode_escape").decode()[:60],
+        str(files.out),
+        "no such audio file",
+    )
+    if name in ("seeds", "folds"):
+        case.names += (f"fold{value}", "fold1_seed")
     if name == "fs":
         case.names += (" Hz",)
     if _is_path(probe, name):  # a file that should lie there
@@ -152,7 +158,10 @@ def _exchanged(rng, files, case):
 def _names_in(path):
     """What an error may say of a path: something that lies there."""
     path = Path(path)
-    return tuple(str(p) for p in path.iterdir()) if path.is_dir() else ()
+    if path.is_dir():
+        return tuple(str(p) for p in path.iterdir())
+    values = (line.split() for line in path.read_text(errors="replace").splitlines()[:40])
+    return tuple(words[-1] for words in values if words)
 
 
 def _all(files):
@@ -166,9 +175,10 @@ def _missing(rng, files, case):
     probe = case.probe
     if not probe.options:
         return _words(rng, files, case)
-    name = rng.choice(list(probe.options))
+    name = rng.choice([n for n in probe.options if n != "json"] or ["json"])
     options = {k: v for k, v in probe.options.items() if k != name}
     case.argv, case.what = _argv(files, probe, options), f"without --{name}"
+    case.names += (name,)
     case.may_differ = True
 
 

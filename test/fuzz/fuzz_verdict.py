@@ -38,7 +38,10 @@ def judge(case, ending, known, files):
     if "Traceback (most recent call last)" in ending.err:
         return "traceback", _last_line(ending.err)
     if ending.status == 2:
-        return _judge_refusal(case, ending.err)
+        err = ending.err
+        if case.probe.command == "check_data":  # which lists what is wrong, line by line
+            err = "".join(li for li in err.splitlines(True) if not li.startswith("  "))
+        return _judge_refusal(case, err)
     if ending.status != 0:
         return "status", str(ending.status)
     if "RuntimeWarning" in ending.err:
