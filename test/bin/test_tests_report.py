@@ -23,7 +23,7 @@ def exp(tmp_path):
         ("snr_5", "SNR, dB", 5, SYSTEMS[1:3]),
         ("talkers_3", "talkers", 3, ()),
     ):
-        text = f"sweep: {sweep}\nvalue: {value}\nabout: as {value}\nsnr_db: 1\n"
+        text = f"sweep: {sweep}\nvalue: {value}\nabout: as {value}\nsnr: 1\n"
         (tmp_path / f"conf/{name}.yaml").write_text(text)
         if systems:
             write_scores(tmp_path / "x", systems=systems)
