@@ -32,6 +32,7 @@ from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruptio
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 from espnet_tse_ser.plain_files import DamagedFile, load_plain, only_plain_files, plain
 from espnet_tse_ser.precision import check_autocast, mixed_training
+from espnet_tse_ser.schedulers import check_steps
 
 logger = logging.getLogger(__name__)
 
@@ -299,11 +300,14 @@ class ExtractionTrainer(Trainer):
     def train_one_epoch(
         cls, *, iterator, options, distributed_option, reporter, summary_writer, **stateful
     ):
-        if isinstance(iterator, Sized) and len(iterator) < options.accum_grad:
-            raise UserError(
-                f"accum_grad: {options.accum_grad} batches make one update, but an epoch has "
-                f"{len(iterator)}; give less, or smaller batches"
-            )
+        if isinstance(iterator, Sized):
+            updates = len(iterator) // options.accum_grad
+            if updates == 0:
+                raise UserError(
+                    f"accum_grad: {options.accum_grad} batches make one update, but an epoch has "
+                    f"{len(iterator)}; give less, or smaller batches"
+                )
+            check_steps(stateful["schedulers"], updates * options.max_epoch)
         if _writes(distributed_option):
             _commit_checkpoint(options.output_dir)
         # ESPnet leaves the gradients of the last batches, if accum_grad does not divide their

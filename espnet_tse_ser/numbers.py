@@ -97,7 +97,7 @@ COUNT = Number(1, 10**6, whole=True)  # of jobs, processes, talkers
 RATE = Number(1000, 655350, whole=True)  # Hz, as FLAC has them
 SEED = Number(0, 2**31 - 1, whole=True)  # every generator takes it, and its sum with an epoch
 SECONDS = Number(0, 10**6)
-UTTERANCE_SECONDS = Number(0.1, 3600)  # of what a model gets
+UTTERANCE_SECONDS = Number(0.1, 600)  # of what a model gets
 BATCH_SIZE = Number(1, 4096, whole=True)
 # Of networks. The bounds are no advice: beyond them a number is a slip, and no memory holds it.
 CHANNELS = Number(1, 8192, whole=True)

@@ -7,8 +7,9 @@ or epochs that are done, t, and of the optimiser's own rate.
 import math
 
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler, AbsEpochStepScheduler
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.numbers import Number
 
 _STEPS, _RATE = Number(0, 2**31 - 1, whole=True), Number(0, 100)
@@ -98,6 +99,20 @@ SCHEDULERS = {
     "trapezoid": TrapezoidLR,
     "trapezoid_per_epoch": TrapezoidPerEpochLR,
 }
+
+
+def check_steps(schedulers, steps):
+    """Raise `UserError` if one of the schedulers ends before a training does.
+
+    Args:
+        schedulers: of the batches, some may be None. steps: updates of the whole training.
+    """
+    for scheduler in schedulers:
+        if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
+            raise UserError(
+                f"scheduler_conf: onecyclelr ends after {scheduler.total_steps} steps, but the "
+                f"training has {steps}; give total_steps: {steps}"
+            )
 
 
 def register():

@@ -214,7 +214,7 @@ def test_an_enrollment_without_effect_is_refused(tse_config, number):
         ({"adapt_layer_type": "muladd"}, "adapt_enroll_dim must be 16"),
         ({"adapt_layer_type": "concat", "adapt_enroll_dim": 4}, "adapt_enroll_dim must be 8"),
         ({"skip_dim": 16}, "skip_dim must be 8"),
-        ({"use_spk_emb": True}, "use_spk_emb is not supported"),
+        ({"use_spk_emb": True}, "extractor_conf: use_spk_emb: enrollments are speech"),
     ],
 )
 def test_parts_of_an_extractor_fit_each_other(tse_config, changes, message):

@@ -7,7 +7,8 @@ import torch
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler, AbsEpochStepScheduler
 from espnet2.tasks.abs_task import scheduler_classes
 
-from espnet_tse_ser.schedulers import SCHEDULERS, register
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.schedulers import SCHEDULERS, check_steps, register
 
 register()
 
@@ -113,3 +114,10 @@ def test_resuming(name, conf):
 def test_what_does_not_fit_is_refused(name, conf, message):
     with pytest.raises(ValueError, match=message):
         SCHEDULERS[name](_optimizer(), **conf)
+
+
+def test_a_schedule_is_as_long_as_the_training():
+    schedulers = [torch.optim.lr_scheduler.OneCycleLR(_optimizer(), 0.1, total_steps=9), None]
+    check_steps(schedulers, 9)
+    with pytest.raises(UserError, match="ends after 9 steps, .* has 10; give total_steps: 10"):
+        check_steps(schedulers, 10)

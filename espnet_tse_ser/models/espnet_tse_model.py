@@ -33,8 +33,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         num_spk, flexible_numspk, share_encoder, extract_feats_in_collect_stats: ESPnet's.
 
     Raises:
-        ValueError: nothing to train on, or an extractor that takes embeddings: enrollments are
-            speech here.
+        ValueError: nothing to train on.
     """
 
     def __init__(
@@ -54,8 +53,6 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         super().__init__(encoder, extractor, decoder, loss_wrappers)
         if not any(w.weight > 0 and not w.criterion.only_for_test for w in loss_wrappers):
             raise ValueError("no criterion with a weight above 0 is trained on")
-        if extractor.use_spk_emb:
-            raise ValueError("use_spk_emb is not supported: enrollments are speech here")
         if filterbank == "cosine":
             set_cosine_filterbank(self.encoder, self.decoder)
         self.speaker_loss_weight = speaker_loss_weight

@@ -33,12 +33,13 @@ class CheckedTask:
     def build_optimizers(cls, args, model):
         """ESPnet's, if there is something to train, and everything that is to be frozen."""
         names = dict(model.named_parameters())
+        where = f"{args.config or 'the options'}: freeze_param"
         for frozen in args.freeze_param:
             if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):
                 raise UserError(
-                    f"freeze_param: the model has no parameter {shown(frozen)}; correct it, e.g. "
+                    f"{where}: the model has no parameter {shown(frozen)}; correct it, e.g. "
                     f"to {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}"
                 )
         if not any(parameter.requires_grad for parameter in names.values()):
-            raise UserError("freeze_param: nothing is left to train; freeze less")
+            raise UserError(f"{where}: nothing is left to train; freeze less")
         return super().build_optimizers(args, model)

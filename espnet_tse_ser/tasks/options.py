@@ -10,6 +10,7 @@ import torch
 from espnet2.optimizers.optim_groups import add_optimizer_hooks
 from espnet2.schedulers.abs_scheduler import AbsValEpochStepScheduler
 from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from espnet2.train.distributed_utils import resolve_distributed_mode
 from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet_tse_ser.errors import UserError, first_line
@@ -129,8 +130,14 @@ def _read(path, kinds, given):
 def _check_training(options, where):
     """Check the optimizer and the schedule by making them, and that there are the GPUs."""
     check_gpus(options.ngpu, where("ngpu"))
-    if options.batch_type == "folded" and len(options.fold_length) != 1:
-        raise UserError(f"{where('batch_type')}: folded needs one fold_length, of the audio")
+    try:
+        resolve_distributed_mode(argparse.Namespace(**vars(options)))
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        reason = first_line(error)
+        raise UserError(f"--dist_launcher and the like do not fit this process: {reason}") from None
+    for key in ("batch_type", "valid_batch_type"):
+        if getattr(options, key) == "folded" and len(options.fold_length) != 1:
+            raise UserError(f"{where(key)}: folded needs one fold_length, of the audio")
     if options.use_amp and (options.ngpu == 0 or options.use_tf32):
         raise UserError(f"{where('use_amp')}: needs a GPU, and no use_tf32; use autocast: bfloat16")
     for key, module in _MODULES.items():

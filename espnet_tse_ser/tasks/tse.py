@@ -93,6 +93,11 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
                 f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "
                 f"window of the encoder, {window} samples"
             )
+        if mixing.steps_per_epoch < options.accum_grad:
+            raise UserError(
+                f"{where('accum_grad')}: {options.accum_grad} batches make one update, but an "
+                f"epoch has {mixing.steps_per_epoch} (steps_per_epoch of mixing_conf); give less"
+            )
         options.mixing_conf = dataclasses.asdict(mixing)
 
     @classmethod

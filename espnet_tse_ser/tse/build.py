@@ -22,7 +22,7 @@ _CLASSES = {
 _CRITERION = {"name": Maybe(Text()), "only_for_test": Flag()}
 
 
-def _conv(channel: CHANNELS, kernel_size: _SAMPLES, stride: _SAMPLES):
+def _conv(channel: Number(2, CHANNELS.high, whole=True), kernel_size: _SAMPLES, stride: _SAMPLES):
     """What ESPnet's convolutional encoder and decoder take."""
 
 
@@ -43,7 +43,7 @@ _OPTIONS = {  # of ESPnet's classes; our own declare theirs
     | {
         "clamp_db": Maybe(Number(0, 200, above=True)),
         "zero_mean": Flag(),
-        "eps": Maybe(Number(0, 1)),
+        "eps": Maybe(Number(0, 1, above=True, below=True)),
     },
     ("criterion", "ci_sdr"): _CRITERION | {"filter_length": _SAMPLES},
     ("wrapper", "fixed_order"): {"weight": Number(0)},
@@ -68,6 +68,11 @@ def check_extraction_config(config, where):
         _get_class(part, name, where(part))
         checked[part] = name
         checked[conf] = check_options(config.get(conf), _options(part, name), where(conf))
+    if checked["extractor_conf"].get("use_spk_emb"):
+        raise UserError(
+            f"{where('extractor_conf')}: use_spk_emb: enrollments are speech here, not embeddings; "
+            "drop it"
+        )
     encoder, decoder = checked["encoder_conf"], checked["decoder_conf"]
     if encoder != decoder or encoder["stride"] > encoder["kernel_size"]:
         raise UserError(

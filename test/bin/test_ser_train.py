@@ -241,6 +241,10 @@ def test_errors_name_what_is_wrong(data, tmp_path):
         _train(data, tmp_path / "exp", "--max_epochs", 3)
     with pytest.raises(UserError, match="none.yaml: no such configuration"):
         _train(data, tmp_path / "exp", config=tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="accum_grad: 9 batches make one update, but an epoch has"):
+        _train(data, tmp_path / "exp", "--accum_grad", 9)
+    with pytest.raises(UserError, match="train_ser.yaml: freeze_param: the model has no param"):
+        _train(data, tmp_path / "exp", "--freeze_param", "encodr")
     (tmp_path / "splits").mkdir()
     with pytest.raises(UserError, match=r"has no fold\*/train.lst; run stage 2"):
         ser_stats.main(

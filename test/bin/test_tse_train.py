@@ -128,6 +128,11 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         ({"mixing_conf": MIXING | {"segment": 160000}}, "0 speaker.s. of the .*pool"),
         ({"extractor_conf": {"layers": 2}}, "layers"),
         ({"no_such_key": 1}, "train_tse.yaml: unknown key 'no_such_key'"),
+        ({"accum_grad": 3}, "train_tse.yaml: accum_grad: 3 .* an epoch has 2 .steps_per_epoch"),
+        (
+            {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.1, "total_steps": 3}},
+            "onecyclelr ends after 3 steps, but the training has 4; give total_steps: 4",
+        ),
     ):
         path = tmp_path / "train_tse.yaml"
         path.write_text(yaml.safe_dump(tse_config | TRAINING | changes))

@@ -62,7 +62,7 @@ RANGES = {
     "num_workers": (-1, 0.5, 1000),
     "patience": (-1, "never"),
     "seed": (-1, 2**31, 0.5, "random"),
-    "train_dtype": ("float16", "int8", 32),
+    "train_dtype": ("float16", "float64", 32),
     "valid_batch_size": (0, -1),
 }
 
