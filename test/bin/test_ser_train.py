@@ -160,6 +160,22 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     assert _same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_workers_change_nothing(data, tmp_path):
+    """Neither their number nor a training that goes on: crops, order and weights are the same."""
+    for name, further in {
+        "none": (),
+        "one": ("--num_workers", 1),
+        "two": ("--num_workers", 2),
+        "parts": ("--max_epoch", 1),
+    }.items():
+        _train(data, tmp_path / name, "--max_seconds", 0.2, "--max_epoch", 2, *further)
+    _train(data, tmp_path / "parts", "--max_seconds", 0.2, "--max_epoch", 2, "--num_workers", 2)
+    _train(data, tmp_path / "whole", "--max_epoch", 2)
+    for name in ("one", "two", "parts"):
+        assert _same(tmp_path / "none", tmp_path / name)
+    assert not _same(tmp_path / "none", tmp_path / "whole")
+
+
 SHIFTSER = CONFIG | {
     "specaug": "ssl_specaug",
     "specaug_conf": {"time_width": 5, "channel_width": 3},
