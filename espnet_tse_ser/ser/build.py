@@ -115,14 +115,18 @@ def check_labels(labels, where="labels"):
 
 def get_class(kind, name, where="the SER model"):
     """The class behind ``name`` of a ``kind`` of component (see `CLASSES`)."""
-    if (kind, name) not in CLASSES:
+    if name not in _names(kind):
         raise UserError(f"{where}: {shown(name)} is not known; use {_known(kind)}")
     module, _, attribute = CLASSES[kind, name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
+def _names(kind):
+    return [n for k, n in CLASSES if k == kind]
+
+
 def _known(kind):
-    return ", ".join(n for k, n in CLASSES if k == kind)
+    return ", ".join(_names(kind))
 
 
 def _component(config, kind, where, *sizes):

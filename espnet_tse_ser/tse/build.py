@@ -147,10 +147,10 @@ def _options(kind, name):
 
 
 def _get_class(kind, name, where):
-    if (kind, name) not in _CLASSES:
-        known = ", ".join(n for k, n in _CLASSES if k == kind)
+    known = [n for k, n in _CLASSES if k == kind]
+    if name not in known:
         fault = "is missing" if name is None else f"{shown(name)} is not supported"
-        raise UserError(f"{where}: {fault}; use {known}")
+        raise UserError(f"{where}: {fault}; use {', '.join(known)}")
     module, _, attribute = _CLASSES[kind, name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -98,7 +98,7 @@ def _value(rng, files, case):
     elif _is_path(probe, name):
         value = place(rng.choice(ODD_PATHS), files)
         if "output" in name:
-            value = f"{files.out}/{value.strip('/')[:300]}"
+            value = f"{files.out}/{value.strip('/').replace('.wav', '')[:300]}"
     else:
         value = rng.choice(_ODD_WORDS)
     case.names = (f"--{name}", f"-{name}", name, value.strip()[:60] or "''", "'--")
@@ -145,7 +145,7 @@ def _exchanged(rng, files, case):
         return _words(rng, files, case)
     name = rng.choice(names)
     others = [v for p in (probe, *_all(files)) for n, v in p.options.items()
-              if _is_path(p, n) and "output" not in n]  # fmt: skip
+              if _is_path(p, n) and v.startswith("{root}") and "{fold}" not in v]  # fmt: skip
     value = rng.choice(others)
     if rng.random() < 0.2:
         value = str(Path(value).parent)
@@ -160,6 +160,8 @@ def _names_in(path):
     path = Path(path)
     if path.is_dir():
         return tuple(str(p) for p in path.iterdir())
+    if not path.is_file():
+        return ()
     values = (line.split() for line in path.read_text(errors="replace").splitlines()[:40])
     return tuple(words[-1] for words in values if words)
 
@@ -175,10 +177,10 @@ def _missing(rng, files, case):
     probe = case.probe
     if not probe.options:
         return _words(rng, files, case)
-    name = rng.choice([n for n in probe.options if n != "json"] or ["json"])
+    name = rng.choice([n for n in probe.options if n != "json"] or ["no_such"])
     options = {k: v for k, v in probe.options.items() if k != name}
     case.argv, case.what = _argv(files, probe, options), f"without --{name}"
-    case.names += (name,)
+    case.names += (name, *(Path(read).name for read in files.known[probe.name].reads))
     case.may_differ = True
 
 

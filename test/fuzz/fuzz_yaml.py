@@ -86,7 +86,8 @@ def _value(rng, files, case, name, text):
         new = 0
     key = ".".join(map(str, where))
     case.what = f"{key}: {str(old)[:40]!r} -> {str(new)[:40]!r} ({type(new).__name__})"
-    case.names += (str(where[0]), str(where[-1]), str(where[-2:][0]))
+    case.names += (str(where[0]), str(where[-1]), str(where[-2:][0]), "features of")
+    case.names += tuple(map(str, old)) if isinstance(old, dict) else ()
     case.may_differ = case.may_differ or not wrong or _is_free(where, new)
     case.changes[name] = _dump(name, _replaced(config, where, new))
 

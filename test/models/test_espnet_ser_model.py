@@ -189,6 +189,11 @@ def test_ssl_front_end_without_stem(batch):
         ({"labels": ["ang", "ang"]}, "labels: 'ang' is there twice"),
         ({"labels": "ang hap"}, "labels: expected a list of 2 or more"),
         ({"frontend": "mfcc"}, "frontend: 'mfcc' is not known; use logmel, ssl"),
+        (
+            {"specaug": ["specaug"]},
+            r"specaug: \['specaug'\] is not known; use specaug, ssl_specaug",
+        ),
+        ({"encoder": {}}, "encoder: {} is not known; use shift_cnn"),
         ({"encoder": None}, "encoder: the model needs one; use shift_cnn"),
         ({"encoder_conf": {"shfit": True}}, "encoder_conf: unknown key 'shfit'; known: num_blocks"),
         (

@@ -163,6 +163,8 @@ def test_less_than_one_window(tse_config, batch, short):
     [
         ({"encoder": "stft"}, "encoder: 'stft' is not supported; use conv"),
         ({"extractor": "tcn"}, "use td_speakerbeam"),
+        ({"decoder": ["conv"]}, r"decoder: \['conv'\] is not supported; use conv"),
+        ({"encoder": True}, "encoder: True is not supported; use conv"),
         ({"extractor_conf": {"layers": 3}}, "layers"),
         ({"extractor_conf": {"norm_type": "BN"}}, "norm_type: expected one of gLN, cLN, got 'BN'"),
         ({"encoder_conf": {"channel": 16}}, "kernel_size"),
