@@ -344,7 +344,12 @@ def length_batches(lengths, batch_size, rng=None):
 
     Returns:
         list of lists of ids.
+
+    Raises:
+        UserError: ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        raise UserError(f"--batch_size must be 1 or more, got {batch_size}")
     keys = sorted(lengths, key=lambda k: (lengths[k], k))
     if rng is not None:
         jitter = {k: lengths[k] * rng.uniform(0.85, 1.15) for k in keys}

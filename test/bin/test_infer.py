@@ -252,7 +252,7 @@ def test_bad_weights(run, files, tmp_path, joint_dir, joint_config):
     (exp / "config.yaml").write_text(yaml.safe_dump(joint_config | {"ser": ser}))
     _fails(run(model_dir=exp), f"{weights}: weights of another architecture", files)
     (exp / "config.yaml").write_text("tse: [\n")
-    _fails(run(model_dir=exp), "config.yaml: not valid YAML", files)
+    _fails(run(model_dir=exp), "config.yaml: line 2: not valid YAML", files)
 
 
 def _fails(result, message, files, begin=""):

@@ -337,13 +337,9 @@ def test_audio_that_is_not_as_it_should_be(data, tmp_path, kind, message):
 def test_readers_of_espnet_are_not_used(data, tmp_path, kind):
     more = tmp_path / "more.scp"
     write_table(more, read_table(data / "wav.scp"))
-    config = tmp_path / "train_ser.yaml"
-    config.write_text(yaml.safe_dump(CONFIG | {"allow_variable_data_keys": True}))
     triple = f"{more},other,{kind}"
     with pytest.raises(UserError, match=f"more.scp: data of type '{kind}' cannot be read here"):
-        _train(
-            *(data, tmp_path / "exp", "--train_data_path_and_name_and_type", triple), config=config
-        )
+        _train(data, tmp_path / "exp", "--train_data_path_and_name_and_type", triple)
 
 
 @pytest.fixture(scope="module")
