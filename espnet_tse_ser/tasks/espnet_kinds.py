@@ -122,7 +122,7 @@ _OPTIMIZER = {
     "etas": Several(_POSITIVE, 2, 2),
     "foreach": Maybe(Flag()),
     "fused": Maybe(Flag()),
-    "lr": Number(0, 100, above=True),
+    "lr": _POSITIVE,
     "maximize": Only(False),
     "momentum": _BELOW_1,
     "rho": SHARE,

@@ -106,7 +106,7 @@ OPTIM_CONF = [
     ({"lr": "fast"}, "optim_conf: lr: expected a number above 0"),
     ({"lr": None}, "optim_conf: lr: expected a number above 0"),
     ({"lr": [1e-3]}, "optim_conf: lr: expected a number above 0"),
-    ({"lr": 1e30}, "optim_conf: lr: expected a number above 0 and of 100 or less"),
+    ({"lr": -1e-3}, "optim_conf: lr: expected a number above 0, got -0.001"),
     ({"weight_decay": -0.1}, "optim_conf: weight_decay: expected a number of 0 or more"),
     ({"betas": 0.9}, "optim_conf: betas: expected a list of 2"),
     ({"betas": [0.9, 1.0]}, "optim_conf: betas: expected a list of 2"),
