@@ -306,7 +306,7 @@ def test_no_thread_outlives_a_training(tmp_path, monkeypatch, end, at):
         if number == at and end is Requeue:
             os.kill(os.getpid(), signal.SIGUSR1)
         elif number == at:
-            raise end
+            raise end("stopped")
 
     monkeypatch.setattr(SequenceIterFactory, "build_iter", prefetching)
     try:
@@ -324,7 +324,7 @@ def test_no_worker_outlives_a_training(tmp_path, end):
             os.kill(os.getpid(), signal.SIGUSR1)
         elif number == 2:
             assert len(multiprocessing.active_children()) == 2
-            raise end
+            raise end("stopped")
 
     with pytest.raises(end):
         train(tmp_path, at_forward=at_forward, num_workers=2)
