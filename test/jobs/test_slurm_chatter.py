@@ -186,7 +186,7 @@ def test_a_job_that_nobody_can_name_is_not_left_running(cluster, tmp_path, answe
         'if "--noheader"', 'if "--states=all" in words: tasks = {}\n    if "--noheader"'
     )
     (cluster.directory / "squeue").write_text(squeue)
-    code, errors = cluster.run("--retries", "2", "JOB=1:2", "JOB.log", "sleep", "60")
+    code, errors = cluster.run("--retries", "2", "JOB=1:2", "JOB.log", "sleep", "10")
     assert code == 1
     assert f"slurm.pl: sbatch: answers {answer.strip().split(chr(10))[0]!r}" in errors
     assert "no job's number; what it has submitted is cancelled (look at squeue --me)" in errors
