@@ -176,8 +176,11 @@ def _check_size(path, remedy):
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
+            spoilt = archive.testzip() if size <= path.stat().st_size else None
     except (zipfile.BadZipFile, ValueError, NotImplementedError):  # torch will say so, or read it
         return
+    if spoilt is not None:
+        raise DamagedFile(path, f"the checksum of its part {spoilt} is another", remedy)
     if size > path.stat().st_size:
         raise DamagedFile(path, f"its parts are said to have {size} bytes, it has fewer", remedy)
 

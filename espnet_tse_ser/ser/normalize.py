@@ -38,7 +38,9 @@ class GlobalMVN(AbsNormalize):
         with np.errstate(all="ignore"):
             mean = stats["sum"] / stats["count"]
             variance = np.maximum(stats["sum_square"] / stats["count"] - mean**2, self.eps)
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and stats["count"] > 0):
+        if not (
+            np.isfinite(mean).all() and np.isfinite(variance).all() and 0 < stats["count"] < np.inf
+        ):
             raise UserError(
                 f"{path}: a mean or variance is not finite, or of {stats['count']} frames; delete "
                 "it and run stage 9"
