@@ -1,8 +1,7 @@
 """Trained models on disk: their configuration and weights, read safely and strictly.
 
 ESPnet's ``build_model_from_file`` is not strict, and its ``init_param`` that matches nothing loads
-nothing: `load_weights` is strict, counts what it loads and says what does not match, and
-`load_initial` stands for ``init_param``.
+nothing: `load_weights` is strict, counts what it loads and says what does not match.
 """
 
 import logging
@@ -189,39 +188,6 @@ def load_weights(module, path, prefix="", optional=()):
             "configuration that the weights were trained with"
         )
     matched = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    copy_state(module, matched, path)
-
-
-def load_initial(init_param, model, ignore_init_mismatch=False, map_location=None):
-    """Load what ESPnet's option ``init_param`` names into a part of a model.
-
-    Args:
-        init_param: ``<path>:<part of the file>:<part of the model>:<excluded>``, all but the path
-            may be missing; ``excluded`` are beginnings of names, with commas between them.
-        ignore_init_mismatch: leave out what the model does not have, or has in another shape.
-
-    Raises:
-        UserError: of `load_state`; or a part that is not there; or something that does not match.
-    """
-    path, source, target, excluded = (init_param.split(":", 3) + [""] * 3)[:4]
-    state = load_state(path)
-    prefix = source and f"{source}."
-    state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    try:
-        module = model.get_submodule(target)
-    except AttributeError:
-        raise UserError(f"init_param {init_param}: the model has no part '{target}'") from None
-    if excluded:
-        state = {k: v for k, v in state.items() if not k.startswith(tuple(excluded.split(",")))}
-    own = module.state_dict()
-    matched = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    others = [k for k in state if k not in matched]
-    if not matched or (others and not ignore_init_mismatch):
-        first = f", first '{others[0]}'" if others else ""
-        raise UserError(
-            f"init_param {init_param}: {len(others)} of {len(state)} tensors have no place in the "
-            f"model, or one of another shape{first}; correct it, or exclude them"
-        )
     copy_state(module, matched, path)
 
 

@@ -125,18 +125,14 @@ class DistributedTask:
 
     @classmethod
     def main_worker(cls, args):
-        # Here, because mixing needs this module where nothing is trained.
-        from espnet_tse_ser.espnet import safe_loading
-
         survive_signals()
         worker = super().main_worker
         status, is_child = 0, multiprocessing.parent_process() is not None
         try:
-            with safe_loading():
-                if is_child:
-                    status = run(worker, args)
-                else:
-                    worker(args)
+            if is_child:
+                status = run(worker, args)
+            else:
+                worker(args)
         except Requeue as requeue:
             status = requeue.code
         if torch.distributed.is_initialized():

@@ -11,8 +11,8 @@ import torch
 from espnet_tse_ser.checkpoints import check_finite
 from espnet_tse_ser.errors import UserError
 
-# Further than any loss that training lowers; float32 has no more than a digit after the point here.
-LARGEST = 1e6
+# Beyond any loss of a model that learns: as many dB, or a probability of exp(-10000).
+LARGEST = 1e4
 
 # Updates in a row that may fail for gradients that are not finite, without a loss that is not. The
 # scale of ``use_amp`` is halved by each: from 2 ** 16 to one at which nothing overflows.

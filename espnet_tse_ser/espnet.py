@@ -8,7 +8,6 @@
   UA over the whole development set.
 """
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -18,12 +17,11 @@ from collections.abc import Sized
 from pathlib import Path
 
 import torch
-from espnet2.tasks import abs_task
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.types import str2bool
 
-from espnet_tse_ser.checkpoints import check_state, load_initial, load_state
+from espnet_tse_ser.checkpoints import check_state, load_state
 from espnet_tse_ser.compilation import check_compile, compiled_extractors
 from espnet_tse_ser.divergence import check_model, check_updated, checked_batches
 from espnet_tse_ser.errors import UserError, first_line
@@ -60,18 +58,6 @@ def _save_carefully(save, value, target, *args, **kwargs):
             raise
     if checkpoint:
         _write_epochs(target.with_name("epochs.tsv"), value["reporter"]["stats"])
-
-
-@contextlib.contextmanager
-def safe_loading():
-    """Let ESPnet's own loading of files be ours in the body: nothing in them runs."""
-    before = abs_task.load_pretrained_model
-    abs_task.load_pretrained_model = load_initial
-    try:
-        with only_plain_files():
-            yield
-    finally:
-        abs_task.load_pretrained_model = before
 
 
 def _commit_checkpoint(directory):
@@ -280,7 +266,7 @@ class ExtractionTrainer(Trainer):
         try:
             with (
                 cls.interruption.noted_signals(),
-                safe_loading(),
+                only_plain_files(),
                 mixed_training(model, trainer_options.autocast, device),
                 compiled_extractors(model, trainer_options.compile),
             ):

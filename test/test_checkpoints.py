@@ -8,7 +8,6 @@ from evil_files import EVIL, write_bomb, write_evil
 from espnet_tse_ser.checkpoints import (
     chosen_criterion,
     find_weights,
-    load_initial,
     load_state,
     load_weights,
     read_config,
@@ -102,9 +101,9 @@ def test_a_truncated_file(weights):
 def test_a_pickled_object_is_refused(weights, monkeypatch, tmp_path, payload, save):
     monkeypatch.chdir(tmp_path)
     write_evil(weights, payload, save, within=load_state(weights))
-    for load in (load_state, lambda p: load_weights(_net(), p), lambda p: load_initial(p, _net())):
+    for load in (load_state, lambda path: load_weights(_net(), path)):
         with pytest.raises(UserError, match="weights.pth: holds other objects than ten") as error:
-            load(str(weights))
+            load(weights)
         # Never advise to load it all the same, as PyTorch's message does.
         assert "weights_only" not in str(error.value) and "options" not in str(error.value)
     assert not (tmp_path / "pwned").exists()
@@ -188,34 +187,6 @@ def test_a_file_that_unpacks_to_more_than_itself(weights):
     write_bomb(weights)
     with pytest.raises(UserError, match="weights.pth: is damaged.*its parts are said to have"):
         load_weights(_net(), weights)
-
-
-def test_initial_weights(weights, tmp_path, caplog):
-    state = load_state(weights)
-    path = tmp_path / "whole.pth"
-    torch.save({f"a.{k}": v for k, v in state.items()} | {"a.more": torch.ones(2)}, path)
-    net = torch.nn.ModuleDict({"part": _net()})
-    for init_param, message in (
-        (f"{weights}", "7 of 7 tensors have no place in the model, or .* first '0.weight'"),
-        (f"{path}:b:part", "0 of 0 tensors have no place"),
-        (f"{path}:a:other", "the model has no part 'other'"),
-        (f"{path}:a:part", "1 of 8 tensors have no place in the model, .* first 'more'"),
-        (f"{path}:a:part:0,1,more", "0 of 0 tensors"),
-        (f"{tmp_path}/none.pth", "none.pth: no such file"),
-    ):
-        with pytest.raises(UserError, match=message):
-            load_initial(init_param, net)
-    with pytest.raises(UserError, match="7 of 7 tensors have no place"):
-        load_initial(str(weights), net, ignore_init_mismatch=True)
-    for init_param, ignore in ((f"{path}:a:part:more", False), (f"{path}:a:part", True)):
-        net = torch.nn.ModuleDict({"part": _net()})
-        with caplog.at_level("INFO"):
-            load_initial(init_param, net, ignore)
-        assert torch.equal(net["part"][0].weight, state["0.weight"])
-        assert "7 of 7 tensors loaded" in caplog.text
-    other = net["part"][0].bias.clone()
-    load_initial(f"{weights}::part:0.bias", net)
-    assert torch.equal(net["part"][0].bias, other)
 
 
 def test_what_to_do_without_weights(tmp_path):

@@ -15,7 +15,7 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e5, 1e3])
+@pytest.mark.parametrize("rate", [1e30, 1e3, 100, 30])
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_rate_that_is_far_too_high(tiny, tmp_path, training, rate, capsys):
     torch.set_num_threads(1)
@@ -37,7 +37,7 @@ def test_a_rate_that_is_far_too_high(tiny, tmp_path, training, rate, capsys):
 
 
 def test_two_processes_stop_as_one(tiny, tmp_path):
-    command = make_command("ser", tmp_path, tiny, optim_conf={"lr": 1e30}, batch_size=8)
+    command = make_command("ser", tmp_path, tiny, optim_conf={"lr": 100}, batch_size=8)
     command += ["--output_dir", str(tmp_path / "exp")]
     statuses, logs = train_in_two(main_of("ser"), command, tmp_path / "logs")
     assert statuses == [2, 2] and all("error: epoch 1, " in log for log in logs), logs
