@@ -16,14 +16,18 @@ def pack(model_dir, archive):
     The unpacked archive is a model directory: ``TSESER.from_pretrained`` and ``bin.infer`` take it.
 
     Raises:
-        UserError: the experiment is not finished, or the archive would replace a part of it.
+        UserError: the experiment is not finished, or cannot be loaded; or the archive would replace
+            a part of it.
     """
+    from espnet_tse_ser.inference import TSESER
+
     model_dir = Path(model_dir)
     weights = find_weights(
         model_dir, chosen_criterion(read_config(model_dir), model_dir / "config.yaml")
     )
     if os.path.realpath(archive) in map(os.path.realpath, (model_dir / "config.yaml", weights)):
         raise UserError(f"{archive}: is a part of the model; choose another name for the archive")
+    TSESER.from_pretrained(model_dir, weights)  # what is packed can be used
     with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:
         for name, source in (("config.yaml", model_dir / "config.yaml"), (weights.name, weights)):
             # A fixed time stamp: the same model gives the same bytes.

@@ -1,49 +1,73 @@
 import builtins
+import shutil
 import sys
 import types
 import zipfile
 
 import pytest
+import torch
+import yaml
 
 from espnet_tse_ser.bin import upload as bin_upload
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.inference import TSESER
 from espnet_tse_ser.packing import pack, upload
 
 
-def make_experiment(path):
-    path.mkdir()
-    (path / "config.yaml").write_text("labels: [ang, hap]\n")
-    (path / "3epoch.pth").write_bytes(b"weights")
-    (path / "valid.ua.best.pth").symlink_to("3epoch.pth")
-    return path
+@pytest.fixture
+def model_dir(tmp_path, ser_dir):
+    """An experiment, whose best weights are those of its third epoch."""
+    directory = tmp_path / "exp"
+    directory.mkdir()
+    shutil.copy(ser_dir / "config.yaml", directory)
+    shutil.copy(ser_dir / "valid.ua.best.pth", directory / "3epoch.pth")
+    (directory / "valid.ua.best.pth").symlink_to("3epoch.pth")
+    return directory
 
 
-def test_archive_holds_config_and_weights_and_is_reproducible(tmp_path):
-    model_dir = make_experiment(tmp_path / "exp")
+def test_archive_holds_config_and_weights_and_is_reproducible(tmp_path, model_dir):
     pack(model_dir, tmp_path / "a.zip")
     pack(model_dir, tmp_path / "b.zip")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
-        assert archive.read("valid.ua.best.pth") == b"weights"
-        assert archive.read("config.yaml") == b"labels: [ang, hap]\n"
+        for name in ("valid.ua.best.pth", "config.yaml"):
+            assert archive.read(name) == (model_dir / name).read_bytes()
+        archive.extractall(tmp_path / "unpacked")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    assert TSESER.from_pretrained(tmp_path / "unpacked").rate == 16000
 
 
-def test_unfinished_experiment_is_refused_and_leaves_nothing(tmp_path):
-    model_dir = make_experiment(tmp_path / "exp")
+@pytest.mark.parametrize("wrong", ["text", "NaN", "another", "configuration"])
+def test_what_cannot_be_loaded_is_not_packed(tmp_path, model_dir, ser_config, wrong):
+    path, state = model_dir / "3epoch.pth", torch.load(model_dir / "3epoch.pth")
+    if wrong == "text":
+        path.write_bytes(b"weights")
+    elif wrong == "NaN":
+        torch.save(state | {"classifier.bias": torch.full((4,), torch.nan)}, path)
+    elif wrong == "another":
+        torch.save(state | {"classifier.bias": torch.zeros(5)}, path)
+    else:
+        config = yaml.safe_dump(ser_config | {"encoder": "cnn"})
+        (model_dir / "config.yaml").write_text(config)
+    name = "config.yaml" if wrong == "configuration" else "valid.ua.best.pth"
+    with pytest.raises(UserError, match=f"{name}: "):
+        pack(model_dir, tmp_path / "a.zip")
+    assert list(tmp_path.iterdir()) == [model_dir]
+
+
+def test_unfinished_experiment_is_refused_and_leaves_nothing(tmp_path, model_dir):
     (model_dir / "valid.ua.best.pth").unlink()
     with pytest.raises(UserError, match="it was not trained: remove"):
         pack(model_dir, tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == [model_dir]
 
 
-def test_an_archive_does_not_replace_the_model(tmp_path):
-    model_dir = make_experiment(tmp_path / "exp")
+def test_an_archive_does_not_replace_the_model(tmp_path, model_dir):
+    before = {p.name: p.read_bytes() for p in model_dir.iterdir()}
     (tmp_path / "link.zip").symlink_to(model_dir / "config.yaml")
     for name in ("exp/config.yaml", "exp/valid.ua.best.pth", "exp/3epoch.pth", "link.zip"):
         with pytest.raises(UserError, match=f"{name}: is a part of the model"):
             pack(model_dir, tmp_path / name)
-    assert (model_dir / "config.yaml").read_text() == "labels: [ang, hap]\n"
-    assert (model_dir / "3epoch.pth").read_bytes() == b"weights"
+    assert {p.name: p.read_bytes() for p in model_dir.iterdir()} == before
 
 
 # Classes of huggingface_hub (0.x with requests, 1.x with httpx) and of what it brings along.
@@ -93,8 +117,8 @@ class BadRequestError(HfHubHTTPError, ValueError):
 
 
 @pytest.fixture
-def archive(tmp_path):
-    pack(make_experiment(tmp_path / "exp"), tmp_path / "model.zip")
+def archive(tmp_path, model_dir):
+    pack(model_dir, tmp_path / "model.zip")
     return tmp_path / "model.zip"
 
 
