@@ -105,10 +105,10 @@ def check_state(state, path):
     ):
         raise UserError(f"{path}: is not a state dict; give weights, e.g. valid.loss.best.pth")
     for name, value in state.items():
-        oddity = _oddity(value)
-        if oddity:
+        odd = oddity(value)
+        if odd:
             raise UserError(
-                f"{path}: the tensor '{name}' {oddity}; weights are dense and of real numbers: "
+                f"{path}: the tensor '{name}' {odd}; weights are dense and of real numbers: "
                 "give the state dict of a model as it was trained"
             )
     check_finite(state, path, "train it again, at a lower rate if it has diverged")
@@ -138,7 +138,7 @@ _TYPES = {
 }
 
 
-def _oddity(tensor):
+def oddity(tensor):
     """What a tensor has that no weights have, or None."""
     if str(tensor.layout) != "torch.strided" or tensor.is_nested:
         return f"is sparse or nested ({tensor.layout})"

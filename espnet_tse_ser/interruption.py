@@ -20,6 +20,7 @@ import torch
 from espnet2.train.reporter import SubReporter, WeightedAverage, to_reported_value
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from espnet_tse_ser.checkpoints import oddity
 from espnet_tse_ser.data.prefetching import Prefetched
 from espnet_tse_ser.errors import Requeue, UserError, first_line
 from espnet_tse_ser.plain_files import DamagedFile, OtherObjects, load_plain
@@ -256,12 +257,44 @@ def restore(value, state):
     """``value.load_state_dict(state)``, of a state that was read from a file.
 
     Raises:
-        ValueError: the state would replace a method of ``value``, as schedulers let it.
+        ValueError: the state would replace a method of ``value``, as schedulers let it; or is not
+            one of this optimizer, which takes anything and fails in its next step.
     """
     methods = [name for name in state if callable(getattr(type(value), name, None))]
     if methods:
         raise ValueError(f"a state with {methods[0]}")
+    if isinstance(value, torch.optim.Optimizer):
+        _check_moments(value, state)
     value.load_state_dict(state)
+
+
+def _check_moments(optimizer, state):
+    """Raise `ValueError` unless a state has the same for all parameters: dense, finite numbers."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [n for group in state["param_groups"] for n in group["params"]]
+    names, kinds = set(), {}
+    for number, parameter in zip(numbers, parameters, strict=True):
+        moments = state["state"].get(number)
+        if moments is None:  # it had no gradient yet
+            continue
+        names.add(frozenset(moments))
+        for name, value in moments.items():
+            kind = _kind_of_moment(value, parameter)
+            # Of a parameter that is a number, moments and the count of steps look alike.
+            if parameter.dim() and kinds.setdefault(name, kind) != kind:
+                raise ValueError(f"{name} is {kind} for a parameter, {kinds[name]} for others")
+    if len(names) > 1:
+        raise ValueError(f"{', '.join(sorted(frozenset.union(*names)))}: not all parameters have")
+
+
+def _kind_of_moment(value, parameter):
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    if oddity(value) or not value.is_floating_point() or not value.isfinite().all():
+        raise ValueError("an optimizer's state has other than dense tensors of finite numbers")
+    if value.dim() and value.shape != parameter.shape:
+        raise ValueError("an optimizer's state has tensors of other shapes than its parameters")
+    return "a tensor" if value.dim() else "a number"
 
 
 @contextlib.contextmanager

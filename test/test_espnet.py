@@ -385,6 +385,47 @@ def test_a_state_that_would_replace_a_method():
         interruption.restore(scheduler, scheduler.state_dict() | {"step": 3})
 
 
+def _moments(**changes):
+    """Adam's state of two parameters after a step, with changes of the second one's."""
+    parameters = [torch.ones(3), torch.ones(2, 2), torch.tensor(1.0), torch.ones(1)]
+    optimizer = torch.optim.Adam(parameters)
+    for parameter in parameters[:3]:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][1] = {
+        name: value for name, value in (state["state"][1] | changes).items() if value != "missing"
+    }
+    return optimizer, state
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp_avg": "missing"},
+        {"more": torch.ones(2, 2)},
+        {"exp_avg": None},
+        {"exp_avg": 1.0},
+        {"exp_avg": torch.tensor(1.0)},
+        {"exp_avg": torch.ones(4)},
+        {"exp_avg": torch.ones(2, 2, dtype=torch.int32)},
+        {"exp_avg": torch.ones(2, 2, dtype=torch.complex64)},
+        {"exp_avg": torch.eye(2).to_sparse()},
+        {"exp_avg": torch.ones(2, 2, device="meta")},
+        {"exp_avg": torch.ones(1).expand(2, 2)},
+        {"exp_avg_sq": torch.full((2, 2), float("nan"))},
+        {"step": torch.tensor(float("inf"))},
+        {"step": torch.ones(2, 2)},
+    ],
+)
+def test_a_state_that_is_none_of_the_optimizer(changes):
+    optimizer, state = _moments()
+    interruption.restore(optimizer, state)
+    optimizer.step()
+    with pytest.raises(ValueError):
+        interruption.restore(*_moments(**changes))
+
+
 def _with_criterion(*criterion):
     class Trainer(EmotionTrainer):
         @classmethod

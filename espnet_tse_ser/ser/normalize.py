@@ -36,14 +36,14 @@ class GlobalMVN(AbsNormalize):
         """
         stats = _read_stats(Path(path))
         with np.errstate(all="ignore"):
-            mean = stats["sum"] / stats["count"]
-            variance = np.maximum(stats["sum_square"] / stats["count"] - mean**2, self.eps)
-        if not (
-            np.isfinite(mean).all() and np.isfinite(variance).all() and 0 < stats["count"] < np.inf
-        ):
+            mean, square = (stats[name] / stats["count"] for name in ("sum", "sum_square"))
+            variance = square - mean**2
+        finite = np.isfinite(mean).all() and np.isfinite(variance).all()
+        # Rounding makes the variance of a constant feature a little negative.
+        if not (finite and 0 < stats["count"] < np.inf and (variance >= -1e-6 * square).all()):
             raise UserError(
-                f"{path}: a mean or variance is not finite, or of {stats['count']} frames; delete "
-                "it and run stage 9"
+                f"{path}: a mean or variance is not finite, or of {stats['count']} frames, or a "
+                "variance is negative; delete it and run stage 9"
             )
         if mean.shape != tuple(self.mean.shape):
             raise UserError(
@@ -51,7 +51,7 @@ class GlobalMVN(AbsNormalize):
                 f"{self.mean.numel()}; run stage 9 with the same configuration"
             )
         self.mean.copy_(torch.from_numpy(mean))
-        self.std.copy_(torch.from_numpy(np.sqrt(variance)))
+        self.std.copy_(torch.from_numpy(np.sqrt(np.maximum(variance, self.eps))))
 
     def forward(self, feats, lengths):
         """Normalise ``(B, F, feature_size)``; padded frames become zero."""
@@ -64,7 +64,10 @@ def _read_stats(path):
         raise UserError(f"{path}: no such statistics; run stage 9")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            stats = {k: np.asarray(archive[k], np.float64) for k in ("count", "sum", "sum_square")}
+            stats = {k: archive[k] for k in ("count", "sum", "sum_square")}
+        if any(array.dtype.kind not in "fiu" for array in stats.values()):
+            raise ValueError("it holds other than real numbers")
+        stats = {k: array.astype(np.float64) for k, array in stats.items()}
         if stats["count"].ndim or stats["sum"].ndim != 1:
             raise ValueError("its shapes are others")
         if stats["sum"].shape != stats["sum_square"].shape:

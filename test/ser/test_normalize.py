@@ -52,6 +52,8 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
     for changes in (
         {"sum": np.array([print] * 6)},
         {"sum": np.array(["a"] * 6)},
+        {"sum": np.full(6, 1j)},
+        {"count": True},
         {"sum": np.zeros((6, 6))},
         {"count": np.ones(6)},
         {"sum": 3.0},
@@ -67,6 +69,8 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
         {"count": np.nan},
         {"sum": np.full(6, np.inf)},
         {"sum_square": np.full(6, np.nan)},
+        {"sum_square": np.full(6, -1.0)},
+        {"sum_square": np.zeros(6)},
     ):
         np.savez(tmp_path / "odd.npz", **dict(np.load(stats)) | changes)
         with pytest.raises(UserError, match=r"odd.npz: a mean or variance is not finite, or of"):
