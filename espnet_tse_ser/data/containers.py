@@ -39,7 +39,7 @@ def check_whole(read, size, name):
         return mpeg.check_whole(data, name) if mpeg.begins(head) else None
     shortage = check(data, head)
     if shortage is not None:
-        raise UserError(f"{name}: the file is cut short: {shortage}; fetch it again")
+        raise UserError(f"{name}: the file is cut short or damaged: {shortage}; fetch it again")
     return _links(data) if check is _check_ogg else None
 
 
@@ -176,7 +176,13 @@ def _check_sds(data, head):
     """Packets of 127 bytes, of which 120 are audio, 7 bits in each."""
     bits, low, middle, high = data.unpack("<B", 6) + data.unpack("<3B", 10)
     samples = 120 // max(-(-bits // 7), 2)
-    return _shortage(data, 21, -(-(low | middle << 7 | high << 14) // samples) * 127)
+    count = -(-(low | middle << 7 | high << 14) // samples)
+    for number in range(min(count, data.size // 127)):  # libsndfile prints what is wrong
+        packet = data(21 + 127 * number, 127)
+        is_sound = packet[:2] + packet[3:4] + packet[126:] == b"\xf0\x7e\x02\xf7"
+        if len(packet) == 127 and not is_sound:
+            return f"packet {number + 1} of {count} is none"
+    return _shortage(data, 21, count * 127)
 
 
 def _check_wve(data, head):

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_tse_ser.data.amplitudes import check_not_silent
 from espnet_tse_ser.data.ark import split_place
 from espnet_tse_ser.data.audio import mix_down, read_audio, resample, write_audio
-from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+from espnet_tse_ser.data.kaldi_dir import invert, read_optional_table, read_table, write_table
 from espnet_tse_ser.data.loudness import measure_loudness
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, find_files, read_tsv, write_tsv
@@ -104,7 +104,7 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
             *(data_dir, len(dropped), len(rows), min_duration, " ".join(dropped)),
         )
     for name in ("utt2emo", "utt2fold"):
-        if (data_dir / name).is_file():
+        if os.path.lexists(data_dir / name):
             write_table(output_dir / name, _select(data_dir / name, kept))
         else:
             (output_dir / name).unlink(missing_ok=True)
@@ -128,10 +128,12 @@ def _read_sources(data_dir):
     wavs = read_table(data_dir / "wav.scp")
     utt2spk = read_table(data_dir / "utt2spk")
     sources = {utt: (wav, None, None) for utt, wav in wavs.items()}
-    if (data_dir / "segments").is_file():
-        sources = {}
-        for utt, line in read_table(data_dir / "segments").items():
-            sources[utt] = _parse_segment(data_dir / "segments", utt, line, wavs)
+    segments = read_optional_table(data_dir / "segments")
+    if segments is not None:
+        sources = {
+            utt: _parse_segment(data_dir / "segments", utt, line, wavs)
+            for utt, line in segments.items()
+        }
     for one, other, name in ((sources, utt2spk, "utt2spk"), (utt2spk, sources, "wav.scp")):
         lacking = sorted(one.keys() - other.keys())
         if lacking:

@@ -1,5 +1,6 @@
 """Kaldi data directories: two-column files, one line an id, sorted in the C locale."""
 
+import os
 import re
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def read_table(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that prepares this data directory")
+        what = "is no file" if os.path.lexists(path) else "no such file"
+        raise UserError(f"{path}: {what}; run the stage that prepares this data directory")
     check_value = _CHECKS.get(path.name)
     name, table, previous, checked = str(path), {}, "", set()
     text = read_text(path)
@@ -48,6 +50,11 @@ def read_table(path):
     if not table:
         raise UserError(f"{path}: is empty; run the stage that prepares this data directory")
     return table
+
+
+def read_optional_table(path):
+    """`read_table`, or None where there is nothing of this name."""
+    return read_table(path) if os.path.lexists(path) else None
 
 
 def write_table(path, table):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.data.decoded import CACHE_BYTES, DecodedAudio
-from espnet_tse_ser.data.kaldi_dir import read_table
+from espnet_tse_ser.data.kaldi_dir import read_optional_table, read_table
 from espnet_tse_ser.errors import UserError
 
 
@@ -53,7 +53,7 @@ class Pool:
         tables = {n: read_table(directory / n) for n in ("utt2spk", "utt2num_samples", "utt2lufs")}
         genders = read_table(directory / "spk2gender")
         for name in ("utt2emo", "utt2fold"):
-            tables[name] = read_table(directory / name) if (directory / name).is_file() else None
+            tables[name] = read_optional_table(directory / name)
         for name, table in tables.items():
             missing = sorted(set(wavs) - set(table)) if table is not None else []
             if missing:

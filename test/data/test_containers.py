@@ -84,6 +84,15 @@ def test_the_message_says_how_much_was_there(read):
     assert 15000 < there < 20000
 
 
+@pytest.mark.parametrize("place", [0, 1, 3, 126])
+def test_a_damaged_packet_of_a_sample_dump(read, capfd, place):
+    """libsndfile would print to standard output, among what a command prints."""
+    content = bytearray(encode("SDS", "PCM_24"))
+    content[21 + 3 * 127 + place] ^= 1
+    assert "packet 4 of " in read(bytes(content))
+    assert capfd.readouterr() == ("", "")
+
+
 def riff(*chunks, pad=True):
     body = b"WAVE"
     for name, content, size in chunks:

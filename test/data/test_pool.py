@@ -150,3 +150,12 @@ def test_missing_files(copy, name):
     (copy / name).unlink()
     with pytest.raises(UserError, match=f"{name}: no such file"):
         Pool.read(copy)
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "utt2spk", "utt2emo", "utt2fold"])
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_something_else_in_place_of_a_table(copy, name, kind):
+    (copy / name).unlink()
+    (copy / name).mkdir() if kind == "directory" else (copy / name).symlink_to("nowhere")
+    with pytest.raises(UserError, match=f"{name}: is no file"):
+        Pool.read(copy)

@@ -215,7 +215,12 @@ def _name(rng, files, case, data, kind):
     if case.probe.command == "infer":
         option = "enrollment" if rng.random() < 0.3 and "enrollment" in options else "mixture"
         case.argv = type(case.probe)("", "", options | {option: odd}).argv(files.root, files.out)
-        case.names = (f"--{option}", odd[:100], odd.strip("| ")[:100], odd.partition(":")[0])
+        case.names = (
+            f"--{option}",
+            odd[:100],
+            odd.strip("| ")[:100],
+            odd.partition(":")[0] or ": no",
+        )
         return data, None
     table = {"format_audio": "raw/wav.scp", "recognize": "mix/wav.scp"}.get(case.probe.name)
     table = table or "mix/wav.scp"

@@ -112,6 +112,7 @@ def _value(rng, files, case):
     if name == "fs":
         case.names += (" Hz",)
     if _is_path(probe, name):  # a file that should lie there
+        case.names += (Path(value).name,)
         case.names += tuple(Path(read).name for read in files.known[probe.name].reads)
     case.what = f"--{name}={value[:60]!r}"
     options = {k: v for k, v in probe.options.items() if k != name}
@@ -159,7 +160,8 @@ def _names_in(path):
     """What an error may say of a path: something that lies there."""
     path = Path(path)
     if path.is_dir():
-        return tuple(str(p) for p in path.iterdir())
+        ids = [w.split()[0] for p in path.glob("wav.scp") for w in p.read_text().splitlines()]
+        return (*map(str, path.iterdir()), *ids)
     if not path.is_file():
         return ()
     values = (line.split() for line in path.read_text(errors="replace").splitlines()[:40])

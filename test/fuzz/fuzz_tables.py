@@ -30,14 +30,15 @@ def is_table(name):
 def draw(rng, files, probes):
     """A probe, one of the tables that it reads, and what becomes of that."""
     probe = rng.choice([p for p in probes if any(map(is_table, files.known[p.name].reads))])
-    name = rng.choice([n for n in files.known[probe.name].reads if is_table(n)])
+    names = [n for n in files.known[probe.name].reads if is_table(n)]
+    if probe.name == "extract_combine":  # it copies the others, whatever they are
+        names = ["mix/wav.scp"]
+    name = rng.choice(names)
     data = _read(files, probe, name)
     kind = rng.choice(_KINDS)
     case = Case(probe, "", names=_names(name, data))
     kind(rng, files, case, name, data)
     case.what = f"{name}: {case.what}"
-    if probe.name == "extract_combine" and name != "mix/wav.scp":
-        case.may_differ = True  # it is copied, not read
     return case
 
 
@@ -158,6 +159,7 @@ def _fields(rng, files, case, name, data):
     fields[column] = place(odd, files)
     lines[at] = separator.join(fields) + "\n"
     case.what = f"line {at + 1}, field {column + 1}: {odd[:40]!r}"
+    odd = place(odd, files)
     case.names += (odd[:40], odd[:40].encode("unicode_escape").decode())
     _set(case, name, "".join(lines).encode(errors="surrogatepass"), data)
 

@@ -40,7 +40,7 @@ def judge(case, ending, known, files):
     if ending.status == 2:
         err = ending.err
         if case.probe.command == "check_data":  # which lists what is wrong, line by line
-            err = "".join(li for li in err.splitlines(True) if not li.startswith("  "))
+            err = err.replace("\n  ", "; ")
         return _judge_refusal(case, err)
     if ending.status != 0:
         return "status", str(ending.status)
