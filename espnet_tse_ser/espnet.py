@@ -31,6 +31,7 @@ from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 from espnet_tse_ser.plain_files import DamagedFile, load_plain, only_plain_files, plain
 from espnet_tse_ser.precision import check_autocast, mixed_training
 from espnet_tse_ser.schedulers import check_steps
+from espnet_tse_ser.training.plan import PLAN, planned
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,7 @@ class _Options(TrainerOptions):
 
     autocast: str = "none"
     compile: bool = False
+    plan: list = dataclasses.field(default_factory=list)
 
 
 class ExtractionTrainer(Trainer):
@@ -239,6 +241,12 @@ class ExtractionTrainer(Trainer):
             default=False,
             help="Compile the extractor on a GPU; the first steps then take minutes",
         )
+        group.add_argument(
+            "--plan",
+            type=PLAN,
+            default=[],
+            help="What is frozen, and at which rate the rest is trained, from which epoch on",
+        )
 
     @classmethod
     def build_options(cls, args):
@@ -250,6 +258,8 @@ class ExtractionTrainer(Trainer):
             raise UserError("use_amp and autocast exclude each other; drop use_amp")
         if options.no_forward_run:
             raise UserError("no_forward_run trains nothing; drop it")
+        if any(entry["lr_scale"] == 0 for entry in options.plan):
+            options.unused_parameters = True  # of processes that wait for the gradients of others
         return options
 
     @classmethod
@@ -301,9 +311,13 @@ class ExtractionTrainer(Trainer):
         for optimizer in stateful["optimizers"]:
             optimizer.zero_grad()
         model = _unwrapped(stateful["model"])
-        with cls.interruption.training(
-            iterator, options.accum_grad, reporter, **stateful
-        ) as batches:
+        plan = planned(options.plan, model, stateful["optimizers"], reporter.get_epoch())
+        with (
+            plan,
+            cls.interruption.training(
+                iterator, options.accum_grad, reporter, **stateful
+            ) as batches,
+        ):
             super().train_one_epoch(
                 iterator=_Sized(
                     checked_batches(batches, reporter, model, options.accum_grad),

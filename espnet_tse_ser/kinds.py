@@ -84,9 +84,14 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Only(Kind):
-    """The one value of an option that is not supported here: its default."""
+    """The one value of an option that is not supported here: its default.
+
+    Args:
+        value: that one. instead: what to do in place of another one.
+    """
 
     value: object
+    instead: str = ""
 
     def read(self, value):
         same = Flag().read(value) if isinstance(self.value, bool) else value
@@ -95,7 +100,7 @@ class Only(Kind):
         return self.value
 
     def __str__(self):
-        return f"{self.value!r}, all that is supported here"
+        return f"{self.value!r}, all that is supported here{self.instead and f' ({self.instead})'}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,18 @@
 
 import math
 
-from espnet_tse_ser.kinds import Choice, Either, Flag, Id, Interval, Maybe, Only, Several, Text
+from espnet_tse_ser.kinds import (
+    Choice,
+    Either,
+    Flag,
+    Id,
+    Interval,
+    Mapping,
+    Maybe,
+    Only,
+    Several,
+    Text,
+)
 from espnet_tse_ser.numbers import Number
 
 NO_NUMBERS = ("abc", "", True, False, math.nan, math.inf, -math.inf, [], [[1]], {}, "1_0", "0x1")
@@ -34,7 +45,8 @@ def wrong_values(kind):
     if isinstance(kind, Several):
         least = max(kind.least, 1)
         values = [[value] * least for value in wrong_values(kind.kind)]
-        values += [[None], {}, math.nan]
+        values += [[None], math.nan]
+        values += [] if isinstance(kind.kind, Mapping) else [{}]  # one need not be in a list
         return values + ([[1] * (kind.most + 1)] if kind.most else [])
     if isinstance(kind, Interval):
         return [5, None, [1], [1, 2, 3], [2, 1], [math.nan, 1], ["a", "b"], [kind.low - 1, 0], "ab"]

@@ -1,7 +1,6 @@
 """What a task has to say about its options, and what can be said of them once there is a model."""
 
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.numbers import shown
+from espnet_tse_ser.training.plan import fit_plan
 
 
 class CheckedTask:
@@ -31,15 +30,8 @@ class CheckedTask:
 
     @classmethod
     def build_optimizers(cls, args, model):
-        """ESPnet's, if there is something to train, and everything that is to be frozen."""
-        names = dict(model.named_parameters())
-        where = f"{args.config or 'the options'}: freeze_param"
-        for frozen in args.freeze_param:
-            if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):
-                raise UserError(
-                    f"{where}: the model has no parameter {shown(frozen)}; correct it, e.g. "
-                    f"to {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}"
-                )
-        if not any(parameter.requires_grad for parameter in names.values()):
-            raise UserError(f"{where}: nothing is left to train; freeze less")
-        return super().build_optimizers(args, model)
+        """ESPnet's, of what is trained by the plan, once that fits the model."""
+        optimizers = super().build_optimizers(args, model)
+        for optimizer in optimizers:
+            fit_plan(args.plan, model, optimizer, f"{args.config or 'the options'}: plan")
+        return optimizers

@@ -81,6 +81,7 @@ _TRAINING = {
     "best_model_criterion": _CRITERION,
     "dist_backend": Choice("nccl", "gloo"),
     "fold_length": Several(_COUNT, 0),
+    "freeze_param": Only([], "give a plan, which keeps running means as well"),
     "grad_clip": _POSITIVE,
     "grad_clip_type": _POSITIVE,
     "keep_nbest_models": Several(_COUNT),

@@ -25,6 +25,7 @@ from espnet_tse_ser.tasks.espnet_kinds import (
     kinds_of_scheduler,
 )
 from espnet_tse_ser.tasks.mapping_action import MappingAction
+from espnet_tse_ser.training.plan import check_plan
 
 _MODULES = {"use_matplotlib": "matplotlib", "use_tensorboard": "tensorboard", "use_wandb": "wandb"}
 
@@ -143,6 +144,9 @@ def _check_training(options, where):
     for key, module in _MODULES.items():
         if getattr(options, key) and importlib.util.find_spec(module) is None:
             raise UserError(f"{where(key)}: needs the package {module}, which is not installed")
+    options.plan = check_plan(options.plan, options.max_epoch, where("plan"))
+    if options.optim == "rprop" and any(e["lr_scale"] not in (0, 1) for e in options.plan):
+        raise UserError(f"{where('plan')}: rprop has no rate to scale; take another optim")
     kinds, conf = kinds_of_decay(add_optimizer_hooks), "exclude_weight_decay_conf"
     setattr(options, conf, check_options(getattr(options, conf), kinds, where(conf)))
     taker = optim_classes[options.optim]

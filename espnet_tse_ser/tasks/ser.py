@@ -147,15 +147,6 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
         return PrefetchingIterFactory(factory)
 
     @classmethod
-    def build_optimizers(cls, args, model):
-        """ESPnet's, of what is trained: not of a frozen front-end."""
-        optimizers = super().build_optimizers(args, model)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["params"] = [p for p in group["params"] if p.requires_grad]
-        return optimizers
-
-    @classmethod
     def required_data_names(cls, train=True, inference=False):
         return ("speech",) if inference else ("speech", "emotion")
 

@@ -355,20 +355,3 @@ def test_a_command_ends_at_once_with_one_line(tmp_path, tse_dir, name):
     (line,) = [text for text in done.stderr.splitlines() if "rror" in text]
     assert line.startswith(f"error: {path}: accum_grad: expected a whole number of 1 or more")
     assert "Traceback" not in done.stderr and not (tmp_path / "exp").exists()
-
-
-@pytest.mark.parametrize(
-    ("frozen", "message"),
-    [
-        (["encodr"], "freeze_param: the model has no parameter 'encodr'; .*preencoder, "),
-        (["enc"], "freeze_param: the model has no parameter 'enc'"),
-        (["preencoder", "encoder", "classifier"], "freeze_param: nothing is left to train"),
-    ],
-)
-def test_what_is_frozen_exists_and_leaves_something(tmp_path, frozen, message):
-    options = parse(tmp_path, "ser", {"freeze_param": frozen, "normalize": None})
-    model = SERTask.build_model(options)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.split(".")[0] not in frozen)  # as ESPnet does
-    with pytest.raises(UserError, match=message):
-        SERTask.build_optimizers(options, model)
