@@ -38,7 +38,7 @@ def work_commands(recipe, output):
     """Name -> command that does the least there is to do; it runs in ``recipe``."""
     utt = (recipe / "data/mix/splits/fold1/test.lst").read_text().split()[0]
     (output / "one.lst").write_text(f"{utt}\n")
-    joint, ser, tse = "exp/tse_ser_debug/fold1", "exp/ser_noisy_debug/fold1", "exp/tse_debug"
+    joint, ser, tse = "exp/tse_ser_ft_debug/fold1", "exp/ser_noisy_debug/fold1", "exp/tse_debug"
     new, one = output / "new", ["--nj", 100000, "--job", 1]  # the first utterance only
     clean = ["--targets", "dump/clean/emo", "--interferers", "dump/clean/interferer"]
     split = ["--data_dir", "dump/mix", "--split", "data/mix/splits/fold1"]

@@ -5,6 +5,7 @@ nothing: `load_weights` is strict, counts what it loads and says what does not m
 """
 
 import logging
+import re
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
@@ -47,6 +48,20 @@ def find_weights(model_dir, criterion):
     if not path.is_file():
         raise UserError(f"{path}: no such file; {_what_to_do(Path(model_dir), criterion)}")
     return path
+
+
+def weights_of(model_dir, criterion=None):
+    """`find_weights` of a criterion; None: that of the experiment's configuration."""
+    if criterion is None:
+        path = Path(model_dir) / "config.yaml"
+        criterion = chosen_criterion(read_config(model_dir), path)
+    return find_weights(model_dir, criterion)
+
+
+def epoch_of(weights):
+    """The epoch of best weights, which are a link to those of one, as a text; else "n/a"."""
+    found = re.fullmatch(r"(\d+)epoch\.pth", Path(weights).resolve().name)
+    return found[1] if found else "n/a"
 
 
 def _what_to_do(model_dir, criterion):

@@ -10,10 +10,11 @@ from espnet_tse_ser.data.batches import inference_batches
 from espnet_tse_ser.data.simulation import enrollment_audio, render
 from espnet_tse_ser.inference import TSESER
 from espnet_tse_ser.metrics.signal import signal_scores
-from espnet_tse_ser.metrics.tables import SYSTEMS
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.recognition import recognize_set
 from espnet_tse_ser.tse.extraction import Embeddings, extract
+
+_INPUTS = {"clean": "ref", "noisy": "mix", "denoised": "denoised", "joint": "mix"}
 
 
 class RenderedMixtures:
@@ -56,6 +57,11 @@ class RenderedMixtures:
         """Samples ``(num_samples,)`` of "mix" (what is recognised), "ref" or "enroll"."""
         return self.signals[utt][self.input if kind == "mix" else kind]
 
+    def input_scores(self):
+        """id -> row with the scores that the mixtures have, see `score`."""
+        scores = {utt: self.score(utt, signals["mix"]) for utt, signals in self.signals.items()}
+        return {utt: _as_read({"id": utt} | row) for utt, row in scores.items()}
+
     def score(self, utt, estimate):
         """`signal_scores` of what was extracted of ``utt``, but for STOI, which no sweep shows."""
         signals = self.signals[utt]
@@ -89,34 +95,28 @@ def extract_set(model, data, batch_size):
     return rows
 
 
-def recognize_systems(data, models, run, batch_size, criterion=None, device="cpu"):
-    """Recognise `RenderedMixtures` with every system that has been trained.
+def recognize_rows(data, models, run, batch_size, criterion=None, device="cpu"):
+    """Recognise `RenderedMixtures` with trained systems.
 
     Args:
-        data: `RenderedMixtures` of one fold, with "denoised" if any model is to recognise it.
-        models: condition of the training (or "joint") -> directory of its runs.
+        data: `RenderedMixtures` of one fold, with "denoised" if any system is to recognise it.
+        models: list of (`Row`, directory of its runs); each model is loaded once.
         run: name of the run, as ``fold1``.
         criterion: the epoch to take, e.g. ``valid.ua``; None: that of each model's configuration.
         device: where to compute.
 
-    Returns:
-        name of a system -> (directory of its model, id -> row of ``hyp.tsv``).
+    Yields:
+        the `Row`, the directory of its model, and id -> row of ``hyp.tsv``.
     """
-    inputs = {"clean": "ref", "noisy": "mix", "denoised": "denoised", "joint": "mix"}
-    hypotheses, loaded = {}, {}
-    has_denoised = all("denoised" in signals for signals in data.signals.values())
-    for system in SYSTEMS.values():
-        if system.train not in models or (system.test == "denoised" and not has_denoised):
-            continue
-        directory = Path(models[system.train]) / run
-        if system.train not in loaded:
+    directory, model = None, None
+    for row, runs in sorted(models, key=lambda pair: str(pair[1])):
+        if directory != Path(runs) / run:
+            directory = Path(runs) / run
             weights = None if criterion is None else find_weights(directory, criterion)
-            loaded[system.train] = TSESER.from_pretrained(directory, weights, device)
-        rows = recognize_set(
-            loaded[system.train], data.of(inputs[system.test]), batch_size, label=system.name
-        )
-        hypotheses[system.name] = directory, {row["id"]: _as_read(row) for row in rows}
-    return hypotheses
+            model = TSESER.from_pretrained(directory, weights, device)
+        signals = data.of(_INPUTS[row.system.test])
+        rows = recognize_set(model, signals, batch_size, label=row.name)
+        yield row, directory, {r["id"]: _as_read(r | {"epoch": model.epoch}) for r in rows}
 
 
 def _as_read(row):

@@ -15,6 +15,7 @@ import torch
 
 from espnet_tse_ser.checkpoints import (
     chosen_criterion,
+    epoch_of,
     find_weights,
     get_rate,
     load_weights,
@@ -53,11 +54,11 @@ class TSESER:
 
     Args:
         model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
-        device: where to compute, e.g. ``cuda:0``.
+        device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
     """
 
-    def __init__(self, model, rate, device="cpu"):
-        self.model, self.rate = model.to(device).eval(), rate
+    def __init__(self, model, rate, device="cpu", epoch="n/a"):
+        self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
 
@@ -75,7 +76,7 @@ class TSESER:
         model = _build(config, path)
         weights = weights or find_weights(model_dir, chosen_criterion(config, path))
         load_weights(model, Path(weights))
-        return cls(model, rate, device)
+        return cls(model, rate, device, epoch_of(weights))
 
     def __call__(self, mixture, enrollment=None, rate=None):
         """Recognise one recording.

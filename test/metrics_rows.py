@@ -1,8 +1,9 @@
 """Rows of score tables as `tables.read_scores` gives them."""
 
 import numpy as np
+from declared import ROWS, SYSTEMS
 
-from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS, SYSTEMS
+from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
 
 LABELS = ["ang", "hap", "neu", "sad"]
 ACCURACY = dict(
@@ -45,3 +46,8 @@ def make_scores(names=tuple(SYSTEMS), speakers=10, utterances=24, seed="0"):
             )
         scores[name] = rows
     return scores
+
+
+def rows_of(scores):
+    """The `Row` of each system of some scores."""
+    return {name: ROWS[name] for name in scores}

@@ -32,6 +32,12 @@ def copy_of_the_recipes(directory):
     return directory / "egs2/mini_iemocap_mix/tse_ser1"
 
 
+def declare(recipe, name, **options):
+    """Add a system to a copy of the recipes, below those that are there."""
+    lines = [f"{key}: {value}\n" for key, value in {"label": name, "row": 9, **options}.items()]
+    (recipe / f"conf/systems/{name}.yaml").write_text("".join(lines))
+
+
 def start_recipe(recipe, *options, environment=None):
     """Start ``run.sh`` as the leader of a session, as a terminal would; its output goes to a file.
 

@@ -1,14 +1,20 @@
 """Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
 
 import argparse
+import hashlib
+import logging
 import os
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.metrics.stamp import PROTOCOLS
+from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS, add_dev_option, made_with
 from espnet_tse_ser.numbers import COUNT, RATE, SEED
+
+logger = logging.getLogger(__name__)
+
+_ORIGIN = ".made_from"
 
 
 def get_parser():
@@ -22,13 +28,24 @@ def get_parser():
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
     parser.add_argument("--folds", required=True, help="folds to test, e.g. '1 2'")
     parser.add_argument(
-        "--models",
+        "--row",
+        nargs=3,
+        action="append",
         required=True,
-        help="'CONDITION=DIRECTORY ...': for clean, noisy, denoised or joint the trained models, "
-        "DIRECTORY/fold1, ...",
+        metavar=("SYSTEM/TAG", "DIRECTORY", "CONFIGURATIONS"),
+        help="a system, its trained models DIRECTORY/fold1, ..., and what they were made with",
     )
-    parser.add_argument("--tse_dir", help="TSE experiment; without it nothing is denoised")
-    parser.add_argument("--output_dir", required=True, help="gets <system>/score_utt.tsv")
+    parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
+    parser.add_argument(
+        "--front_ends",
+        default="",
+        help="'TAG=DIRECTORY ...': the front-ends that systems tested on denoised speech need",
+    )
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        help="gets <system>/<tag>/score_utt.tsv; one that the same models made is kept",
+    )
     for name, *choices in (
         ("protocol", *PROTOCOLS),
         ("gender_state", "random", "same", "different"),
@@ -44,6 +61,7 @@ def get_parser():
     )
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
+    add_dev_option(parser)
     add_options(parser)
     return parser
 
@@ -53,9 +71,12 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.data.protocol import write_protocol
     from espnet_tse_ser.data.variations import read_variation
-    from espnet_tse_ser.files import write_tsv
+    from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_rows
+    from espnet_tse_ser.files import write_text, write_tsv
     from espnet_tse_ser.metrics import tables
     from espnet_tse_ser.progress import log_to_stderr
+    from espnet_tse_ser.systems.command_line import parse_tagged, rows_of
+    from espnet_tse_ser.systems.system import read_systems
 
     log_to_stderr()
     device = set_up(args)
@@ -63,43 +84,80 @@ def main(argv=None):
     folds = tables.chosen_folds(args.folds)
     tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)  # are the folds there?
     variation = read_variation(args.config)
-    models = _models(args.models)
+    rows = rows_of(args.row, read_systems(args.systems_dir))
+    for row, *_ in rows:
+        if row.system.hypotheses:
+            raise UserError(
+                f"--row {row.directory}: is a table of hypotheses, and no model to test"
+            )
+    front_ends = parse_tagged(args.front_ends, "--front_ends")
     output_dir = Path(args.output_dir)
     mixtures, targets, interferers = _mixtures(args, folds, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
-    hypotheses, tse_scores, extractor = {}, {}, _load_extractor(args, device)
-    for fold in tests:
-        chosen = [m for m in mixtures if m.fold == fold]
-        found, scores = _recognize(
-            args, seeds, fold, chosen, (targets, interferers), extractor, models, device
-        )
-        tse_scores |= scores
-        for (system, seed), rows in found.items():
-            hypotheses.setdefault(system, {})[fold, seed] = rows
-    for other in tables.SYSTEMS.keys() - hypotheses.keys():  # of models that were there before
-        (output_dir / other / "score_utt.tsv").unlink(missing_ok=True)
-    for name, found in hypotheses.items():
-        rows = tables.join(tables.SYSTEMS[name], found, tests, tse_scores or None)
-        labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
-        write_tsv(output_dir / name / "score_utt.tsv", rows, tables.score_columns(labels))
+    runs = {(fold, seed): tables.run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
+    origins = {row: _origin(args, row, runs.values(), *how, front_ends) for row, *how in rows}
+    kept = [row for row in origins if _is_kept(output_dir / row.directory, origins[row])]
+    rows = [(row, *how) for row, *how in rows if row not in kept]
+    logger.info("%d of %d systems were tested before", len(kept), len(origins))
+    hypotheses, tse_scores = {row: {} for row, *_ in rows}, {}
+    extractors = _load_extractors(args, rows, front_ends, device)
+    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
+    for fold in tests if rows else ():
+        data = RenderedMixtures([m for m in mixtures if m.fold == fold], targets, interferers)
+        tse_scores.setdefault("mixtures", {}).update(data.input_scores())
+        for tag in [None, *extractors]:
+            tested = [(row, runs_dir) for row, runs_dir, _ in rows if _front_end(row) == tag]
+            if tag is not None:
+                scores = extract_set(extractors[tag], data, args.batch_size)
+                tse_scores.setdefault(tag, {}).update(scores)
+            for seed in seeds:
+                how = runs[fold, seed], args.batch_size, criterion, device
+                for row, *found in recognize_rows(data, tested, *how):
+                    hypotheses[row][fold, seed] = found
+    for row, _, configuration in rows:
+        how = made_with(configuration, args.protocol, args.dev)
+        table = tables.join(row, hypotheses[row], tests, tse_scores, how)
+        labels = [c.removeprefix("p_") for c in table[0] if c.startswith("p_")]
+        directory = output_dir / row.directory
+        (directory / _ORIGIN).unlink(missing_ok=True)
+        write_tsv(directory / "score_utt.tsv", table, tables.score_columns(labels))
+        write_text(directory / _ORIGIN, origins[row])
 
 
-def _models(text):
-    """Parse --models into a dict."""
-    models = {}
-    for item in text.split():
-        condition, _, directory = item.partition("=")
-        if condition not in ("clean", "noisy", "denoised", "joint") or not directory:
-            raise UserError(
-                f"--models: '{item}': expected clean, noisy, denoised or joint, '=' and a directory"
-            )
-        if condition in models:
-            raise UserError(f"--models: '{condition}' is there twice; give one directory for it")
-        models[condition] = directory
-    if not models:
-        raise UserError("--models is empty; name the directory of at least one condition")
-    return models
+def _front_end(row):
+    """The tag of the front-end whose output a row is tested on, or None."""
+    return row.parts["tse"] if row.system.test == "denoised" else None
+
+
+def _origin(args, row, runs, directory, configuration, front_ends):
+    """What the table of a row follows from, as text: mixtures, data, weights and how it is made."""
+    from espnet_tse_ser.checkpoints import weights_of
+
+    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None
+    files = [Path(args.output_dir) / "protocol.tsv"]
+    files += [Path(pool) / ".done" for pool in (args.targets, args.interferers)]
+    files += [weights_of(Path(directory) / run, criterion) for run in sorted(runs)]
+    if tag := _front_end(row):
+        if tag not in front_ends:
+            raise UserError(f"--front_ends: has no '{tag}', which {row.directory} is tested on")
+        files.append(weights_of(front_ends[tag], "valid.loss"))
+    lines = [f"{row.directory} {configuration} {args.protocol} {args.dev} {args.seed} {args.seeds}"]
+    return "\n".join(lines + [f"{path} {_checksum(path)}" for path in files]) + "\n"
+
+
+def _checksum(path):
+    """SHA-256 of a file; nothing where there is none."""
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_kept(directory, origin):
+    """Whether a table is there that was made in the same way."""
+    path = directory / _ORIGIN
+    return (directory / "score_utt.tsv").is_file() and path.is_file() and path.read_text() == origin
 
 
 def _mixtures(args, folds, variation):
@@ -131,34 +189,18 @@ def _mixtures(args, folds, variation):
     return mixtures, targets, interferers
 
 
-def _load_extractor(args, device):
-    """The pretrained extraction model, or None without --tse_dir."""
+def _load_extractors(args, rows, front_ends, device):
+    """Tag -> front-end, of those that rows are tested with."""
     from espnet_tse_ser.tse.extraction import load_extraction_model
 
-    if args.tse_dir is None:
-        return None
-    model, rate = load_extraction_model(args.tse_dir)
-    if rate != args.fs:
-        raise UserError(f"{args.tse_dir}: is for {rate} Hz, the data has {args.fs} Hz")
-    return model.to(device)
-
-
-def _recognize(args, seeds, fold, mixtures, pools, extractor, models, device):
-    """(system, seed) -> (model, rows) of a fold, and the scores of the extracted speech."""
-    from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_systems
-    from espnet_tse_ser.metrics.stamp import OPTIMISTIC
-    from espnet_tse_ser.metrics.tables import run_name
-
-    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
-    data = RenderedMixtures(mixtures, *pools)
-    scores = {} if extractor is None else extract_set(extractor, data, args.batch_size)
-    found = {}
-    for seed in seeds:
-        name = run_name(fold, seed, seeds[0])
-        systems = recognize_systems(data, models, name, args.batch_size, criterion, device)
-        for system, rows in systems.items():
-            found[system, seed] = rows
-    return found, scores
+    extractors = {}
+    for tag in dict.fromkeys(_front_end(row) for row, *_ in rows):
+        if tag is not None:
+            model, rate = load_extraction_model(front_ends[tag])
+            if rate != args.fs:
+                raise UserError(f"{front_ends[tag]}: is for {rate} Hz, the data has {args.fs} Hz")
+            extractors[tag] = model.to(device)
+    return extractors
 
 
 if __name__ == "__main__":

@@ -68,17 +68,19 @@ def main(argv=None):
             check_no_input(extracted[utt], sources, "--output_audio")
             write_audio(extracted[utt], result.speech, result.rate)
 
-    columns = hypothesis_columns(model)
+    columns = [*hypothesis_columns(model), "epoch"]
     rows = recognize_set(model, data, args.batch_size, keep, features)
+    for row in rows:
+        row["epoch"] = model.epoch
     if extracted:
         write_table(Path(args.output_audio) / "wav.scp", extracted)
     if args.by_ua_and_wa:
         by_wa = find_weights(args.model_dir, "valid.wa")
         other = TSESER.from_pretrained(args.model_dir, by_wa, device)
-        columns.append("hypothesis_wa")
+        columns += ["hypothesis_wa", "epoch_wa"]
         twins = recognize_set(other, data, args.batch_size, features=features)
         for row, twin in zip(rows, twins, strict=True):
-            row["hypothesis_wa"] = twin["hypothesis"]
+            row |= {"hypothesis_wa": twin["hypothesis"], "epoch_wa": other.epoch}
     write_tsv(args.output, rows, columns)
 
 

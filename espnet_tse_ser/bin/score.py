@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import OPTIMISTIC, add_protocol_option, check_protocol
+from espnet_tse_ser.metrics.stamp import (
+    OPTIMISTIC,
+    add_dev_option,
+    add_protocol_option,
+    check_protocol,
+    made_with,
+)
 from espnet_tse_ser.numbers import SEED
 from espnet_tse_ser.progress import log_to_stderr
 
@@ -19,10 +25,14 @@ def get_parser():
     parser.add_argument(
         "--scores_dir",
         required=True,
-        help="holds <system>/fold<k>/hyp.tsv, of a further seed <system>/fold<k>_seed<s>/hyp.tsv",
+        help="holds <system>/<tag>/fold<k>/hyp.tsv, of a further seed fold<k>_seed<s>/hyp.tsv",
     )
     parser.add_argument("--protocol_dir", required=True, help="holds protocol.tsv (stage 2)")
-    parser.add_argument("--tse_scores", help="score_utt.tsv of stage 8; denoised systems need it")
+    parser.add_argument(
+        "--tse_scores",
+        default="",
+        help="TAG=TABLE ...: score_utt.tsv of stage 8 of each front-end; denoised systems need it",
+    )
     parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
     parser.add_argument(
         "--seed", type=SEED.option, default=0, help="the seed of fold<k>; default: 0"
@@ -34,11 +44,16 @@ def get_parser():
         help='further seeds, e.g. "1 2"; default: none',
     )
     parser.add_argument(
-        "--systems",
-        help='systems to score, e.g. "base ft"; tables of others, which may be of other models, '
-        "are removed; default: all that were recognised",
+        "--row",
+        nargs=2,
+        action="append",
+        metavar=("SYSTEM/TAG", "CONFIGURATIONS"),
+        help="a system to score and what it was made with, for its table; default: all that were "
+        "recognised",
     )
+    parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
     add_protocol_option(parser)
+    add_dev_option(parser)
     return parser
 
 
@@ -47,18 +62,20 @@ def main(argv=None):
     log_to_stderr()
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.systems.command_line import parse_tagged
 
     scores_dir = Path(args.scores_dir)
     folds = tables.chosen_folds(args.folds)
     seeds = tables.all_seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
-    tse_scores = tables.read_tse_scores(args.tse_scores, tests) if args.tse_scores else None
+    tse_tables = parse_tagged(args.tse_scores, "--tse_scores")
+    tse_scores = {tag: tables.read_tse_scores(path, tests) for tag, path in tse_tables.items()}
     labels, joined = None, {}
-    for system in _systems(args, tables):
+    for row, configuration in _rows(args, tables):
         hypotheses = {}
         for fold, seed in itertools.product(tests, seeds):
             run = tables.run_name(fold, seed, seeds[0])
-            path = scores_dir / system.name / run / "hyp.tsv"
+            path = scores_dir / row.directory / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
             check_protocol(args.protocol, path, rows.values())
             labels = labels or fold_labels
@@ -68,16 +85,12 @@ def main(argv=None):
                     "systems before; train and recognise all systems with the same labels"
                 )
             hypotheses[fold, seed] = (path, rows)
-        joined[system.name] = tables.join(system, hypotheses, tests, tse_scores)
+        how = made_with(configuration, args.protocol, args.dev)
+        joined[row.directory] = tables.join(row, hypotheses, tests, tse_scores, how)
     # written last, so that an error leaves no mixture of new and old tables
-    for name in tables.SYSTEMS.keys() - joined.keys():
-        path = scores_dir / name / "score_utt.tsv"
-        if path.is_file():
-            logger.warning("removed %s, which is not asked for", path)
-            path.unlink()
     two_epochs = args.protocol == OPTIMISTIC
-    for name, rows in joined.items():
-        path = scores_dir / name / "score_utt.tsv"
+    for directory, rows in joined.items():
+        path = scores_dir / directory / "score_utt.tsv"
         write_tsv(path, rows, tables.score_columns(labels, two_epochs))
         logger.info(
             "wrote %s: %d utterances, folds %s, seeds %s; all figures pool them, none is a mean "
@@ -86,16 +99,16 @@ def main(argv=None):
         )
 
 
-def _systems(args, tables):
-    if args.systems is None:
-        return tables.find_systems(args.scores_dir, "fold*/hyp.tsv")
-    names = args.systems.split()
-    unknown = [name for name in names if name not in tables.SYSTEMS]
-    if unknown or not names:
-        raise UserError(
-            f"--systems '{args.systems}': expected names of systems: {' '.join(tables.SYSTEMS)}"
-        )
-    return [system for name, system in tables.SYSTEMS.items() if name in names]
+def _rows(args, tables):
+    """The rows to score, each with its configurations."""
+    from espnet_tse_ser.systems.command_line import rows_of
+    from espnet_tse_ser.systems.system import read_systems
+
+    systems = read_systems(args.systems_dir)
+    if args.row is not None:
+        return rows_of(args.row, systems)
+    rows = tables.find_rows(args.scores_dir, systems, "fold*/hyp.tsv").values()
+    return [(row, "n/a") for row in rows]
 
 
 if __name__ == "__main__":

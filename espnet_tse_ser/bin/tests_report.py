@@ -7,12 +7,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import (
-    add_dev_option,
-    add_protocol_option,
-    check_protocol,
-    stamp_of,
-)
+from espnet_tse_ser.metrics.stamp import check_table, stamp_of
 from espnet_tse_ser.progress import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -21,20 +16,22 @@ logger = logging.getLogger(__name__)
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--tests_dir", required=True, help="holds <name>/<system>/score_utt.tsv of every test"
+        "--tests_dir", required=True, help="holds <name>/<system>/<tag>/score_utt.tsv of every test"
     )
     parser.add_argument(
         "--conf_dir", required=True, help="holds <name>.yaml of every test: sweep, value, about"
     )
     parser.add_argument(
-        "--scores_dir", required=True, help="holds <system>/score_utt.tsv of the main condition"
+        "--scores_dir",
+        required=True,
+        help="<system>/<tag>/score_utt.tsv of the main condition",
     )
     parser.add_argument(
         "--output_dir", required=True, help="for RESULTS_TESTS.md, tests.json and plots"
     )
     parser.add_argument("--tests", help='tests to show, e.g. "snr_-5 snr_5"; default: all')
-    add_protocol_option(parser)
-    add_dev_option(parser)
+    parser.add_argument("--rows", help="as of the results of the main condition")
+    parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
     return parser
 
 
@@ -43,37 +40,43 @@ def main(argv=None):
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
     from espnet_tse_ser.metrics import plots, results, sweeps, tables
+    from espnet_tse_ser.systems.command_line import chosen_rows
+    from espnet_tse_ser.systems.system import read_systems
 
     output_dir = Path(args.output_dir)
-    labels, scores = tables.read_systems(args.scores_dir)
+    own = chosen_rows(args.rows)
+    labels, scores, systems, _ = tables.read_rows(
+        args.scores_dir, read_systems(args.systems_dir), own
+    )
     for name, rows in scores.items():
-        check_protocol(args.protocol, Path(args.scores_dir) / name / "score_utt.tsv", rows)
+        path = Path(args.scores_dir) / systems[name].directory / "score_utt.tsv"
+        check_table(path, rows)
         for row in rows:
             row.pop("hypothesis_wa", None)  # tests have one epoch of a system, the best in UA
     names = None if args.tests is None else args.tests.split()
     if names == []:
         raise UserError("--tests is empty; name tests, or leave it out for all")
-    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, names)
+    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, systems, names)
     if not any(test.scores for test in tests):
         raise UserError(
-            f"{args.tests_dir}: no <name>/<system>/score_utt.tsv of the tests in {args.conf_dir}; "
-            "run them first"
+            f"{args.tests_dir}: no <name>/<system>/<tag>/score_utt.tsv of the tests in "
+            f"{args.conf_dir}; run them first"
         )
-    summary = sweeps.summarise(tests, scores, labels)
-    stamp = stamp_of(args, next(iter(scores.values())))
+    summary = sweeps.summarise(tests, scores, labels, systems)
+    stamp = stamp_of(next(iter(scores.values())))
     shown = {}
     for sweep in summary:
         if len(sweep["rows"]) > 1:
             path = output_dir / "plots" / sweeps.plot_name(sweep["sweep"])
-            plots.plot_sweep(path, sweep, stamp.warning)
+            plots.plot_sweep(path, sweep, systems, stamp.warning)
             shown[sweep["sweep"]] = path.relative_to(output_dir).as_posix()
-        for test, systems in sweep["missing"].items():
-            logger.warning("%s: not run yet: %s", test, " ".join(systems))
+        for test, lacking in sweep["missing"].items():
+            logger.warning("%s: not run yet: %s", test, " ".join(lacking))
     for name in unknown:
         logger.warning("%s/%s: no %s.yaml in %s", args.tests_dir, name, name, args.conf_dir)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     versions = results.environment()
-    text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, shown)
+    text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, systems, shown)
     write_text(output_dir / "RESULTS_TESTS.md", text)
     figures = {"environment": versions, "labels": labels, "protocol": stamp.as_dict()}
     write_json(output_dir / "tests.json", {**figures, "sweeps": summary, "unknown": unknown})

@@ -29,6 +29,7 @@ _PROBABILITY = Number(0, 1)
 _ROUNDING = 0.0005  # of a probability with three decimals; ours have six
 _DB_ROUNDING = 0.02  # of a difference of levels with two decimals
 _SHOWN = 5  # ids named in a message
+_REMEDY = "delete the file and run its stage again"
 
 
 def read_number(path, line, row, column):
@@ -69,8 +70,9 @@ def read_classes(path, rows):
     """The classes, in the order of the ``p_<class>`` columns.
 
     Raises:
-        UserError: no rows or no such columns; a label that is no class; posteriors that are no
-            probabilities, do not add up to 1, or are larger for another class than the hypothesis.
+        UserError: no rows or no such columns; a label that is no class; posteriors (all may be
+            empty) that are no probabilities, do not add up to 1, or are larger for another class
+            than the hypothesis.
     """
     if not rows:
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
@@ -79,13 +81,33 @@ def read_classes(path, rows):
         raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
     for label in labels:
         check_id(label, f"{path}: line 1: column 'p_{label}'")
+    given = any(row[f"p_{label}"] for row in rows for label in labels)  # by all programs but some
     for line, row in enumerate(rows, 2):
         for column in ("reference", "hypothesis", "hypothesis_wa"):
             if column in row and row[column] not in labels:
                 known = f"is not one of the classes {' '.join(labels)}"
                 raise _refusal(path, line, row, f"{column} '{row[column]}' {known}")
-        _check_posteriors(path, line, row, labels)
+        if given:
+            check_posteriors(path, line, row, labels)
     return labels
+
+
+def check_posteriors(path, line, row, labels, remedy=_REMEDY):
+    """Raise `UserError` unless the posteriors of a row are probabilities that add up to 1, and none
+    is larger than that of the hypothesis."""
+    posteriors = {}
+    for label in labels:
+        try:
+            posteriors[label] = _PROBABILITY(row[f"p_{label}"])
+        except ValueError as error:
+            raise _refusal(path, line, row, f"p_{label}: {error}", remedy) from None
+    total = sum(posteriors.values())
+    if abs(total - 1) > _ROUNDING * len(labels):
+        raise _refusal(path, line, row, f"the posteriors add up to {total:g}, not to 1", remedy)
+    best = max(posteriors, key=posteriors.get)
+    if posteriors[row["hypothesis"]] < posteriors[best]:
+        problem = f"hypothesis is {row['hypothesis']}, but p_{best} is the largest posterior"
+        raise _refusal(path, line, row, problem, remedy)
 
 
 def index_rows(path, rows, column):
@@ -115,24 +137,6 @@ def name_utterances(ids):
     return f"{len(ids)} utterance(s) ({', '.join(ids[:_SHOWN])}{more})"
 
 
-def _check_posteriors(path, line, row, labels):
-    posteriors = {}
-    for label in labels:
-        try:
-            posteriors[label] = _PROBABILITY(row[f"p_{label}"])
-        except ValueError as error:
-            raise _refusal(path, line, row, f"p_{label}: {error}") from None
-    total = sum(posteriors.values())
-    if abs(total - 1) > _ROUNDING * len(labels):
-        raise _refusal(path, line, row, f"the posteriors add up to {total:g}, not to 1")
-    best = max(posteriors, key=posteriors.get)
-    if posteriors[row["hypothesis"]] < posteriors[best]:
-        problem = f"hypothesis is {row['hypothesis']}, but p_{best} is the largest posterior"
-        raise _refusal(path, line, row, problem)
-
-
-def _refusal(path, line, row, problem):
+def _refusal(path, line, row, problem, remedy=_REMEDY):
     uid = row["mixture"] if "mixture" in row else row["id"]
-    return UserError(
-        f"{path}: line {line}: {uid}: {problem}; delete the file and run its stage again"
-    )
+    return UserError(f"{path}: line {line}: {uid}: {problem}; {remedy}")

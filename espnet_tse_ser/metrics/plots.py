@@ -5,7 +5,8 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path, read_tsv
-from espnet_tse_ser.metrics.tables import SYSTEMS, fold_key
+from espnet_tse_ser.metrics import report
+from espnet_tse_ser.metrics.fields import fold_key
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
 
@@ -34,12 +35,16 @@ def plot_confusion(path, confusion, labels, title):
     _save(figure, path)
 
 
-def plot_ladder(path, results, title=""):
-    """Draw UA and its interval of every system, folds pooled (see `results.summarise`)."""
+def plot_ladder(path, results, systems, title=""):
+    """Draw UA and its interval of every system, folds pooled (see `results.summarise`).
+
+    Those that are trained on what they extract have another colour. ``systems``: name -> `Row`.
+    """
     pooled = [r for r in results if r["fold"] == "all"]
     figure, axes = _figure(7, 1.2 + 0.5 * len(pooled))
     for position, r in enumerate(pooled):
-        colour = _COLOURS[1] if r["system"] in ("base", "ft") else _COLOURS[0]
+        system = systems[r["system"]].system
+        colour = _COLOURS[system.extracts and system.is_matched]
         value = 100 * r["ua"]
         axes.plot([value], [position], "o", color=colour)
         if r["ua_ci"]:
@@ -50,7 +55,7 @@ def plot_ladder(path, results, title=""):
     chance = 100 / len(pooled[0]["confusion"])
     axes.axvline(chance, color="grey", linestyle=":")
     axes.annotate("chance ", (chance, len(pooled) - 0.6), color="grey", ha="right")
-    names = [f"{r['train']} → {r['test']}\n{SYSTEMS[r['system']].model}" for r in pooled]
+    names = [f"{r['train']} → {r['test']}\n{report.label(systems[r['system']])}" for r in pooled]
     axes.set_yticks(range(len(pooled)), names, fontsize=8)
     axes.set_ylim(len(pooled) - 0.4, -0.7)
     axes.set_xlim(0, 100)
@@ -60,10 +65,10 @@ def plot_ladder(path, results, title=""):
     _save(figure, path)
 
 
-def plot_sweep(path, sweep, title=""):
+def plot_sweep(path, sweep, all_systems, title=""):
     """Draw UA and its interval of every system over the values (see `sweeps.summarise`)."""
     figure, axes = _figure(2.5 + 0.9 * len(sweep["rows"]), 4)
-    systems = [s for s in SYSTEMS if any(s in row["systems"] for row in sweep["rows"])]
+    systems = [s for s in all_systems if any(s in row["systems"] for row in sweep["rows"])]
     for number, system in enumerate(systems):
         points = [
             (position + 0.06 * (number - len(systems) / 2), row["systems"][system])

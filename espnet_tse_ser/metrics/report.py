@@ -1,25 +1,12 @@
 """RESULTS.md: the figures of results.json in the form of the paper's tables."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from espnet_tse_ser.metrics.breakdown import FACTORS
 from espnet_tse_ser.metrics.speaker_totals import EMOTION
 from espnet_tse_ser.metrics.stamp import Stamp
-from espnet_tse_ser.metrics.tables import SYSTEMS
-
-PAPER = "arXiv 2409.19585"
-PAPER_ROWS = {  # WA, UA in % on IEMOCAP with LibriSpeech interferers, the paper's Tables II to IV
-    "clean_clean": ("70.20", "71.64"),
-    "clean_noisy": ("47.11", "46.02"),
-    "noisy_noisy": ("53.71", "53.94"),
-    "clean_denoised": ("51.12", "49.50"),
-    "base": ("62.20", "63.42"),
-    "ft": ("67.02", "68.27"),
-}
-
-_EXTRACTORS = {"denoised": "pretrained (base)", "joint": "fine-tuned (ft)"}  # by test condition
-
+from espnet_tse_ser.systems.system import JOINT
 
 _ALONG = ("emotion", "interferer_emotion")  # these two are shown across each other
 _SHOWN_PAIRS = (["snr_db", "gender_state"],)
@@ -31,17 +18,20 @@ class Figures:
 
     labels: list  # the classes
     results: list  # from `results.summarise`
+    systems: dict  # name -> `Row`
+    made_with: list = ()  # from `results.describe`
+    left_out: dict = field(default_factory=dict)  # name of a row -> why it is not shown
     differences: list = ()  # from `results.compare`
     state_differences: list = ()  # from `results.compare_states`
     breakdown: list = ()  # from `breakdown.break_down`
     wrong_speakers: list = ()  # from `breakdown.wrong_speakers`
 
 
-def render(figures, header, stamp=None, plots=()):
+def render(figures, header, stamp=None, plots=(), declared=()):
     """The text of RESULTS.md.
 
     Args:
-        figures: `Figures`.
+        figures: `Figures`. declared: all systems that could be shown.
         header: what to say about the run, name -> value (date, versions, commit).
         stamp: `Stamp`, printed with every table.
         plots: paths of images to show, relative to RESULTS.md.
@@ -49,23 +39,25 @@ def render(figures, header, stamp=None, plots=()):
     stamp = stamp or Stamp()
     pooled = {r["system"]: r for r in figures.results if r["fold"] == "all"}
     measured = [
-        _emotion(figures.results, pooled),
-        _differences(figures.differences, figures.state_differences, pooled),
-        _extraction(pooled),
+        _emotion(figures, pooled, declared),
+        _differences(figures),
+        _extraction(pooled, figures.systems),
         _wrong_speakers(figures.wrong_speakers),
-        _gender_states(pooled),
-        _breakdown(figures.breakdown, list(pooled)),
-        _emotions(figures.breakdown, figures.labels),
+        _gender_states(pooled, figures.systems),
+        _breakdown(figures.breakdown, figures.systems),
+        _emotions(figures.breakdown, figures.systems),
     ]
     sections = [
         "# Results\n\nWritten by `python -m espnet_tse_ser.bin.results`; the same figures are in "
         "results.json, the utterances behind them in the `score_utt.tsv` of each system.",
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
         *(stamped(section, stamp.text()) for section in measured if section),
-        stamped(_folds(figures.results), stamp.text(by_fold=True)),
+        stamped(_folds(figures), stamp.text(by_fold=True)),
         stamped(_confusions(figures.labels, pooled), stamp.text()),
-        _paper(),
+        _made_with(figures),
+        _paper(declared),
     ]
+    sections = [section for section in sections if section]
     if plots:
         lines = [f"![{path}]({path})" for path in plots]
         sections.append("## Plots\n\n" + "\n\n".join(lines))
@@ -78,10 +70,10 @@ def stamped(section, stamp):
     return f"{heading}\n\n{stamp}.\n\n{body}"
 
 
-def _emotion(results, pooled):
+def _emotion(figures, pooled, declared):
     rows = [
         [
-            SYSTEMS[name].model,
+            label(figures.systems[name]),
             r["train"],
             r["test"],
             r["n"],
@@ -101,10 +93,18 @@ def _emotion(results, pooled):
         text += "\n\nStandard deviation of UA over the seeds, percentage points: "
         text += ", ".join(f"{name} {_deviation(r['ua_by_seed'])}" for name, r in pooled.items())
         text += "."
-    missing = [name for name in SYSTEMS if name not in pooled]
+    shown = {row.system.name for row in figures.systems.values()}
+    missing = [system.name for system in declared if system.name not in shown]
     if missing:
         text += f"\n\nNot scored yet: {', '.join(missing)}."
+    for name, reason in figures.left_out.items():
+        text += f"\n\nNot shown: {name}, which cannot be compared with these: {reason}."
     return text
+
+
+def label(row):
+    """A row in words."""
+    return row.system.label + f" [{row.tag}]" * (row.name != row.system.name)
 
 
 def _deviation(ua_by_seed):
@@ -112,7 +112,8 @@ def _deviation(ua_by_seed):
     return f"{100 * statistics.stdev(ua_by_seed.values()):.2f}"
 
 
-def _differences(differences, state_differences, pooled):
+def _differences(figures):
+    differences, state_differences = figures.differences, figures.state_differences
     if not differences:
         return ""
     speakers = min(c["speakers"] for c in differences)
@@ -135,8 +136,7 @@ def _differences(differences, state_differences, pooled):
         "nothing) on the same n utterances, "
         f"{over_speakers(speakers, '95 % intervals and p')}. p is from flipping the signs of "
         "speakers' scores, two-sided, not corrected for the number of tests"
-        f"{smallest_p(speakers)}. The share of the gap is (UA - UA of noisy_noisy) / (UA of "
-        "clean_clean - UA of noisy_noisy).\n\n"
+        f"{smallest_p(speakers)}. {gaps(figures.systems)}\n\n"
         + table([*columns, "share of the gap recovered, %"], rows)
     )
     if state_differences:
@@ -160,14 +160,38 @@ def _difference(measures, measure):
     return f"{show(c['difference'], interval=c['difference_ci'])}, {p_value(c['p'])}"
 
 
-def _extraction(pooled):
+def gaps(systems):
+    """What the share of the gap is, in words."""
+    ends = [
+        f"(UA - UA of {claim.than}) / (UA of {claim.gap_to} - UA of {claim.than})"
+        for row in systems.values()
+        for claim in row.system.claims
+        if claim.gap_to
+    ]
+    return f"The share of the gap is {' or '.join(dict.fromkeys(ends))}." if ends else ""
+
+
+def extracting(systems):
+    """Names of the rows that stand for an extraction: of those with the same extracted speech one
+    that is trained on it, or the last."""
+    chosen = {}
+    for name, row in systems.items():
+        if row.extraction and (row.extraction not in chosen or row.system.is_matched):
+            chosen[row.extraction] = name
+    return [name for name in systems if name in chosen.values()]
+
+
+def _extraction(pooled, systems):
     rows = []
-    # clean_denoised and base are tested on the same extracted speech
-    for test, result in {r["test"]: r for r in pooled.values() if r["si_sdr"] is not None}.items():
+    for name in extracting(systems):
+        result = pooled[name]
+        if result["si_sdr"] is None:
+            continue
+        how = "fine-tuned" if systems[name].system.test == JOINT else "pretrained"
         for state, r in [("all", result), *result["by_gender_state"].items()]:
             rows.append(
                 [
-                    _EXTRACTORS[test],
+                    f"{how} ({name})",
                     state,
                     r["n"],
                     *(number(r[c]) for c in ("si_sdr_mix", "si_sdr")),
@@ -217,8 +241,8 @@ def _breakdown(cells, systems):
     shown = [by for by in [*shown, *_SHOWN_PAIRS] if any(c["by"] == by for c in cells)]
     if not shown:
         return ""
-    extracting = [c["system"] for c in cells if c["si_sdri"] is not None]
-    extracting = [s for s in ("base", "ft") if s in extracting]
+    measured = {c["system"] for c in cells if c["si_sdri"] is not None}
+    extractors = [name for name in extracting(systems) if name in measured]
     rows = []
     for by in shown:
         for cell, found in _cells(cells, by).items():
@@ -228,15 +252,15 @@ def _breakdown(cells, systems):
             )
             rows.append([label, first["n"], first["speakers"]])
             rows[-1] += [_ua(found.get(system)) for system in systems]
-            rows[-1] += [number(found[system]["si_sdri"]) for system in extracting]
-    columns = ["", "n", "speakers", *systems, *(f"SI-SDRi {s}, dB" for s in extracting)]
+            rows[-1] += [number(found[system]["si_sdri"]) for system in extractors]
+    columns = ["", "n", "speakers", *systems, *(f"SI-SDRi {s}, dB" for s in extractors)]
     return (
         "## By mixture\n\nUA, % with 95 % intervals over speakers (none for a single one). Other "
         "pairs are in results.json.\n\n" + table(columns, rows) + note_on_classes(rows)
     )
 
 
-def _emotions(cells, labels):
+def _emotions(cells, all_systems):
     """Recalls of all systems by target emotion, and across the interferer's emotion."""
     recalls = _cells(cells, ["emotion"])
     if not recalls:
@@ -254,7 +278,7 @@ def _emotions(cells, labels):
     if across:
         others = list(dict.fromkeys(other for _, other in across))
         rows = []
-        for system in (s for s in ("noisy_noisy", "base", "ft") if s in systems):
+        for system in (s for s in systems if all_systems[s].system.is_matched):
             for label in dict.fromkeys(label for label, _ in across):
                 found = [across.get((label, other), {}).get(system) for other in others]
                 rows.append([system, label, *(_ua(c) for c in found)])
@@ -291,10 +315,10 @@ def note_on_classes(rows):
     return "\n\n\\* without the classes of which there is no utterance." if marked else ""
 
 
-def _gender_states(pooled):
+def _gender_states(pooled, systems):
     rows = [
         [
-            SYSTEMS[name].model,
+            label(systems[name]),
             r["train"],
             r["test"],
             state,
@@ -309,7 +333,8 @@ def _gender_states(pooled):
     return f"{heading}\n\n{table(columns, rows)}{note_on_classes(rows)}"
 
 
-def _folds(results):
+def _folds(figures):
+    results = figures.results
     folds = list(dict.fromkeys(r["fold"] for r in results if r["fold"] != "all"))
     found = {(r["system"], r["fold"]): r for r in results}
     systems = list(dict.fromkeys(r["system"] for r in results))
@@ -320,7 +345,7 @@ def _folds(results):
         for system in systems
         for measure, name in (("ua", "UA"), ("wa", "WA"))
     ]
-    for system in ("base", "ft"):
+    for system in extracting(figures.systems):
         values = [found.get((system, fold), {"si_sdri": None})["si_sdri"] for fold in folds]
         if any(value is not None for value in values):
             rows.append([system, "SI-SDRi, dB", *(number(value) for value in values)])
@@ -339,16 +364,42 @@ def _confusions(labels, pooled):
     return "\n\n".join([heading, *tables])
 
 
-def _paper():
+def _made_with(figures):
+    """What each row is: enough to make it again."""
+    if not figures.made_with:
+        return ""
     rows = [
-        [SYSTEMS[name].model, SYSTEMS[name].train, SYSTEMS[name].test, *values]
-        for name, values in PAPER_ROWS.items()
+        [
+            m["system"],
+            m["tag"],
+            m["configuration"].replace(",", ", "),
+            ", ".join(f"{run} {epoch}" for run, epoch in m["epochs"].items()),
+            *(m[column] for column in ("scheme", "dev", "commit")),
+        ]
+        for m in figures.made_with
     ]
-    return (
-        f"## The paper's figures, for comparison\n\nNot measured here: {PAPER}, Tables II to IV, "
-        "IEMOCAP with LibriSpeech interferers, %. SI-SDRi there: base 7.68 dB, ft 12.90 dB.\n\n"
-        + table(["system", "train", "test", "WA", "UA"], rows)
-    )
+    columns = ["system", "tag", "configurations", "epochs chosen", "scheme", "dev", "commit"]
+    return "## What made them\n\n" + table(columns, rows)
+
+
+def _paper(declared):
+    """The figures that papers give for the systems."""
+    sources = {}
+    for system in declared:
+        if system.paper:
+            sources.setdefault(system.paper.source, []).append(system)
+    if not sources:
+        return ""
+    text = "## The papers' figures, for comparison\n\nNot measured here."
+    columns = ["system", "train", "test", "WA", "UA", "SI-SDRi, dB"]
+    for source, found in sources.items():
+        rows = [
+            [s.label, s.train, s.test]
+            + [number(value) for value in (s.paper.wa, s.paper.ua, s.paper.si_sdri)]
+            for s in found
+        ]
+        text += f"\n\n{source}, WA and UA in %:\n\n" + table(columns, rows)
+    return text
 
 
 def table(columns, rows):

@@ -18,17 +18,8 @@ from espnet_tse_ser.metrics.speaker_totals import (
     missing_classes,
     speaker_totals,
 )
-from espnet_tse_ser.metrics.tables import SYSTEMS
-
-DIFFERENCES = (  # pairs of systems that the paper's claims are about
-    ("clean_clean", "noisy_noisy"),
-    ("clean_noisy", "noisy_noisy"),
-    ("base", "clean_denoised"),
-    ("base", "noisy_noisy"),
-    ("ft", "noisy_noisy"),
-    ("ft", "base"),
-)
-STATE_DIFFERENCES = DIFFERENCES[3:]  # of these also within each gender state
+from espnet_tse_ser.metrics.tables import MADE_WITH
+from espnet_tse_ser.systems.system import are_alike, pairs_of
 
 
 def environment():
@@ -42,25 +33,27 @@ def environment():
     return versions
 
 
-def summarise(scores, labels):
+def summarise(scores, labels, systems):
     """All figures of all systems.
 
     The seeds of a system are pooled: each utterance counts once, the mean over them, and a speaker
     is left out with all of them. So the intervals are about other speakers, not other seeds.
 
     Args:
-        scores: name of a system -> its rows (see `tables.read_scores`).
+        scores: name of a row -> its utterances (see `tables.read_scores`).
         labels: the classes, in the order of the confusion matrices.
+        systems: name of a row -> `Row`.
 
     Returns:
-        a list of dicts, by system, each with one entry per fold and one for fold "all": system,
-        train, test, fold, seeds (how many; if several also ua_by_seed, seed -> UA), n (utterances,
-        each counted once), speakers, wa, ua, macro_f1, their intervals wa_ci, ua_ci, macro_f1_ci
-        ``[low, high]`` (95 %, over speakers; None for a single speaker), classes_missing (without
-        utterances; ua is the mean of the others), si_sdr_mix, si_sdr, si_sdri (mean dB),
-        si_sdri_ci, stoi_mix, stoi, wrong_speaker_rate (None where not applicable) and stoi_mix_n,
-        stoi_n, wrong_speaker_rate_n (the number of utterances that have them), confusion (rows:
-        reference; it counts seeds * n; with two epochs, see `tables`, also confusion_wa),
+        a list of dicts, by row, each with one entry per fold and one for fold "all": system (the
+        row's name), tag, train, test, fold, seeds (how many; if several also ua_by_seed, seed ->
+        UA), n (utterances, each counted once), speakers, wa, ua, macro_f1, their intervals wa_ci,
+        ua_ci, macro_f1_ci ``[low, high]`` (95 %, over speakers; None for a single speaker),
+        classes_missing (without utterances; ua is the mean of the others), si_sdr_mix, si_sdr,
+        si_sdri (mean dB), si_sdri_ci, stoi_mix, stoi, wrong_speaker_rate (None where not
+        applicable) and stoi_mix_n, stoi_n, wrong_speaker_rate_n (the number of utterances that
+        have them), confusion (rows: reference; it counts seeds * n; with two epochs, see `tables`,
+        also confusion_wa),
         by_gender_state (state -> n and the same measures). Rounded to 6 decimals.
 
     Raises:
@@ -75,8 +68,9 @@ def summarise(scores, labels):
             results.append(
                 {
                     "system": name,
-                    "train": SYSTEMS[name].train,
-                    "test": SYSTEMS[name].test,
+                    "tag": systems[name].tag,
+                    "train": systems[name].system.train,
+                    "test": systems[name].system.test,
                     "fold": fold,
                     **_seeds(chosen, labels),
                     **measure_rows(chosen, labels),
@@ -91,21 +85,22 @@ def summarise(scores, labels):
     return results
 
 
-def compare(scores, labels):
-    """Differences between systems on the same speakers, and the share of the gap recovered.
+def compare(scores, labels, systems):
+    """The claims of systems, tested on the same speakers, and the share of the gap recovered.
 
-    The gap is UA(clean_clean) - UA(noisy_noisy), see `comparison.recovered_share`.
+    The gap is UA(gap_to) - UA(than) of a `Claim`, see `comparison.recovered_share`.
 
     Returns:
-        list of dicts: system, reference (system), gender_state ("all" or one of them), n, speakers,
-        seeds, measures (see `comparison.compare_totals`), and, against noisy_noisy where there is
-        a positive gap, recovered and recovered_ci; for the pairs of `DIFFERENCES` of which both
-        systems are in ``scores``, those of `STATE_DIFFERENCES` by gender state too.
+        list of dicts: system, reference (names of rows), gender_state ("all" or one of them), n,
+        speakers, seeds, measures (see `comparison.compare_totals`), and, where a claim names a gap
+        and there is one, recovered and recovered_ci; for the claims of which both systems are in
+        ``scores``, with the same parts, by gender state too where it says so.
 
     Raises:
         UserError: as `summarise`.
     """
     check_comparable(scores.items(), one_experiment=True)
+    systems = {name: systems[name] for name in scores}
     comparisons = []
     for state in ["all", *_states(next(iter(scores.values())))]:
         chosen = {
@@ -113,20 +108,55 @@ def compare(scores, labels):
             for name, rows in scores.items()
         }
         totals = {name: speaker_totals(rows, labels) for name, rows in chosen.items()}
-        for pair in DIFFERENCES if state == "all" else STATE_DIFFERENCES:
-            if not set(pair) <= scores.keys():
+        for row, other, claim in pairs_of(systems):
+            if state != "all" and not claim.by_gender_state:
                 continue
-            system, reference = pair
-            result = comparison.compare_rows(chosen[system], chosen[reference], labels, pair)
-            result = {"system": system, "reference": reference, "gender_state": state, **result}
-            if reference == "noisy_noisy" and system in ("base", "ft") and "clean_clean" in totals:
-                share, bounds = comparison.recovered_share(
-                    totals[system], totals[reference], totals["clean_clean"]
-                )
+            pair = row.name, other.name
+            result = comparison.compare_rows(*(chosen[name] for name in pair), labels, pair)
+            result = {"system": row.name, "reference": other.name, "gender_state": state, **result}
+            if top := gap_end(systems, row, claim):
+                share, bounds = comparison.recovered_share(*(totals[n] for n in (*pair, top.name)))
                 if share is not None:
                     result |= {"recovered": share, "recovered_ci": bounds}
             comparisons.append(result)
     return comparisons
+
+
+def gap_end(systems, row, claim):
+    """The `Row` at the upper end of the gap of a claim of ``row``, or None."""
+    ends = [r for r in systems.values() if r.system.name == claim.gap_to and are_alike(row, r)]
+    return ends[0] if ends else None
+
+
+def describe(scores, systems):
+    """What made the rows of tables.
+
+    Returns:
+        list of dicts: system (name of the row), tag, label, train, test, configuration, scheme,
+        dev, commit and epochs (run, as "fold1" or "fold1_seed2", -> the epoch that was chosen).
+    """
+    described = []
+    for name, rows in scores.items():
+        seeds = {row["seed"] for row in rows}
+        epochs = {
+            f"fold{row['fold']}" + f"_seed{row['seed']}" * (len(seeds) > 1): "/".join(
+                row[column] for column in ("epoch", "epoch_wa") if column in row
+            )
+            for row in sorted(rows, key=lambda r: (fold_key(r["fold"]), fold_key(r["seed"])))
+        }
+        row, system = systems[name], systems[name].system
+        described.append(
+            {
+                "system": name,
+                "tag": row.tag,
+                "label": system.label,
+                "train": system.train,
+                "test": system.test,
+                **{column: rows[0][column] for column in MADE_WITH},
+                "epochs": epochs,
+            }
+        )
+    return described
 
 
 def compare_states(scores, labels):

@@ -1,6 +1,8 @@
 """Under which protocol figures were measured and what of: printed with every table."""
 
+import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.comparable import OPTIMISTIC
@@ -70,16 +72,28 @@ def add_dev_option(parser):
     )
 
 
-def stamp_of(args, rows):
-    """The stamp of the rows of a table, with the options of a command line."""
+def stamp_of(rows):
+    """The stamp of the rows of a score table."""
     folds, seeds = (sorted({r[c] for r in rows}, key=fold_key) for c in ("fold", "seed"))
-    return Stamp(args.protocol, args.dev, tuple(folds), tuple(seeds))
+    stated = (None if rows[0][c] == "n/a" else rows[0][c] for c in ("scheme", "dev"))
+    return Stamp(*stated, tuple(folds), tuple(seeds))
 
 
-def check_name(protocol):
+def check_name(protocol, where="--protocol"):
     """Raise `UserError` unless the protocol is known, or None."""
     if protocol is not None and protocol not in PROTOCOLS:
-        raise UserError(f"--protocol '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+        raise UserError(f"{where} '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+
+
+def check_table(path, rows):
+    """Raise `UserError` unless the rows of a score table fit the scheme that they name."""
+    scheme = None if rows[0]["scheme"] == "n/a" else rows[0]["scheme"]
+    check_name(scheme, f"{path}: scheme")
+    if any("hypothesis_wa" in row for row in rows) != (scheme == OPTIMISTIC):
+        raise UserError(
+            f"{path}: is of the scheme {rows[0]['scheme']}, but only tables of {OPTIMISTIC} have "
+            "the column hypothesis_wa, and all of them; delete it and run its stage again"
+        )
 
 
 def check_protocol(protocol, path, rows):
@@ -102,3 +116,30 @@ def check_protocol(protocol, path, rows):
         f"{path}: has no column hypothesis_wa, which {OPTIMISTIC} needs; delete it and run its "
         "stage again under that protocol"
     )
+
+
+def made_with(configuration, scheme, dev):
+    """The columns of a score table that say what made it, see `tables.MADE_WITH`."""
+    return {
+        "configuration": configuration,
+        "scheme": scheme or "n/a",
+        "dev": dev or "n/a",
+        "commit": commit_of() or "n/a",
+    }
+
+
+def commit_of():
+    """The commit of this source tree ("-dirty" with local changes), or None outside git."""
+    source = Path(__file__).resolve()
+    try:
+        for command in (
+            # an installed copy may lie in a checkout of something else
+            ["git", "ls-files", "--error-unmatch", source.name],
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        ):
+            done = subprocess.run(
+                command, cwd=source.parent, capture_output=True, text=True, check=True
+            )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -2,8 +2,8 @@
 
 A test is a configuration ``conf/tests/<name>.yaml`` with the keys ``sweep`` (the table it belongs
 to), ``value`` (its row) and ``about`` (one sentence), and, for each system that was run on it,
-``<name>/<system>/score_utt.tsv``. It has the targets of the main condition, so it is compared with
-it utterance by utterance, in the seeds that both have.
+``<name>/<system>/<tag>/score_utt.tsv``. It has the targets of the main condition, so it is compared
+with it utterance by utterance, in the seeds that both have.
 """
 
 import re
@@ -25,18 +25,17 @@ from espnet_tse_ser.metrics.report import (
     percent,
     table,
 )
-from espnet_tse_ser.metrics.results import measure_rows
+from espnet_tse_ser.metrics.results import gap_end, measure_rows
 from espnet_tse_ser.metrics.speaker_totals import speaker_totals
-from espnet_tse_ser.metrics.tables import SYSTEMS, find_systems, read_scores
+from espnet_tse_ser.metrics.tables import read_scores
+from espnet_tse_ser.systems.system import pairs_of
 
 MAIN = "main"  # the row of the condition that the systems were trained for
-LOWER, UPPER = "noisy_noisy", "clean_clean"  # ends of the gap
-EXTRACTING = ("base", "ft")
 
 
 @dataclass(frozen=True)
 class Test:
-    """One variation: its configuration and the rows of each system (empty: not run)."""
+    """One variation: its configuration and name of a row -> its utterances (empty: not run)."""
 
     __test__ = False  # not pytest's
 
@@ -52,14 +51,14 @@ def plot_name(sweep):
     return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
 
 
-def read_tests(tests_dir, conf_dir, labels, names=None):
+def read_tests(tests_dir, conf_dir, labels, systems, names=None):
     """Read the tests that are configured, in the order of sweeps and values.
 
     They are recognised with one epoch of each system under any protocol.
 
     Args:
-        tests_dir: holds ``<name>/<system>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
-        labels: the classes, of the main condition.
+        tests_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
+        labels: the classes, of the main condition. systems: name -> `Row`, those to show.
         names: the tests to read, others may be of other models; None: all.
 
     Returns:
@@ -88,7 +87,7 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
                 f"{path}: sweep '{conf.sweep}' has the value '{conf.value}' twice, also in "
                 f"{first}; change one"
             )
-        scores = _read_scores(tests_dir / path.stem, labels)
+        scores = _read_scores(tests_dir / path.stem, labels, systems)
         described = (conf.sweep, conf.value, conf.about)
         tests.append(Test(path.stem, *described, scores))
     if not tests:
@@ -106,27 +105,33 @@ def read_tests(tests_dir, conf_dir, labels, names=None):
     return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
 
 
-def summarise(tests, main, labels):
+def summarise(tests, main, labels, systems):
     """All sweeps.
 
     Args:
-        tests: from `read_tests`. main: name of a system -> its rows in the main condition.
-        labels: the classes.
+        tests: from `read_tests`. main: name of a row -> its utterances in the main condition.
+        labels: the classes. systems: name -> `Row`.
 
     Returns:
         list of dicts: sweep, rows and missing (test -> systems of ``main`` that were not run on it;
-        clean_clean does not depend on the mixtures and is not missed). A row, the first of them
+        clean speech does not depend on the mixtures and is not missed). A row, the first of them
         that of the main condition, has test, value, about, n, speakers, folds, seeds, systems
-        (name -> measures, see `results.measure_rows`), recovered (of base and ft: share and ci of
-        the gap between noisy_noisy and clean_clean of the same n targets), ft_noisy_noisy and
-        ft_main (`comparison.compare_rows`; None where there is nothing to compare).
+        (name -> measures, see `results.measure_rows`), recovered (of systems that claim to close a
+        gap: share and ci of it, of the same n targets), claims (of those that are tested in sweeps:
+        list of system, reference and `comparison.compare_rows`) and against_main (system with such
+        claims -> the same, against itself in the main condition).
 
     Raises:
         UserError: a test cannot be compared with the main condition (`comparable`).
     """
-    expected = [name for name in main if SYSTEMS[name].test != "clean"]
+    systems = {name: row for name, row in systems.items() if name in main}
+    expected = [
+        name
+        for name, row in systems.items()
+        if row.system.test != "clean" and not row.system.hypotheses
+    ]
     condition = Test(MAIN, "", MAIN, "the condition that the systems were trained for", main)
-    main_row = _row(condition, main, labels)
+    main_row = _row(condition, main, labels, systems)
     sweeps = {}
     for test in tests:
         sweep = sweeps.setdefault(
@@ -136,29 +141,31 @@ def summarise(tests, main, labels):
         if missing:
             sweep["missing"][test.name] = missing
         if test.scores:
-            sweep["rows"].append(_row(test, main, labels))
+            sweep["rows"].append(_row(test, main, labels, systems))
     return list(sweeps.values())
 
 
-def render(sweeps, unknown, header, stamp, plots=()):
+def render(sweeps, unknown, header, stamp, systems, plots=()):
     """The text of RESULTS_TESTS.md.
 
     Args:
         sweeps: from `summarise`. unknown: directories without configuration.
-        header: name -> value. stamp: `Stamp`. plots: sweep -> path of its plot.
+        header: name -> value. stamp: `Stamp`. systems: name -> `Row`.
+        plots: sweep -> path of its plot.
     """
     plots = dict(plots)
     sections = [
         "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
         "espnet_tse_ser.bin.tests_report`; the same figures are in tests.json. % with 95 % "
         "intervals over speakers (none for a single one); p is two-sided, over speakers, and not "
-        "corrected for the number of tests. The share of the gap is (UA - UA of noisy_noisy) / "
-        "(UA of clean_clean - UA of noisy_noisy), on the same targets; it is n/a where there is no "
-        "gap." + " All figures are of the epoch with the best UA." * stamp.optimistic,
+        f"corrected for the number of tests. {report.gaps(systems)} It is of the same targets, and "
+        "n/a where there is no gap."
+        + " All figures are of the epoch with the best UA."
+        * stamp.optimistic,
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
     ]
     for sweep in sweeps:
-        sections.append(report.stamped(_section(sweep), stamp.text()))
+        sections.append(report.stamped(_section(sweep, systems), stamp.text()))
         if sweep["sweep"] in plots:
             path = plots[sweep["sweep"]]
             sections.append(f"![{path}]({path})")
@@ -167,23 +174,25 @@ def render(sweeps, unknown, header, stamp, plots=()):
     return "\n\n".join(sections) + "\n"
 
 
-def _read_scores(directory, labels):
-    if not any(directory.glob("*/score_utt.tsv")):
-        return {}
+def _read_scores(directory, labels, systems):
     scores = {}
-    for system in find_systems(directory, "score_utt.tsv"):
-        path = directory / system.name / "score_utt.tsv"
-        own_labels, scores[system.name] = read_scores(path)
+    for name, row in systems.items():
+        path = directory / row.directory / "score_utt.tsv"
+        if not path.is_file():
+            continue
+        own_labels, scores[name] = read_scores(path)
         if own_labels != labels:
             raise UserError(
                 f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
                 "condition; score the test again"
             )
-        if "hypothesis_wa" in scores[system.name][0]:
+        if "hypothesis_wa" in scores[name][0]:
             raise UserError(
                 f"{path}: has the column hypothesis_wa, which no test has: a test is recognised "
                 "with one epoch of each system; run the test again"
             )
+    if not scores:
+        return {}
     try:
         check_comparable(scores.items(), one_experiment=True)
     except UserError as error:
@@ -197,42 +206,49 @@ def _value_key(value):
     return (0, float(found[0]), str(value)) if found else (1, 0.0, str(value))
 
 
-def _row(test, main, labels):
+def _row(test, main, labels, systems):
     """What one test shows, see `summarise`."""
     first = next(iter(test.scores.values()))
     row = {"test": test.name, "value": test.value, "about": test.about}
     row |= {"n": len({r["id"] for r in first}), "speakers": len({r["speaker"] for r in first})}
     row |= {f"{c}s": sorted({r[c] for r in first}, key=fold_key) for c in ("fold", "seed")}
     row["systems"] = {name: measure_rows(rows, labels) for name, rows in test.scores.items()}
-    row["recovered"] = _recovered(test, main, labels)
-    row["ft_noisy_noisy"] = row["ft_main"] = None
-    if {"ft", LOWER} <= test.scores.keys():
-        names = (f"{test.name}/ft", f"{test.name}/{LOWER}")
-        row["ft_noisy_noisy"] = compare_rows(test.scores["ft"], test.scores[LOWER], labels, names)
-    if test.name != MAIN and "ft" in test.scores:
-        own, other = _shared(test.scores["ft"], main.get("ft", ()))
-        if own:
-            row["ft_main"] = compare_rows(own, other, labels, (f"{test.name}/ft", f"{MAIN}/ft"))
+    row |= {"recovered": _recovered(test, main, labels, systems), "claims": [], "against_main": {}}
+    for system, reference, claim in pairs_of(systems):
+        if not claim.in_sweeps:
+            continue
+        name, other = system.name, reference.name
+        if {name, other} <= test.scores.keys():
+            names = (f"{test.name}/{name}", f"{test.name}/{other}")
+            compared = compare_rows(test.scores[name], test.scores[other], labels, names)
+            row["claims"].append({"system": name, "reference": other, **compared})
+    for name, system in systems.items():
+        claims = any(claim.in_sweeps for claim in system.system.claims)
+        if claims and test.name != MAIN and name in test.scores:
+            own, others = _shared(test.scores[name], main[name])
+            if own:
+                names = (f"{test.name}/{name}", f"{MAIN}/{name}")
+                row["against_main"][name] = compare_rows(own, others, labels, names)
     return row
 
 
-def _recovered(test, main, labels):
+def _recovered(test, main, labels, systems):
     """system -> n, share and ci of the gap that it recovers, on targets and seeds that all have."""
-    scores = test.scores
-    upper = scores.get(UPPER) or main.get(UPPER)
-    if not upper or LOWER not in scores:
-        return {}
-    recovered = {}
-    for system in (name for name in EXTRACTING if name in scores):
-        own, top = _shared(scores[system], upper)
-        lower, _ = _shared(scores[LOWER], upper)
+    scores, recovered = test.scores, {}
+    for row, other, claim in pairs_of(systems):
+        end = gap_end(systems, row, claim)
+        if end is None or not {row.name, other.name} <= scores.keys():
+            continue
+        top = scores.get(end.name) or main[end.name]
+        own, upper = _shared(scores[row.name], top)
+        lower, _ = _shared(scores[other.name], top)
         if own:
-            names = (f"{test.name}/{system}", f"{test.name}/{LOWER}", UPPER)
-            check_comparable(zip(names, (own, lower, top), strict=True))
-            totals = (speaker_totals(rows, labels) for rows in (own, lower, top))
+            names = (f"{test.name}/{row.name}", f"{test.name}/{other.name}", end.name)
+            check_comparable(zip(names, (own, lower, upper), strict=True))
+            totals = (speaker_totals(rows, labels) for rows in (own, lower, upper))
             share, bounds = recovered_share(*totals)
             n = len({r["id"] for r in own})
-            recovered[system] = {"share": share, "ci": bounds, "n": n}
+            recovered[row.name] = {"share": share, "ci": bounds, "n": n}
     return recovered
 
 
@@ -242,29 +258,35 @@ def _shared(rows, others):
     return [[r for r in part if (r["id"], r["seed"]) in keys] for part in (rows, others)]
 
 
-def _section(sweep):
-    systems = [name for name in SYSTEMS if any(name in row["systems"] for row in sweep["rows"])]
-    extracting = [name for name in EXTRACTING if name in systems]
-    columns = ["", "n", *(f"UA {name}" for name in systems)]
-    columns += [
-        f"{title} {name}"
-        for title in ("SI-SDRi, dB,", "wrong speaker, %,", "gap recovered, %,")
-        for name in extracting
-    ]
-    columns += ["ft - noisy_noisy", "ft - ft of main"]
+def _section(sweep, systems):
+    shown = [name for name in systems if any(name in row["systems"] for row in sweep["rows"])]
+    extractors = [name for name in report.extracting(systems) if name in shown]
+    closing = [name for name in shown if any(name in row["recovered"] for row in sweep["rows"])]
+    claimed = dict.fromkeys(
+        (c["system"], c["reference"]) for row in sweep["rows"] for c in row["claims"]
+    )
+    compared = dict.fromkeys(name for row in sweep["rows"] for name in row["against_main"])
+    columns = ["", "n", *(f"UA {name}" for name in shown)]
+    columns += [f"SI-SDRi, dB, {name}" for name in extractors]
+    columns += [f"wrong speaker, %, {name}" for name in extractors]
+    columns += [f"gap recovered, %, {name}" for name in closing]
+    columns += [f"{name} - {other}" for name, other in claimed]
+    columns += [f"{name} - {name} of main" for name in compared]
     rows = []
     for row in sweep["rows"]:
         measured = row["systems"]
         cells = [str(row["value"]), row["n"]]
-        cells += [marked(measured[name], "ua") if name in measured else "n/a" for name in systems]
-        extracted = [measured.get(name) for name in extracting]
+        cells += [marked(measured[name], "ua") if name in measured else "n/a" for name in shown]
+        extracted = [measured.get(name) for name in extractors]
         cells += [m and number(m["si_sdri"], interval=m["si_sdri_ci"]) for m in extracted]
         cells += [
             m and of_known(percent(m["wrong_speaker_rate"]), m, "wrong_speaker_rate")
             for m in extracted
         ]
-        cells += [_share(row["recovered"].get(name), row["n"]) for name in extracting]
-        cells += [_difference(row["ft_noisy_noisy"]), _difference(row["ft_main"], row["n"])]
+        cells += [_share(row["recovered"].get(name), row["n"]) for name in closing]
+        claims = {(c["system"], c["reference"]): c for c in row["claims"]}
+        cells += [_difference(claims.get(pair)) for pair in claimed]
+        cells += [_difference(row["against_main"].get(name), row["n"]) for name in compared]
         cells = ["n/a" if cell is None else cell for cell in cells]
         rows.append(cells)
     text = f"## {sweep['sweep']}\n\n"

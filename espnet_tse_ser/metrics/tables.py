@@ -1,10 +1,12 @@
-"""Per-utterance score tables: the systems, and joining hypotheses, protocol and TSE scores.
+"""Per-utterance score tables: joining hypotheses, protocol and scores of extracted speech.
 
-With the protocol best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
-UA, ``hypothesis_wa``, which only these tables have, of the one with the best WA.
+A table says what made it: system, tag (see `systems.tags`), configurations, evaluation scheme, dev
+set and commit are the same in all rows; seed and epoch are those of a row's training.
+
+With the scheme best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
+UA, ``hypothesis_wa`` and ``epoch_wa``, which only these tables have, of the one with the best WA.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
@@ -23,69 +25,59 @@ from espnet_tse_ser.metrics.fields import (
     read_number,
     read_signal,
 )
+from espnet_tse_ser.systems.command_line import rows_of
+from espnet_tse_ser.systems.system import JOINT, name_rows
 
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
 PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
+MADE_WITH = ("configuration", "scheme", "dev", "commit")  # the same in all rows of a table
 
+_MAKER = ("system", "tag", "train", "test", *MADE_WITH)
 _DESCRIBED = ("gender", "gender_state", "interferer_emotions")
 _CHECKS = {"speaker": check_id, "fold": check_fold}
+_OF_HYPOTHESES = ("p_", "hypothesis", "epoch")
 _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
 
 
-@dataclass(frozen=True)
-class System:
-    """One row of the paper's tables: a model and the conditions it is trained and tested on."""
-
-    name: str  # directory in exp/scores
-    model: str  # the paper's name
-    train: str
-    test: str
-
-
-SYSTEMS = {
-    s.name: s
-    for s in (
-        System("clean_clean", "SC", "clean", "clean"),
-        System("clean_noisy", "SC", "clean", "noisy"),
-        System("noisy_noisy", "SC", "noisy", "noisy"),
-        System("clean_denoised", "SC", "clean", "denoised"),
-        System("base", "SB_SC (TSE-SER-base)", "denoised", "denoised"),
-        System("ft", "SB+SC (TSE-SER-ft)", "joint", "joint"),
-    )
-}
-
-
 def score_columns(labels, two_epochs=False):
-    """Columns of ``exp/scores/<system>/score_utt.tsv`` for the classes ``labels``.
+    """Columns of a ``score_utt.tsv`` for the classes ``labels``.
 
     Its rows are the recognitions of an utterance: one for each seed of the trainings. ``overlap``
     is the share of the target during which an interferer speaks, ``interferer_emotions`` a list
-    with commas. ``two_epochs``: with ``hypothesis_wa``.
+    with commas. ``two_epochs``: with ``hypothesis_wa`` and ``epoch_wa``.
     """
-    described = ("id", "system", "train", "test", "fold", "seed", "speaker", "gender")
-    described += ("gender_state", *MIXTURE_COLUMNS, "reference", "hypothesis")
+    described = ("id", "system", "tag", "train", "test", *MADE_WITH, "fold", "seed", "epoch")
+    described += ("epoch_wa",) * two_epochs + ("speaker", "gender", "gender_state")
+    described += (*MIXTURE_COLUMNS, "reference", "hypothesis")
     described += ("hypothesis_wa",) * two_epochs
     return [*described, *(f"p_{label}" for label in labels), *SIGNAL_COLUMNS]
 
 
-def find_systems(scores_dir, name):
-    """The systems that have a file of that name (or pattern) in ``scores_dir/<system>``.
+def find_rows(scores_dir, systems, name):
+    """What has a file of that name (or pattern) in ``scores_dir/<system>/<tag>``.
+
+    Args:
+        systems: name -> `System`, of all that are declared.
+
+    Returns:
+        name -> `Row`, in the order of tables.
 
     Raises:
-        UserError: there is none, or a directory is not named after a system.
+        UserError: there is none, or a directory is not named after a system and its tags.
     """
     scores_dir = Path(scores_dir)
-    found = {path.relative_to(scores_dir).parts[0] for path in scores_dir.glob(f"*/{name}")}
+    found = {path.relative_to(scores_dir).parts[:2] for path in scores_dir.glob(f"*/*/{name}")}
     if not found:
-        raise UserError(f"{scores_dir}: no */{name} in it; run the stages before this one")
-    unknown = sorted(found - SYSTEMS.keys())
+        raise UserError(f"{scores_dir}: no */*/{name} in it; run the stages before this one")
+    unknown = sorted({system for system, _ in found} - systems.keys())
     if unknown:
         raise UserError(
-            f"{scores_dir}: {', '.join(unknown)}: no such system (known: {', '.join(SYSTEMS)}); "
-            "rename or move the directory"
+            f"{scores_dir}: {', '.join(unknown)}: no such system (known: {', '.join(systems)}); "
+            "declare it in conf/systems, or rename or move the directory"
         )
-    return [system for name, system in SYSTEMS.items() if name in found]
+    rows_of([["/".join(parts)] for parts in sorted(found)], systems, f"{scores_dir}:")
+    return name_rows((systems[system], tag) for system, tag in found)
 
 
 def read_protocol(path, folds=None):
@@ -165,7 +157,7 @@ def _check_mixture(path, uid, score, mixture):
             )
 
 
-def join(system, hypotheses, tests, tse_scores=None):
+def join(row, hypotheses, tests, tse_scores=None, made_with=None):
     """Join the hypotheses of one system with the protocol and the signal scores.
 
     Signal scores come from the hypotheses where the system extracts by itself (joint), from
@@ -173,10 +165,11 @@ def join(system, hypotheses, tests, tse_scores=None):
     scores of the mixture only (if there are ``tse_scores``), tested on clean speech none.
 
     Args:
-        system: a `System`.
+        row: `Row`, the system and its tag.
         hypotheses: (fold, seed) -> (path for messages, id -> row of hyp.tsv).
         tests: fold -> {id -> row of protocol.tsv}, from `read_protocol`.
-        tse_scores: id -> row of the TSE's score_utt.tsv, or None.
+        tse_scores: tag of a front-end -> {id -> row of its score_utt.tsv}, or None.
+        made_with: dict with the `MADE_WITH` columns; what it lacks is "n/a".
 
     Returns:
         list of dicts with the keys of `score_columns`, sorted by id and seed.
@@ -186,31 +179,35 @@ def join(system, hypotheses, tests, tse_scores=None):
             the protocol's emotion, or signal scores are missing.
     """
     joined = []
+    made_with = dict.fromkeys(MADE_WITH, "n/a") | (made_with or {})
     for (fold, seed), (path, rows) in hypotheses.items():
         test = tests[fold]
-        _check_ids(path, rows, test, f"{system.name}, fold {fold}, seed {seed}")
-        signal = _signal_scores(system, path, rows, tse_scores)
-        for uid, row in rows.items():
+        _check_ids(path, rows, test, f"{row.name}, fold {fold}, seed {seed}")
+        signal = _signal_scores(row, path, rows, tse_scores or {})
+        for uid, hypothesis in rows.items():
             mixture = test[uid]
-            if row["reference"] != mixture["emotion"]:
+            if hypothesis["reference"] != mixture["emotion"]:
                 raise UserError(
-                    f"{path}: {uid}: reference is {row['reference']} but the protocol says "
+                    f"{path}: {uid}: reference is {hypothesis['reference']} but the protocol says "
                     f"{mixture['emotion']}; the data changed after stage 12: delete the file and "
                     "run stage 12 again"
                 )
             joined.append(
                 {
                     "id": uid,
-                    "system": system.name,
-                    "train": system.train,
-                    "test": system.test,
+                    "system": row.system.name,
+                    "tag": row.tag,
+                    "train": row.system.train,
+                    "test": row.system.test,
+                    **made_with,
                     "fold": fold,
                     "seed": seed,
+                    "epoch": "n/a",
                     **{c: mixture[c] for c in ("speaker", "gender", "gender_state")},
                     **{c: mixture[c] for c in ("snr_db", "overlap", "interferer_emotions")},
                     "num_interferers": len(mixture["interferer_emotions"].split(",")),
-                    **{c: v for c, v in row.items() if c.startswith(("p_", "hypothesis"))},
-                    "reference": row["reference"],
+                    **{c: v for c, v in hypothesis.items() if c.startswith(_OF_HYPOTHESES)},
+                    "reference": hypothesis["reference"],
                     **signal[uid],
                 }
             )
@@ -227,55 +224,82 @@ def read_scores(path):
 
     Raises:
         UserError: no rows, an empty field, a number that is not one, labels and posteriors that
-            contradict one another (`fields.read_classes`), rows of several systems, or rows that
-            do not fit together (`comparable.check_whole`).
+            contradict one another (`fields.read_classes`), rows of several systems or makers, or
+            rows that do not fit together (`comparable.check_whole`).
     """
     rows = read_tsv(path, score_columns(()), _CHECKS | {"id": check_id})
     labels = read_classes(path, rows)
     for line, row in enumerate(rows, 2):
-        check_filled(path, line, row, (*_DESCRIBED, "system", "train", "test"))
+        check_filled(path, line, row, (*_DESCRIBED, *_MAKER, "epoch"))
         row["seed"] = str(read_number(path, line, row, "seed"))
         for column in ("snr_db", "overlap", "num_interferers"):
             row[column] = read_number(path, line, row, column)
         row |= read_signal(path, line, row)
-    systems = sorted({row["system"] for row in rows})
-    if len(systems) > 1:
-        raise UserError(
-            f"{path}: has rows of the systems {', '.join(systems)}; a table is of one: delete it "
-            "and run stage 13 again"
-        )
+    for column in _MAKER:
+        values = sorted({row[column] for row in rows})
+        if len(values) > 1:
+            what = "the systems" if column == "system" else f"several {column}:"
+            raise UserError(
+                f"{path}: has rows of {what} {', '.join(values)}; a table is of one: delete it "
+                "and run stage 13 again"
+            )
     check_whole(path, rows)
     return labels, rows
 
 
-def read_systems(scores_dir):
-    """Read ``<system>/score_utt.tsv`` of all systems in a directory.
+def read_rows(scores_dir, systems, own=None):
+    """Read ``<system>/<tag>/score_utt.tsv`` of all systems in a directory.
+
+    Args:
+        systems: name -> `System`, of all that are declared.
+        own: directories ``<system>/<tag>`` that are asked for; another one that cannot be
+            compared with them is left out. None: all are asked for.
 
     Returns:
-        the labels, and name of a system -> its rows, see `read_scores`.
+        the labels, name of a row -> its rows (see `read_scores`), name -> `Row`, and name -> why
+        it was left out.
 
     Raises:
-        UserError: there is none, the systems have other labels, or they cannot be compared
+        UserError: there is none, or one that is asked for is of another system or tag than its
+            directory, has other labels than the others, or cannot be compared with them
             (`comparable.check_comparable`).
     """
-    labels, scores = None, {}
-    for system in find_systems(scores_dir, "score_utt.tsv"):
-        path = Path(scores_dir) / system.name / "score_utt.tsv"
-        own_labels, scores[system.name] = read_scores(path)
-        labels = labels or own_labels
-        if own_labels != labels:
-            raise UserError(
-                f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the "
-                "systems before; run stage 13 again"
-            )
-        if scores[system.name][0]["system"] != system.name:
-            raise UserError(
-                f"{path}: is the table of the system {scores[system.name][0]['system']}; move it "
-                "there, or delete it and run stage 13 again"
-            )
-    paths = [Path(scores_dir) / name / "score_utt.tsv" for name in scores]
-    check_comparable(zip(paths, scores.values(), strict=True), one_experiment=True)
-    return labels, scores
+    found = find_rows(scores_dir, systems, "score_utt.tsv")
+    asked = [name for name, row in found.items() if own is None or str(row.directory) in own]
+    missing = set(own or ()) - {str(found[name].directory) for name in asked}
+    if missing:
+        raise UserError(
+            f"{scores_dir}: no {min(missing)}/score_utt.tsv in it; run stage 13 with that system"
+        )
+    labels, first, scores, left_out = None, None, {}, {}
+    for name in sorted(found, key=lambda name: name not in asked):
+        path = Path(scores_dir) / found[name].directory / "score_utt.tsv"
+        try:
+            own_labels, rows = _read_own(path, found[name])
+            labels, first = labels or own_labels, first or (path, rows)
+            if own_labels != labels:
+                raise UserError(
+                    f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the "
+                    "systems before; run stage 13 again"
+                )
+            check_comparable([first, (path, rows)], one_experiment=True)
+            scores[name] = rows
+        except UserError as error:
+            if name in asked:
+                raise
+            left_out[name] = str(error)
+    shown = {name: row for name, row in found.items() if name in scores}
+    return labels, {name: scores[name] for name in shown}, shown, left_out
+
+
+def _read_own(path, row):
+    labels, rows = read_scores(path)
+    made = Path(rows[0]["system"]) / rows[0]["tag"]
+    if made != row.directory:
+        raise UserError(
+            f"{path}: is the table of {made}; move it there, or delete it and run stage 13 again"
+        )
+    return labels, rows
 
 
 def chosen_folds(text):
@@ -323,16 +347,18 @@ def _check_ids(path, rows, test, run):
             )
 
 
-def _signal_scores(system, path, rows, tse_scores):
+def _signal_scores(row, path, rows, tse_scores):
     """id -> {column of SIGNAL_COLUMNS: string} for the ids of ``rows``."""
-    columns = {"joint": SIGNAL_COLUMNS, "denoised": SIGNAL_COLUMNS, "noisy": _INPUT_COLUMNS}
-    columns = columns.get(system.test, ())
-    if system.test == "joint":
+    test = row.system.test
+    columns = {JOINT: SIGNAL_COLUMNS, "denoised": SIGNAL_COLUMNS, "noisy": _INPUT_COLUMNS}
+    columns = columns.get(test, ())
+    if test == JOINT:
         source, stage = rows, 12
-    else:
-        source, stage = tse_scores or {}, 8
-        if system.test == "noisy" and not source:
-            columns = ()
+    elif test == "denoised":
+        source, stage = tse_scores.get(row.parts["tse"], {}), 8
+    else:  # what the mixture has is the same with any front-end
+        source, stage = next(iter(tse_scores.values()), {}), 8
+        columns = columns if source else ()
     # The others may be empty: too little speech for STOI, interferers that are not known.
     required = [c for c in columns if c in SI_SDRS]
     missing = [

@@ -16,7 +16,10 @@ def tables(tmp_path):
     """Two systems of two experiments."""
     write_scores(tmp_path / "x", systems=["noisy_noisy"])
     write_scores(tmp_path / "y", systems=["base"], seeds="012")
-    return [tmp_path / "x/scores/noisy_noisy", tmp_path / "y/scores/base/score_utt.tsv"]
+    return [
+        tmp_path / "x/scores/noisy_noisy/default",
+        tmp_path / "y/scores/base/default/score_utt.tsv",
+    ]
 
 
 def test_table(tables, capsys):
@@ -38,6 +41,20 @@ def test_table(tables, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(compared))
 
 
+def test_two_tags_of_a_system(tables, tmp_path, capsys):
+    """Two front-ends and two joint configurations of one experiment, any two of them."""
+    tags = ("default", "big+default", "default+default+w1", "big+default+w1")
+    for tag in tags:
+        write_scores(tmp_path, systems=["ft"], tag=tag)
+    for tag in tags[1:]:
+        pair = [f"{tmp_path}/scores/ft/{t}" for t in (tags[0], tag)]
+        assert run(compare.main, pair) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:2] == [
+            f"{n}: {d}/score_utt.tsv (1 seed)" for n, d in zip("AB", pair, strict=True)
+        ]
+
+
 def test_a_table_and_itself(tables):
     c = compare.compare(tables[1], tables[1])["measures"]
     assert list(c) == ["wa", "ua", "macro_f1", "si_sdri"]
@@ -55,8 +72,10 @@ def test_other_utterances_and_classes(tables, tmp_path, capsys):
     with pytest.raises(UserError, match="no such table"):
         compare.compare(tmp_path, tables[1])
     write_scores(tmp_path / "z", ["ang", "hap"], ["base"])
-    with pytest.raises(UserError, match="z/scores/base/score_utt.tsv: classes are ang hap, but"):
-        compare.compare(tables[1], tmp_path / "z/scores/base")
+    with pytest.raises(
+        UserError, match="z/scores/base/default/score_utt.tsv: classes are ang hap, but"
+    ):
+        compare.compare(tables[1], tmp_path / "z/scores/base/default")
 
 
 def change(path, function):
@@ -70,7 +89,10 @@ def pair(tmp_path):
     """Tables of two systems that both extract, and that differ."""
     write_scores(tmp_path / "x", systems=["base"])
     write_scores(tmp_path / "y", systems=["base"], seeds="12")
-    return [tmp_path / "x/scores/base/score_utt.tsv", tmp_path / "y/scores/base/score_utt.tsv"]
+    return [
+        tmp_path / "x/scores/base/default/score_utt.tsv",
+        tmp_path / "y/scores/base/default/score_utt.tsv",
+    ]
 
 
 REFUSED = {

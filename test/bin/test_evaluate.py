@@ -1,11 +1,16 @@
 """Stage 15: a variation that changes nothing gives what the stages 4 to 13 give."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 import yaml
+from declared import SYSTEMS_DIR
 from tiny_formatted import voice, write_formatted
 
-from espnet_tse_ser.bin import evaluate, extract, protocol, recognize, score, tse_score
+from espnet_tse_ser import evaluation
+from espnet_tse_ser.bin import compare, evaluate, extract, protocol, recognize, score, tse_score
 from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
@@ -36,20 +41,23 @@ def models(tmp_path_factory, ser_dir, joint_dir):
 
 @pytest.fixture
 def run(tmp_path, tiny_mixtures, models, tse_dir):
-    def run(variation, *options, conditions="clean noisy denoised joint", tse=True, folds="1 2"):
+    def run(variation, *options, systems=tuple(SYSTEMS), folds="1 2", front_ends=None, root=models):
         (tmp_path / "one.yaml").write_text(yaml.safe_dump(NOTHING | variation))
-        kinds = [(c, models / ("joint" if c == "joint" else "ser")) for c in conditions.split()]
+        rows = []
+        for name in systems:
+            kind, _ = SYSTEMS[name]
+            rows += ["--row", f"{name}/default", str(root / kind), f"conf/{kind}.yaml"]
         evaluate.main(
             [
                 *("--config", f"{tmp_path}/one.yaml", "--targets", f"{tiny_mixtures}/emo"),
                 *("--interferers", f"{tiny_mixtures}/interferer"),
                 *("--protocol_dir", f"{tiny_mixtures}/protocol", "--folds", folds),
-                *("--models", " ".join(f"{c}={path}" for c, path in kinds)),
-                *(("--tse_dir", str(tse_dir)) if tse else ()),
+                *(*rows, "--systems_dir", str(SYSTEMS_DIR)),
+                *("--front_ends", f"default={tse_dir}" if front_ends is None else front_ends),
                 *("--output_dir", f"{tmp_path}/test", *options),
             ]
         )
-        return {p.parent.name: read_tsv(p) for p in (tmp_path / "test").glob("*/score_utt.tsv")}
+        return {p.parents[1].name: read_tsv(p) for p in tmp_path.glob("test/*/default/score*.tsv")}
 
     return run
 
@@ -72,16 +80,18 @@ def main_scores(tmp_path_factory, tiny_mixtures, models, tse_dir):
                     *("--model_dir", f"{models}/{kind}/fold{fold}", "--data_dir", mix),
                     *("--scp", f"{mix}/{scp}" if scp else f"{denoised}/wav.scp"),
                     *("--ids", f"{tiny_mixtures}/protocol/splits/fold{fold}/test.lst"),
-                    *("--output", f"{root}/scores/{system}/fold{fold}/hyp.tsv"),
+                    *("--output", f"{root}/scores/{system}/default/fold{fold}/hyp.tsv"),
                 ]
             )
     score.main(
         [
             *("--scores_dir", f"{root}/scores", "--protocol_dir", f"{tiny_mixtures}/protocol"),
-            *("--tse_scores", f"{root}/tse/score_utt.tsv"),
+            *("--tse_scores", f"default={root}/tse/score_utt.tsv"),
+            *("--systems_dir", str(SYSTEMS_DIR), "--protocol", "loso"),
+            *(w for s in SYSTEMS for w in ("--row", f"{s}/default", f"conf/{SYSTEMS[s][0]}.yaml")),
         ]
     )
-    return {s: read_tsv(root / "scores" / s / "score_utt.tsv") for s in SYSTEMS}
+    return {s: read_tsv(root / "scores" / s / "default/score_utt.tsv") for s in SYSTEMS}
 
 
 def test_nothing_changed(run, main_scores):
@@ -113,18 +123,99 @@ def test_a_variation(run, main_scores, tmp_path):
 
 
 def test_folds_seeds_and_what_is_not_trained(run):
-    tables = run({"overlap": 0.5}, "--seeds", "3", conditions="noisy", tse=False, folds="2")
+    tables = run({"overlap": 0.5}, "--seeds", "3", systems=["noisy_noisy"], folds="2")
     assert tables.keys() == {"noisy_noisy"}
     rows = tables["noisy_noisy"]
     assert {r["fold"] for r in rows} == {"2"} and {r["seed"] for r in rows} == {"0", "3"}
     assert len(rows) == 40
 
 
-def test_tables_of_systems_that_are_not_asked_for_any_more_are_removed(run, tmp_path):
-    run({}, tse=False, conditions="clean noisy")
-    tables = run({}, tse=False, conditions="noisy")
-    assert tables.keys() == {"noisy_noisy"}
-    assert (tmp_path / "test/protocol.tsv").is_file()
+def test_other_rows_are_kept(run):
+    first = run({}, systems=["clean_noisy", "noisy_noisy"])
+    tables = run({}, systems=["noisy_noisy"])
+    assert tables == first and tables.keys() == {"clean_noisy", "noisy_noisy"}
+
+
+@pytest.fixture
+def recognised(monkeypatch):
+    """What was recognised since it was asked last: a set of names."""
+    names = []
+    inner = evaluation.recognize_set
+    monkeypatch.setattr(
+        evaluation, "recognize_set", lambda *args, label: names.append(label) or inner(*args)
+    )
+
+    def recognised():
+        found = set(names)
+        names.clear()
+        return found
+
+    return recognised
+
+
+def renew(path):
+    """Write other weights in place of some."""
+    state = torch.load(path, weights_only=True)
+    path.unlink()
+    torch.save({name: value * 1.01 for name, value in state.items()}, path)
+
+
+THREE = ("noisy_noisy", "base", "ft")
+
+
+def test_what_the_same_models_made_is_kept(run, recognised, tmp_path, models, tse_dir):
+    own, tse = tmp_path / "own", tmp_path / "tse"
+    shutil.copytree(models, own)
+    shutil.copytree(tse_dir, tse)
+    how = dict(systems=THREE, root=own, front_ends=f"default={tse}")
+    first = run({}, **how)
+    assert recognised() == set(THREE)
+    assert run({}, "--batch_size", "3", **how) == first and recognised() == set()
+    run({}, **how | {"systems": (*THREE, "clean_clean")})
+    assert recognised() == {"clean_clean"}  # adding a system runs it alone
+    for path, expected in (
+        (own / "joint/fold2/valid.ua.best.pth", {"ft"}),
+        (own / "ser/fold1/valid.ua.best.pth", {"noisy_noisy", "base"}),
+        (tse / "valid.loss.best.pth", {"base"}),
+        (tmp_path / "test/base/default/score_utt.tsv", {"base"}),
+        (tmp_path / "test/ft/default/.made_from", {"ft"}),
+    ):
+        renew(path) if path.suffix == ".pth" else path.unlink()
+        again = run({}, **how)
+        assert recognised() == expected, path
+        assert run({}, **how) == again and recognised() == set()
+    for options in (
+        ["--protocol", "best_test_epoch"],
+        ["--dev", "speaker 0.2"],
+        ["--seeds", "3"],
+    ):
+        run({}, *options, **how)
+        assert recognised() == set(THREE), options
+    changed = run({"snr": -3.0}, "--seeds", "3", **how)
+    assert recognised() == set(THREE)
+    before = {row["id"]: row["snr_db"] for row in first["ft"]}
+    assert all(before[row["id"]] != row["snr_db"] for row in changed["ft"])
+
+
+def test_two_tags_side_by_side(run, tmp_path, models, tse_dir, capsys):
+    """Two front-ends of one recogniser: two tables, which `bin.compare` compares."""
+    other = shutil.copytree(tse_dir, tmp_path / "tse")
+    renew(other / "valid.loss.best.pth")
+    front_ends = f"default={tse_dir} big={other}"
+    row = ["--row", "base/big+default", str(models / "ser"), "conf/big.yaml,conf/ser.yaml"]
+    tables = run({}, *row, systems=["base"], front_ends=front_ends)
+    tables["big"] = read_tsv(tmp_path / "test/base/big+default/score_utt.tsv")
+    assert tables["big"][0]["tag"] == "big+default"
+    assert tables["big"][0]["configuration"] == "conf/big.yaml,conf/ser.yaml"
+    pairs = list(zip(tables["base"], tables["big"], strict=True))
+    assert all(one["si_sdr_mix"] == two["si_sdr_mix"] for one, two in pairs)
+    assert any(one["si_sdr"] != two["si_sdr"] for one, two in pairs)
+    compare.main([f"{tmp_path}/test/base/{tag}" for tag in ("big+default", "default")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"A: {tmp_path}/test/base/big+default/score_utt.tsv")
+    assert lines[2].startswith("40 utterances, with 95 % intervals")
+    with pytest.raises(UserError, match="--front_ends: has no 'big', which base/big.default is"):
+        run({}, *row, systems=[])
 
 
 def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatch):
@@ -136,9 +227,9 @@ def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatc
         "from_pretrained",
         classmethod(lambda cls, *args: seen.append(args[1]) or load(cls, *args)),
     )
-    run({}, "--protocol", "best_test_epoch", conditions="noisy", tse=False, folds="1")
+    run({}, "--protocol", "best_test_epoch", systems=["noisy_noisy"], folds="1")
     assert seen == [models / "ser/fold1/valid.ua.best.pth"]
-    run({}, conditions="noisy", tse=False, folds="1")
+    run({}, systems=["noisy_noisy"], folds="1")
     assert seen[1:] == [None]
 
 
@@ -147,20 +238,28 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
         run({}, "--seeds", "3 0")
     with pytest.raises(UserError, match="--folds is empty; name folds"):
         run({}, folds="")
-    with pytest.raises(UserError, match="--models is empty; name the directory"):
-        run({}, conditions="")
-    with pytest.raises(UserError, match="--models: 'noisy' is there twice"):
-        run({}, conditions="noisy noisy")
+    with pytest.raises(SystemExit):
+        run({}, systems=[])
+    with pytest.raises(UserError, match="--row noisy_noisy/default: is there twice"):
+        run({}, systems=["noisy_noisy", "noisy_noisy"])
     for option in ("--gender_state", "--levels", "--protocol"):
         with pytest.raises(SystemExit):
             run({}, option, "mixed")
-    with pytest.raises(UserError, match="--models: 'dirty=.*': expected clean, noisy"):
-        run({}, "--models", f"dirty={models}")
+    for name, message in (("dirty/default", "no system 'dirty'; known"), ("ft/a+b", "3 parts")):
+        with pytest.raises(UserError, match=message):
+            run({}, "--row", name, str(models / "joint"), "conf/joint.yaml")
+    for text, message in (
+        ("default", "'default': expected a tag, '=' and a value"),
+        ("a=x a=y", "'a' is there twice"),
+        ("other=x", "has no 'default', which base/default is tested on"),
+    ):
+        with pytest.raises(UserError, match=f"--front_ends: {message}"):
+            run({}, systems=["noisy_noisy", "base"], front_ends=text)
     with pytest.raises(UserError, match="no fold 3"):
         run({}, folds="1 3")
     with pytest.raises(UserError, match="esd"):
         run({"interferers": "esd"})
-    assert not list((tmp_path / "test").glob("*/score_utt.tsv"))
+    assert not list((tmp_path / "test").glob("*/*/score_utt.tsv"))
 
 
 def varied(root, pools, *options, **changes):
@@ -170,8 +269,7 @@ def varied(root, pools, *options, **changes):
         "none",
         "--output_dir",
         "none",
-        "--models",
-        "",
+        *("--row", "noisy_noisy/default", "none", "none"),
         "--protocol_dir",
         f"{root}",
     ]

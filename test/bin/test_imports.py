@@ -80,7 +80,7 @@ def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtur
         ["simulate", *pools, *folds, "--output_dir", mix],
         ["simulate", *pools, *folds, "--output_dir", mix, "--combine"],
         ["tse_score", "--data_dir", mix, "--denoised_dir", mix, "--output", tmp_path / "tse.tsv"],
-        ["compare", scores / "base", scores / "noisy_noisy"],
+        ["compare", scores / "base/default", scores / "noisy_noisy/default"],
     )
     assert not loaded & (NEVER | TORCH)
 

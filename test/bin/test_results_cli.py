@@ -1,18 +1,29 @@
 """Stage 14: results.json, RESULTS.md and plots on disk."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+from declared import SYSTEMS_DIR
 from score_tables import LABELS, write_scores
 
 from espnet_tse_ser.bin import results
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_tsv, write_tsv
 
 
-def arguments(exp):
-    return [f"--scores_dir={exp}/scores", f"--exp_dir={exp}", f"--output_dir={exp}"]
+def arguments(exp, *more):
+    directories = [f"--scores_dir={exp}/scores", f"--exp_dir={exp}", f"--output_dir={exp}"]
+    return [*directories, f"--systems_dir={SYSTEMS_DIR}", *more]
+
+
+def shown(exp):
+    """Names of the rows of results.json, in their order."""
+    results = json.loads((exp / "results.json").read_text())["results"]
+    return list(dict.fromkeys(r["system"] for r in results))
 
 
 def test_outputs(tmp_path):
@@ -26,7 +37,7 @@ def test_outputs(tmp_path):
     figures = json.loads(first)
     assert set(figures) == {
         *("environment", "labels", "results", "differences", "state_differences", "breakdown"),
-        *("wrong_speakers", "protocol"),
+        *("wrong_speakers", "protocol", "made_with", "left_out"),
     }
     assert figures["labels"] == LABELS
     assert [(r["system"], r["fold"]) for r in figures["results"]] == [
@@ -56,7 +67,9 @@ def test_several_seeds(tmp_path):
 def test_classes_must_agree(tmp_path):
     write_scores(tmp_path)
     write_scores(tmp_path, ["ang", "hap"], ["base"])
-    with pytest.raises(UserError, match="base/score_utt.tsv: classes are ang hap, but ang sad"):
+    with pytest.raises(
+        UserError, match="base/default/score_utt.tsv: classes are ang hap, but ang sad"
+    ):
         results.main(arguments(tmp_path))
     assert not (tmp_path / "results.json").exists()
 
@@ -64,6 +77,120 @@ def test_classes_must_agree(tmp_path):
 def test_nothing_scored(tmp_path):
     with pytest.raises(UserError, match="run the stages before this one"):
         results.main(arguments(tmp_path))
+
+
+def test_what_made_them(tmp_path):
+    made = dict(configuration="a.yaml,b.yaml", scheme="loso", dev="speaker 0.1", commit="abc")
+    write_scores(tmp_path, seeds="01", **made)
+    results.main(arguments(tmp_path))
+    figures = json.loads((tmp_path / "results.json").read_text())
+    assert figures["protocol"]["protocol"] == "loso" and figures["protocol"]["dev"] == "speaker 0.1"
+    runs = ("fold1", "fold1_seed1", "fold2", "fold2_seed1")
+    for row, name in zip(figures["made_with"], ("noisy_noisy", "base"), strict=True):
+        assert (row["system"], row["tag"]) == (name, "default")
+        assert {key: row[key] for key in made} == made
+        assert list(row["epochs"]) and set(row["epochs"]) <= {*runs, "fold1_seed0", "fold2_seed0"}
+        assert len(row["epochs"]) == 4 and set(row["epochs"].values()) == {"1"}
+    text = (tmp_path / "RESULTS.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| base | default |"))
+    assert line.startswith("| base | default | a.yaml, b.yaml | fold1")
+    assert line.endswith(" | loso | speaker 0.1 | abc |")
+    assert text.count("Protocol loso; dev: speaker 0.1; ") == text.count("\nProtocol ") > 5
+
+
+@pytest.fixture
+def two_tags(tmp_path):
+    """Two tags of base, and one of noisy_noisy."""
+    write_scores(tmp_path)
+    write_scores(tmp_path, systems=["base"], tag="big+default")
+    return tmp_path
+
+
+def test_two_tags_of_a_system_are_two_rows(two_tags):
+    results.main(arguments(two_tags))
+    assert shown(two_tags) == ["noisy_noisy", "base (big+default)", "base (default)"]
+    figures = json.loads((two_tags / "results.json").read_text())
+    differences = [(d["system"], d["reference"]) for d in figures["differences"]]
+    rows = ["base (big+default)", "base (default)"]
+    assert [d for d in differences if d[0] in rows][:2] == [(row, "noisy_noisy") for row in rows]
+    text = (two_tags / "RESULTS.md").read_text()
+    for tag in ("big+default", "default"):
+        assert f"| SB_SC (TSE-SER-base) [{tag}] | denoised | denoised | 40 |" in text
+        assert f"| pretrained (base ({tag})) | all | 40 |" in text
+        name = f"plots/confusion_base@{tag}.png"  # without blanks, which Markdown does not take
+        assert f"]({name})" in text and (two_tags / name).is_file()
+
+
+def rewrite(path, function):
+    rows = function(read_tsv(path))
+    write_tsv(path, rows, rows[0])
+
+
+OTHERS = {
+    "utterances": (lambda rows: rows[3:], r"lacks 3 utterance\(s\)"),
+    "mixtures": (lambda rows: [r | {"snr_db": "9"} for r in rows], "snr_db is -5.0 in"),
+    "seeds": (lambda rows: rows + [r | {"seed": "1"} for r in rows], r"lacks the seed\(s\) 1"),
+    "scheme": (
+        lambda rows: [r | {"hypothesis_wa": r["hypothesis"]} for r in rows],
+        "is of the evaluation scheme best_test_epoch",
+    ),
+    "damaged": (lambda rows: [r | {"snr_db": "x"} for r in rows], "snr_db: expected a number"),
+    "another": (lambda rows: [r | {"tag": "x+y"} for r in rows], "is the table of base/x\\+y"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_another_row_that_cannot_be_compared(two_tags, kind, caplog):
+    function, message = OTHERS[kind]
+    rewrite(two_tags / "scores/base/big+default/score_utt.tsv", function)
+    asked = "base/default noisy_noisy/default"
+    results.main(arguments(two_tags, "--rows", asked))
+    assert shown(two_tags) == ["noisy_noisy", "base (default)"]
+    text = (two_tags / "RESULTS.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("Not shown: ")]
+    assert line.startswith("Not shown: base (big+default), which cannot be compared with these: ")
+    assert re.search(message, line) and line.endswith(".")
+    left_out = json.loads((two_tags / "results.json").read_text())["left_out"]
+    assert list(left_out) == ["base (big+default)"] and left_out["base (big+default)"] in line
+    assert re.search(f"base .big.default. is not shown: .*{message}", caplog.text)
+    # where it is asked for, it is an error
+    for more in ([], ["--rows", f"base/big+default {asked}"]):
+        with pytest.raises(UserError, match=message):
+            results.main(arguments(two_tags, *more))
+
+
+def test_rows_that_are_asked_for(two_tags):
+    results.main(arguments(two_tags, "--rows", "base/big+default"))
+    assert len(shown(two_tags)) == 3  # others are shown where they can be compared
+    for rows, message in (
+        ("", "--rows is empty; name rows"),
+        ("ft/default", "no ft/default/score_utt.tsv in it; run stage 13 with that system"),
+        ("base/default base/more", "no base/more/score_utt.tsv in it"),
+    ):
+        with pytest.raises(UserError, match=message):
+            results.main(arguments(two_tags, "--rows", rows))
+
+
+def test_a_row_of_another_program(tmp_path):
+    """A table of hypotheses, without posteriors, is a row that claims can be about."""
+    systems = tmp_path / "systems"
+    shutil.copytree(SYSTEMS_DIR, systems)
+    (systems / "theirs.yaml").write_text(
+        "row: 9\nlabel: Theirs\ntrain: elsewhere\ntest: noisy\nhypotheses: theirs.tsv\n"
+        "claims: [{than: noisy_noisy}]\n"
+    )
+    write_scores(tmp_path)
+    path = tmp_path / "scores/theirs/theirs.tsv/score_utt.tsv"
+    shutil.copytree(tmp_path / "scores/noisy_noisy/default", path.parent)
+    new = dict(system="theirs", tag="theirs.tsv", train="elsewhere", p_ang="", p_sad="")
+    rewrite(path, lambda rows: [r | new | {"hypothesis": r["reference"]} for r in rows])
+    results.main(arguments(tmp_path, f"--systems_dir={systems}"))
+    assert shown(tmp_path) == ["noisy_noisy", "base", "theirs"]
+    figures = json.loads((tmp_path / "results.json").read_text())
+    assert figures["results"][-1]["ua"] == 1
+    (claim,) = [d for d in figures["differences"] if d["system"] == "theirs"]
+    assert claim["reference"] == "noisy_noisy" and claim["measures"]["ua"]["value"] == 1
+    assert "| Theirs | elsewhere | noisy | 40 |" in (tmp_path / "RESULTS.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["preservation", "results", "score", "tse_score"])

@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from declared import SYSTEMS_DIR
 
 from espnet_tse_ser.bin import score
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.metrics.stamp import commit_of
 from espnet_tse_ser.metrics.tables import (
     MIXTURE_COLUMNS,
     PROTOCOL_COLUMNS,
@@ -39,14 +41,20 @@ def experiment(tmp_path):
                 for u, e in emotions.items()
                 if u[1] == fold
             ]
-            path = tmp_path / f"scores/{system}/fold{fold}/hyp.tsv"
+            path = tmp_path / f"scores/{system}/default/fold{fold}/hyp.tsv"
             write_tsv(path, rows, [*HYP_COLUMNS, *extra])
     return tmp_path
 
 
 def arguments(directory, *more):
     paths = [f"--scores_dir={directory}/scores", f"--protocol_dir={directory}/mix"]
-    return [*paths, f"--tse_scores={directory}/tse.tsv", *more]
+    paths += [f"--tse_scores=default={directory}/tse.tsv", f"--systems_dir={SYSTEMS_DIR}"]
+    return [*paths, *more]
+
+
+def rows_of(*names):
+    """The options of some rows."""
+    return [word for name in names for word in ("--row", name, f"conf/{name[:2]}.yaml")]
 
 
 def test_every_system_gets_its_table(experiment, caplog):
@@ -55,7 +63,7 @@ def test_every_system_gets_its_table(experiment, caplog):
     line = "4 utterances, folds 1 2, seeds 0; all figures pool them, none is a mean over folds"
     assert caplog.text.count(line) == 3
     for system in ("clean_clean", "base", "ft"):
-        rows = read_tsv(experiment / f"scores/{system}/score_utt.tsv")
+        rows = read_tsv(experiment / f"scores/{system}/default/score_utt.tsv")
         assert [row["id"] for row in rows] == ["s1-a", "s1-b", "s2-a", "s2-b"]
         assert {row["system"] for row in rows} == {system}
         assert rows[1]["reference"] == "sad" and rows[1]["fold"] == "1"
@@ -66,7 +74,7 @@ def test_every_system_gets_its_table(experiment, caplog):
 
 def test_one_fold(experiment):
     score.main(arguments(experiment, "--folds", "2"))
-    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    rows = read_tsv(experiment / "scores/ft/default/score_utt.tsv")
     assert [row["id"] for row in rows] == ["s2-a", "s2-b"]
 
 
@@ -76,31 +84,31 @@ def test_no_fold(experiment):
 
 
 def test_an_error_writes_nothing(experiment, capsys):
-    path = experiment / "scores/ft/fold2/hyp.tsv"
+    path = experiment / "scores/ft/default/fold2/hyp.tsv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert run(score.main, arguments(experiment)) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith(f"error: {path}: ft, fold 2, seed 0: has no hypothesis for")
     assert "s2-b" in message
-    assert not list(experiment.glob("scores/*/score_utt.tsv"))
+    assert not list(experiment.glob("scores/*/*/score_utt.tsv"))
 
 
 def test_further_seeds(experiment):
-    for path in sorted(experiment.glob("scores/*/fold*")):
+    for path in sorted(experiment.glob("scores/*/*/fold*")):
         shutil.copytree(path, f"{path}_seed7")
     score.main(arguments(experiment, "--seed", "3", "--seeds", "7"))
-    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    rows = read_tsv(experiment / "scores/ft/default/score_utt.tsv")
     assert [(row["id"], row["fold"], row["seed"]) for row in rows] == [
         (uid, uid[1], seed) for uid in ("s1-a", "s1-b", "s2-a", "s2-b") for seed in "37"
     ]
     score.main(arguments(experiment))  # what is not asked for is left out
-    rows = read_tsv(experiment / "scores/ft/score_utt.tsv")
+    rows = read_tsv(experiment / "scores/ft/default/score_utt.tsv")
     assert {row["seed"] for row in rows} == {"0"} and len(rows) == 4
-    path = experiment / "scores/base/fold2_seed7/hyp.tsv"
+    path = experiment / "scores/base/default/fold2_seed7/hyp.tsv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(UserError, match=f"{path}: base, fold 2, seed 7: has no .*s2-b"):
         score.main(arguments(experiment, "--seeds", "7"))
-    with pytest.raises(UserError, match="clean_clean/fold1_seed8/hyp.tsv: no such table"):
+    with pytest.raises(UserError, match="clean_clean/default/fold1_seed8/hyp.tsv: no such table"):
         score.main(arguments(experiment, "--seeds", "7 8"))
 
 
@@ -119,7 +127,7 @@ def test_wrong_seeds(experiment, seeds, message):
 
 
 def test_missing_fold_and_other_classes(experiment):
-    path = experiment / "scores/ft/fold2/hyp.tsv"
+    path = experiment / "scores/ft/default/fold2/hyp.tsv"
     path.write_text(path.read_text().replace("p_sad", "p_hap"))
     with pytest.raises(UserError, match="reference 'sad' is not one of the classes ang hap"):
         score.main(arguments(experiment))
@@ -127,7 +135,7 @@ def test_missing_fold_and_other_classes(experiment):
     with pytest.raises(UserError, match="classes are ang hap, but ang sad"):
         score.main(arguments(experiment))
     path.unlink()
-    with pytest.raises(UserError, match="ft/fold2/hyp.tsv: no such table"):
+    with pytest.raises(UserError, match="ft/default/fold2/hyp.tsv: no such table"):
         score.main(arguments(experiment))
 
 
@@ -138,30 +146,71 @@ def test_denoised_systems_need_tse_scores(experiment):
 
 def test_only_what_is_asked_for(experiment):
     score.main(arguments(experiment))
-    score.main(arguments(experiment, "--systems", "ft base"))
-    assert {p.parent.name for p in experiment.glob("scores/*/score_utt.tsv")} == {"base", "ft"}
-    with pytest.raises(UserError, match="noisy_noisy/fold1/hyp.tsv"):
-        score.main(arguments(experiment, "--systems", "noisy_noisy ft"))
-    for wrong in ("", "ft best"):
-        with pytest.raises(UserError, match=f"--systems '{wrong}': expected names of systems"):
-            score.main(arguments(experiment, "--systems", wrong))
-    assert {p.parent.name for p in experiment.glob("scores/*/score_utt.tsv")} == {"base", "ft"}
+    tables = {p.parent: p.read_bytes() for p in experiment.glob("scores/*/*/score_utt.tsv")}
+    assert {p.parent.name for p in tables} == {"clean_clean", "base", "ft"}
+    score.main(arguments(experiment, *rows_of("ft/default", "base/default")))
+    for directory, before in tables.items():  # no other row's table is touched
+        changed = (directory / "score_utt.tsv").read_bytes() != before
+        assert changed == (directory.parent.name in ("base", "ft"))
+    with pytest.raises(UserError, match="noisy_noisy/default/fold1/hyp.tsv"):
+        score.main(arguments(experiment, *rows_of("noisy_noisy/default", "ft/default")))
+    for wrong, message in (
+        (["best/default"], "--row best/default: no system 'best'; known: clean_clean clean_noisy"),
+        (["ft"], "--row ft: no tag; give ft/TAG"),
+        (["ft/"], "--row ft/: no tag; give ft/TAG"),
+        (["ft/a+b"], r"--row ft/a\+b: expected the tags of 3 parts, got 'a\+b'"),
+        (["ft/default", "base/default", "ft/default"], "--row ft/default: is there twice"),
+    ):
+        with pytest.raises(UserError, match=message):
+            score.main(arguments(experiment, *rows_of(*wrong)))
+    assert {p.parent for p in experiment.glob("scores/*/*/score_utt.tsv")} == tables.keys()
+
+
+def test_tables_say_what_made_them(experiment):
+    path = experiment / "scores/ft/default/fold2/hyp.tsv"
+    rows = [row | {"epoch": "7"} for row in read_tsv(path)]
+    write_tsv(path, rows, rows[0])
+    stated = ["--protocol", "loso", "--dev", "speaker 0.1"]
+    score.main(arguments(experiment, *rows_of("ft/default"), *stated))
+    _, rows = read_scores(experiment / "scores/ft/default/score_utt.tsv")
+    assert [row["epoch"] for row in rows] == ["n/a", "n/a", "7", "7"]
+    for row in rows:
+        made = [row[c] for c in ("system", "tag", "configuration", "scheme", "dev")]
+        assert made == ["ft", "default", "conf/ft.yaml", "loso", "speaker 0.1"]
+        assert row["commit"] == (commit_of() or "n/a")
+
+
+def test_two_front_ends_side_by_side(experiment):
+    """Each row has the signal scores of its own front-end."""
+    shutil.copytree(experiment / "scores/base/default", experiment / "scores/base/big+default")
+    other = experiment / "other.tsv"
+    other.write_text((experiment / "tse.tsv").read_text().replace("4.1\t4.0", "5.1\t5.0"))
+    tables = f"--tse_scores=default={experiment}/tse.tsv big={other}"
+    score.main(arguments(experiment, tables))
+    for tag, expected in (("default", 4.0), ("big+default", 5.0)):
+        _, rows = read_scores(experiment / f"scores/base/{tag}/score_utt.tsv")
+        assert {(row["tag"], row["si_sdri"]) for row in rows} == {(tag, expected)}
+    with pytest.raises(UserError, match=r"base/big\+default/.*: no signal scores"):
+        score.main(arguments(experiment))
+    for wrong in ("big", "=x", "big=", "big=x big=y"):
+        with pytest.raises(UserError, match="--tse_scores: '(big|=x|big=)'"):
+            score.main(arguments(experiment, f"--tse_scores={wrong}"))
 
 
 def test_two_epochs(experiment):
     best = ["--protocol", "best_test_epoch"]
     with pytest.raises(UserError, match="hyp.tsv: has no column hypothesis_wa, which best_test"):
         score.main(arguments(experiment, *best))
-    for path in experiment.glob("scores/*/fold*/hyp.tsv"):
+    for path in experiment.glob("scores/*/*/fold*/hyp.tsv"):
         rows = [{**row, "hypothesis_wa": "sad"} for row in read_tsv(path)]
         write_tsv(path, rows, rows[0])
     for protocol in ([], ["--protocol", "loso"]):
         with pytest.raises(UserError, match="hyp.tsv: has the column hypothesis_wa, which only"):
             score.main(arguments(experiment, *protocol))
-    assert not list(experiment.glob("scores/*/score_utt.tsv"))
+    assert not list(experiment.glob("scores/*/*/score_utt.tsv"))
     score.main(arguments(experiment, *best))
     for system in ("clean_clean", "ft"):
-        _, rows = read_scores(experiment / f"scores/{system}/score_utt.tsv")
+        _, rows = read_scores(experiment / f"scores/{system}/default/score_utt.tsv")
         assert {(row["hypothesis"], row["hypothesis_wa"]) for row in rows} == {("ang", "sad")}
     with pytest.raises(UserError, match="--protocol 'l': no such protocol; known: loso, loso_sp"):
         score.main(arguments(experiment, "--protocol=l"))

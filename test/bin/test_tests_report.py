@@ -5,18 +5,20 @@ import subprocess
 import sys
 
 import pytest
+from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
 from espnet_tse_ser.bin import tests_report
 from espnet_tse_ser.errors import UserError, run
 
 SYSTEMS = ("clean_clean", "noisy_noisy", "base", "ft")
+MADE = {"scheme": "loso", "dev": "speaker 0.1"}
 
 
 @pytest.fixture
 def exp(tmp_path):
     """Two sweeps; ft is missing in one test, another is not run at all."""
-    write_scores(tmp_path, systems=SYSTEMS)
+    write_scores(tmp_path, systems=SYSTEMS, **MADE)
     (tmp_path / "conf").mkdir()
     for name, sweep, value, systems in (
         ("snr_-5", "SNR, dB", -5, SYSTEMS[1:]),
@@ -26,7 +28,7 @@ def exp(tmp_path):
         text = f"sweep: {sweep}\nvalue: {value}\nabout: as {value}\nsnr: 1\n"
         (tmp_path / f"conf/{name}.yaml").write_text(text)
         if systems:
-            write_scores(tmp_path / "x", systems=systems)
+            write_scores(tmp_path / "x", systems=systems, **MADE)
             (tmp_path / "tests").mkdir(exist_ok=True)
             (tmp_path / "x/scores").rename(tmp_path / f"tests/{name}")
     return tmp_path
@@ -34,11 +36,15 @@ def exp(tmp_path):
 
 def arguments(exp, *more):
     options = dict(tests_dir="tests", conf_dir="conf", scores_dir="scores", output_dir="out")
-    return [*(f"--{option}={exp}/{path}" for option, path in options.items()), *more]
+    return [
+        *(f"--{option}={exp}/{path}" for option, path in options.items()),
+        f"--systems_dir={SYSTEMS_DIR}",
+        *more,
+    ]
 
 
 def test_outputs(exp, caplog):
-    tests_report.main(arguments(exp, "--protocol", "loso", "--dev", "speaker 0.1"))
+    tests_report.main(arguments(exp))
     figures = json.loads((exp / "out/tests.json").read_text())
     assert figures["protocol"]["protocol"] == "loso" and figures["protocol"]["seeds"] == ["0"]
     snr, talkers = figures["sweeps"]
@@ -52,7 +58,7 @@ def test_outputs(exp, caplog):
     assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]
     assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text
     first = (exp / "out/tests.json").read_bytes()
-    tests_report.main(arguments(exp, "--protocol", "loso", "--dev", "speaker 0.1"))
+    tests_report.main(arguments(exp))
     assert (exp / "out/tests.json").read_bytes() == first
 
 
@@ -66,10 +72,10 @@ def test_only_what_is_asked_for(exp):
 
 
 def test_nothing_run_and_other_classes(exp, capsys):
-    path = exp / "tests/snr_5/base/score_utt.tsv"
+    path = exp / "tests/snr_5/base/default/score_utt.tsv"
     path.write_text(path.read_text().replace("sad", "hap"))
     assert run(tests_report.main, arguments(exp)) == 2
-    assert "base/score_utt.tsv: classes are ang hap, but ang sad in the main" in (
+    assert "base/default/score_utt.tsv: classes are ang hap, but ang sad in the main" in (
         capsys.readouterr().err
     )
     (exp / "tests").rename(exp / "elsewhere")

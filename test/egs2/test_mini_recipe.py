@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from tiny_ssl import write_weights
 
 from espnet_tse_ser.files import read_tsv
 
+CLEAN = "clean_clean clean_noisy clean_denoised"
 SYSTEMS = {"clean_clean", "clean_noisy", "noisy_noisy", "clean_denoised", "base", "ft"}
 
 
@@ -55,25 +55,23 @@ def test_a_second_run_recomputes_nothing(recipe):
 def test_features_of_a_frozen_frontend_are_kept(recipe):
     config = yaml.safe_load((recipe / "conf/train_ser_ssl_debug.yaml").read_text())
     write_weights(recipe / "data/ssl_debug.pt", arch=config["frontend_conf"]["arch_conf"])
-    # The scores of another SER model belong into another directory.
-    shutil.copytree(recipe / "exp/tse_ser_debug/fold1", recipe / "exp_ssl/tse_ser_debug/fold1")
     options = ["--expdir", "exp_ssl", "--ser_config", "conf/train_ser_ssl_debug.yaml"]
-    options += ["--folds", "1", "--conditions", "clean", "--joint_init", "clean", "--nj", "1"]
+    options += ["--folds", "1", "--nj", "1", "--systems", CLEAN]
     run_recipe(recipe, *options, "--stage", "ser_stats", "--stop_stage", "ser")
     assert [p.name for p in (recipe / "dump/feats_ssl_debug").iterdir()] == ["clean"]
     run_recipe(recipe, *options, "--stage", "infer", "--stop_stage", "infer")
     scores = recipe / "exp_ssl/scores"
     for system, feats in (
-        ("clean_clean", "clean"),
-        ("clean_noisy", "noisy"),
-        ("clean_denoised", "denoised_debug"),
+        ("clean_clean/ssl_debug", "clean"),
+        ("clean_noisy/ssl_debug", "noisy"),
+        ("clean_denoised/debug+ssl_debug", "denoised_debug"),
     ):
         assert len((scores / system / "fold1/hyp.tsv").read_text().splitlines()) == 1 + 64
         command = (scores / system / "fold1/.done").read_text()
         assert f"--feats dump/feats_ssl_debug/{feats}\n" in command
         table = (recipe / "dump/feats_ssl_debug" / feats / "feats.scp").read_text()
         assert len(table.splitlines()) >= 128
-    assert "--feats" not in (scores / "ft/fold1/.done").read_text()
+    assert "--feats" not in (recipe / "exp/scores/ft/debug/fold1/.done").read_text()
     trained = (recipe / "exp_ssl/ser_clean_ssl_debug/fold1/log/ser_train.log").read_text()
     assert "feats.scp" in trained and "2epoch results" in trained
 
@@ -81,7 +79,7 @@ def test_features_of_a_frozen_frontend_are_kept(recipe):
 def test_the_readme_commands_run_on_what_was_trained(recipe):
     readme = (ROOT / "README.md").read_text()
     shell = next(b for b in re.findall(r"```bash\n(.*?)```", readme, re.S) if "bin.infer" in b)
-    shell = shell.replace("tse_ser_default", "tse_ser_debug")
+    shell = shell.replace("tse_ser_ft_default", "tse_ser_ft_debug")
     environment = {**os.environ, "LC_ALL": "C"}
     result = subprocess.run(
         ["bash", "-e", "-c", shell],
@@ -101,7 +99,9 @@ def test_the_readme_commands_run_on_what_was_trained(recipe):
     utt = (recipe / "data/mix/splits/fold1/test.lst").read_text().split()[0]
     read = "import soundfile\nread = lambda p: soundfile.read(p, dtype='float32')[0]\n"
     read += f"mixture = read('dump/mix/audio/mix/{utt}.flac')\nenrollment = mixture[:16000]\n"
-    script = read + python.replace("tse_ser_default", "tse_ser_debug") + "\nprint(result.label)"
+    script = (
+        read + python.replace("tse_ser_ft_default", "tse_ser_ft_debug") + "\nprint(result.label)"
+    )
     result = subprocess.run(
         [sys.executable, "-c", script],
         cwd=recipe,
@@ -117,8 +117,8 @@ def test_every_test_is_reported(recipe):
     names = {path.stem for path in (recipe / "conf/tests").glob("*.yaml")}
     assert len(names) > 5
     for name in names:
-        tables = (recipe / "exp/tests" / name).glob("*/score_utt.tsv")
-        assert {path.parent.name for path in tables} == SYSTEMS
+        tables = (recipe / "exp/tests" / name).glob("*/debug/score_utt.tsv")
+        assert {path.parent.parent.name for path in tables} == SYSTEMS
     sweeps = json.loads((recipe / "exp/tests.json").read_text())["sweeps"]
     assert {row["test"] for sweep in sweeps for row in sweep["rows"]} == {*names, "main"}
     text = (recipe / "exp/RESULTS_TESTS.md").read_text()
@@ -128,16 +128,16 @@ def test_every_test_is_reported(recipe):
 
 
 def test_what_extraction_keeps(recipe):
-    rows = read_tsv(recipe / "exp/preservation/preservation_utt.tsv")
+    rows = read_tsv(recipe / "exp/preservation/ft_debug/preservation_utt.tsv")
     assert {row["condition"] for row in rows} == {"noisy", "denoised", "ft"}
     assert len(rows) == 3 * 128
-    assert "KL" in (recipe / "exp/preservation/PRESERVATION.md").read_text()
+    assert "KL" in (recipe / "exp/preservation/ft_debug/PRESERVATION.md").read_text()
 
 
 def run_set(recipe, tag, *options, first="protocol"):
     """Run a further set of mixtures without joint training; returns its results.json."""
     stages = ("--stage", first, "--stop_stage", "tests")
-    run_recipe(recipe, "--mix_tag", tag, *options, "--train_joint", "false", *stages)
+    run_recipe(recipe, "--mix_tag", tag, *options, *stages)
     return json.loads((recipe / f"exp/results_{tag}/results.json").read_text())
 
 
@@ -150,7 +150,7 @@ def test_interferers_from_the_emotional_corpus(recipe):
         recipe,
         "emo",
         *("--interferer_set", "emo", "--gender_state", "different"),
-        *("--conditions", "noisy", "--folds", "1", "--tests", "emotional"),
+        *("--systems", "noisy_noisy", "--folds", "1", "--tests", "emotional"),
     )
     assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
     protocol = protocol_of(recipe, "emo")
@@ -163,7 +163,7 @@ def test_interferers_from_esd(recipe):
         recipe,
         "esd",
         *("--local_data_opts", "--esd true", "--interferer_set", "esd", "--folds", "1"),
-        *("--conditions", "denoised", "--num_interferers", "2"),
+        *("--systems", "base", "--num_interferers", "2"),
         first="data",
     )
     assert {r["system"] for r in results["results"]} == {"base"}
@@ -173,7 +173,7 @@ def test_interferers_from_esd(recipe):
 
 
 def test_dev_is_the_other_speaker_of_the_session(recipe):
-    options = ("--protocol", "loso_speaker", "--folds", "1 10", "--conditions", "clean")
+    options = ("--protocol", "loso_speaker", "--folds", "1 10", "--systems", CLEAN)
     results = run_set(recipe, "speakers", *options, "--tests", "gender_same")
     speaker = {row["mixture"]: row["speaker"] for row in protocol_of(recipe, "speakers")}
     for fold in ("1", "10"):
@@ -185,7 +185,7 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
         assert [len(who[n]) for n in ("train", "dev", "test")] == [8, 1, 1]
         assert not who["dev"] & who["test"] and not who["train"] & (who["dev"] | who["test"])
     assert {r["fold"] for r in results["results"]} == {"1", "10", "all"}
-    tested = read_tsv(recipe / "exp/tests_speakers/gender_same/clean_noisy/score_utt.tsv")
+    tested = read_tsv(recipe / "exp/tests_speakers/gender_same/clean_noisy/debug/score_utt.tsv")
     assert {(r["id"], r["fold"]) for r in tested} == {
         (row["mixture"], row["fold"])
         for row in protocol_of(recipe, "speakers")
@@ -195,7 +195,7 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
 
 
 def test_an_epoch_chosen_on_the_test_fold_is_marked(recipe):
-    options = ("--protocol", "best_test_epoch", "--folds", "1", "--conditions", "clean")
+    options = ("--protocol", "best_test_epoch", "--folds", "1", "--systems", CLEAN)
     results = run_set(recipe, "best", *options)
     lists = recipe / "data/mix_best/splits/fold1"
     assert (lists / "dev.lst").read_bytes() == (lists / "test.lst").read_bytes()

@@ -5,6 +5,7 @@ that this tests the wiring of the stages and not the stages.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -25,9 +26,13 @@ STAGES = (
     "score results tests pack upload"
 ).split()
 
-STAND_IN = r"""#!/usr/bin/env bash
+STAND_IN = (
+    rf"""#!/usr/bin/env bash
 # called as: python -m espnet_tse_ser.bin.COMMAND OPTIONS
 set -eu
+[ "$2" != espnet_tse_ser.bin.systems ] || exec {sys.executable} "$@" # what is to be done is real
+"""
+    + r"""
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
@@ -36,6 +41,7 @@ if [[ $2 == *.tests_report ]]; then echo the tests > exp/RESULTS_TESTS.md; fi
 for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
+)
 DATA_SH = r"""#!/usr/bin/env bash
 echo "data.sh $*" >> calls.txt
 for set in emo interferer pretrain; do
@@ -83,13 +89,25 @@ def recipe(egs2):
     (directory / "conf/tests").unlink()
     (directory / "conf/tests").mkdir()
     (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
+    declare(directory, "joint_noisy", "train: joint\ntest: joint\nstarts_from: noisy_noisy\n")
+    declare(directory, "scratch", "train: joint\ntest: joint\n")
     python = directory / "stand_in"
     python.write_text(STAND_IN)
     python.chmod(0o755)
     return directory
 
 
+def declare(recipe, name, text):
+    """Add a system to a recipe; it is not one of those that `run` runs if none are named."""
+    (recipe / f"conf/systems/{name}.yaml").write_text(f"label: {name}\nrow: 9\n{text}")
+
+
+PAPER = "clean_clean clean_noisy noisy_noisy clean_denoised base ft"
+
+
 def run(recipe, options="", **env):
+    if "--systems" not in options:
+        options += f" --systems '{PAPER}'"
     return bash(f"./run.sh --python ./stand_in --nj 1 {options}", recipe, **env)
 
 
@@ -207,8 +225,6 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--tse_config conf/none.yaml", "--tse_config conf/none.yaml: no such file"),
         ("--folds '1 01'", "--folds '1 01'"),
         ("--more_seeds 00", "--more_seeds '00'"),
-        ("--conditions ' '", "--conditions is empty"),
-        ("--conditions 'noisy noisy'", "noisy is there twice"),
         ("--expdir exp_JOB", "--expdir 'exp_JOB': only letters"),
         ("--dumpdir 'R&D'", "--dumpdir 'R&D': only letters"),
         ("--num_nodes 2", "--num_nodes 2 needs a cluster"),
@@ -220,22 +236,22 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--labels 'ang neu ang'", "ang is there twice"),
         ("--labels $'ang\\nneu'", "--labels $'ang\\nneu': a line break"),
         ("--snr_range $'-5\\n5'", "--snr_range $'-5\\n5': a line break"),
-        ("--conditions 'noisy *'", "'x' is not clean, noisy"),
         ("--interferer_set ..", "--interferer_set '..': give the name of a directory in data/"),
         ("--interferer_set 'a;b'", "--interferer_set 'a;b'"),
         ("--interferer_set JOB", "--interferer_set 'JOB'"),
         ("--tests ../../run", "--tests: '../../run' of conf/tests: only letters"),
         ("--tests '$(touch${IFS}PWN)'", "--tests: '$(touch${IFS}PWN)' of conf/tests: only letters"),
-        ("--tse_tag ../x", "--tse_tag '../x': only letters"),
-        ("--ser_tag 'a b'", "--ser_tag 'a b': only letters"),
-        ("--joint_tag a/b", "--joint_tag 'a/b': only letters"),
+        ("--tse_tag ../x", "the tag '../x': only letters"),
+        ("--ser_tag 'a b'", "the tag 'a b': only letters"),
+        ("--joint_tag a/b", "the tag 'a/b': only letters"),
+        ("--joint_tag a+b", "the tag 'a+b': only letters"),
+        ("--systems 'ft ft'", "--systems: 'ft' is there twice"),
+        ("--systems 'ft *'", "--systems: no system '*'; known: clean_clean clean_noisy"),
+        ("--systems best", "--systems: no system 'best'; known: clean_clean clean_noisy"),
         ("--mix_tag JOB", "--mix_tag 'JOB'"),
         ("--expdir -x", "--expdir '-x': only letters"),
         ("--dumpdir '$HOME'", "--dumpdir '$HOME': only letters"),
         ("--hf_repo 'me/x;y'", "--hf_repo 'me/x;y': expected user/name"),
-        ("--conditions noisy", "denoised is not among --conditions noisy, and fold 1 of it is not"),
-        ("--conditions 'clean dirty'", "'dirty'"),
-        ("--joint_init best", "'best'"),
         ("leftover", "'leftover'"),
     ],
 )
@@ -389,9 +405,10 @@ def test_all_stages_then_nothing_is_done_again(recipe):
         "--output_dir exp/ser_denoised_default/fold2 --seed 5 --labels ang hap neu sad --ngpu 0"
     ) in done
     assert (
-        "recognize --model_dir exp/tse_ser_default/fold1 --data_dir dump/mix "
+        "recognize --model_dir exp/tse_ser_ft_default/fold1 --data_dir dump/mix "
         "--scp dump/mix/wav.scp --ids data/mix/splits/fold1/test.lst "
-        "--output exp/scores/ft/fold1/hyp.tsv --output_audio exp/scores/ft/fold1/audio "
+        "--output exp/scores/ft/default/fold1/hyp.tsv "
+        "--output_audio exp/scores/ft/default/fold1/audio "
         "--batch_size 16"
     ) in done
 
@@ -404,7 +421,7 @@ def test_features_of_a_frozen_frontend_are_kept(recipe):
     assert run(recipe, "--stop_stage extract").returncode == 0
     (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
     calls(recipe)
-    stages = '--folds 1 --conditions "noisy" --joint_init none --stage ser_stats --stop_stage ser'
+    stages = "--folds 1 --systems noisy_noisy --stage ser_stats --stop_stage ser"
     assert run(recipe, stages).returncode == 0
     done = calls(recipe)
     assert [c.split()[0] for c in done] == ["ser_features"] * 2 + ["ser_stats", "ser_train"]
@@ -414,17 +431,23 @@ def test_features_of_a_frozen_frontend_are_kept(recipe):
     feats = "--scp dump/mix/wav.scp --feats dump/feats_default/noisy "
     assert feats in done[2] and feats in done[3]
     # Inference needs those of what its systems are tested on, and none for the joint model.
-    (recipe / "exp/tse_ser_default/fold1").mkdir(parents=True)
-    (recipe / "exp/tse_ser_default/fold1/.done").write_text("")
+    (recipe / "exp/tse_ser_scratch_default/fold1").mkdir(parents=True)
+    (recipe / "exp/tse_ser_scratch_default/fold1/.done").write_text("")
     (recipe / "exp/ser_clean_default/fold1").mkdir(parents=True)
     (recipe / "exp/ser_clean_default/fold1/.done").write_text("")
-    stage = '--folds 1 --conditions "clean" --stage infer --stop_stage infer'
+    names = "clean_clean clean_noisy clean_denoised scratch"
+    stage = f"--folds 1 --systems '{names}' --stage infer --stop_stage infer"
     assert run(recipe, stage).returncode == 0
     done = calls(recipe)
     made = {c.split("--output_dir ")[1].split()[0] for c in done if c.startswith("ser_features")}
     assert made == {"dump/feats_default/clean", "dump/feats_default/denoised_default"}
     read = {c.split("scores/")[1].split("/")[0]: "--feats" in c for c in done if "hyp.tsv" in c}
-    assert read == {"clean_clean": True, "clean_noisy": True, "clean_denoised": True, "ft": False}
+    assert read == {
+        "clean_clean": True,
+        "clean_noisy": True,
+        "clean_denoised": True,
+        "scratch": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -443,9 +466,7 @@ def test_which_features_are_kept(recipe, config, options, kept):
     assert run(recipe, "--stop_stage simulate").returncode == 0
     calls(recipe)
     (recipe / "conf/train_ser.yaml").write_text(config)
-    stage = (
-        f"--conditions clean --joint_init none --stage ser_stats --stop_stage ser_stats {options}"
-    )
+    stage = f"--systems clean_noisy --stage ser_stats --stop_stage ser_stats {options}"
     assert run(recipe, stage).returncode == 0
     done = calls(recipe)
     assert len(done) == (1 if kept is None else 3)
@@ -501,7 +522,7 @@ def test_a_change_upstream_is_noticed_below(recipe):
 
 
 def test_a_retrained_model_is_tested_again(recipe):
-    options = "--conditions noisy --joint_init none --folds 1"
+    options = "--systems noisy_noisy --folds 1"
     assert run(recipe, options).returncode == 0
     calls(recipe)
     shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
@@ -511,14 +532,12 @@ def test_a_retrained_model_is_tested_again(recipe):
 
 
 def test_more_folds_add_to_what_is_there(recipe):
-    options = "--conditions noisy --joint_init none"
+    options = "--systems noisy_noisy"
     assert run(recipe, f"{options} --folds 1").returncode == 0
     calls(recipe)
     assert run(recipe, f"{options} --folds '1 2'").returncode == 0
     names = [c.split()[0] for c in calls(recipe)]
-    assert names.count("ser_train") == 1
-    assert names.count("recognize") == 2
-    assert "tse_train" not in names
+    assert names.count("ser_train") == names.count("recognize") == 1
 
 
 def test_another_corpus_root_prepares_again(recipe):
@@ -529,32 +548,81 @@ def test_another_corpus_root_prepares_again(recipe):
     assert calls(recipe) == ["data.sh "]
 
 
-def test_fewer_conditions_leave_their_systems_out(recipe):
-    assert run(recipe, '--folds 1 --conditions "clean" --joint_init none').returncode == 0
+def test_systems_get_what_they_need_and_no_more(recipe):
+    assert run(recipe, "--folds 1 --systems 'clean_clean clean_noisy'").returncode == 0
     done = calls(recipe)
-    systems = {c.split("exp/scores/")[1].split("/")[0] for c in done if c.startswith("recognize")}
-    assert systems == {"clean_clean", "clean_noisy", "clean_denoised", "ft"}
-    assert not any("--ser_dir" in c for c in done)
+    assert not {c.split()[0] for c in done} & {"tse_train", "extract", "tse_score", "tse_ser_train"}
+    rows = {c.split("exp/scores/")[1].split("/fold")[0] for c in done if c.startswith("recognize")}
+    assert rows == {"clean_clean/default", "clean_noisy/default"}
+    # What a system starts from is trained and not tested.
+    assert run(recipe, "--folds 1 --systems ft").returncode == 0
+    done = calls(recipe)
+    assert "exp/ser_denoised_default/fold1" in next(c for c in done if c.startswith("ser_train"))
+    assert "--ser_dir exp/ser_denoised_default/fold1" in next(
+        c for c in done if c.startswith("tse_ser_train")
+    )
+    rows = {c.split("exp/scores/")[1].split("/fold")[0] for c in done if c.startswith("recognize")}
+    assert rows == {"ft/default"}
+
+
+def test_a_system_added_with_one_file_runs_alone(recipe):
+    assert run(recipe, "--folds 1").returncode == 0
+    calls(recipe)
+    text = "train: noisy\ntest: noisy\nrecogniser: conf/train_ser_big.yaml\n"
+    declare(recipe, "noisy_big", text)
+    (recipe / "conf/train_ser_big.yaml").write_text("name: big\n")
+    assert run(recipe, f"--folds 1 --systems '{PAPER} noisy_big'").returncode == 0
+    done = calls(recipe)
+    assert [c.split()[0] for c in done] == [
+        *("ser_stats", "ser_train", "recognize", "score", "results", "evaluate", "tests_report")
+    ]
+    assert "--output_dir exp/ser_noisy_big/fold1" in done[1]
+    assert "--row noisy_big/big conf/train_ser_big.yaml" in done[3]
+    assert "--row noisy_big/big exp/ser_noisy_big conf/train_ser_big.yaml" in done[5]
+    status = bash(f"./status.sh --folds 1 --systems '{PAPER} noisy_big'", recipe)
+    assert re.search(r"scores of noisy_big big +done", status.stdout)
+
+
+def test_two_joint_configurations_and_two_front_ends(recipe):
+    for name in ("tse_b", "tse_ser_b"):
+        (recipe / f"conf/train_{name}.yaml").write_text(f"name: {name}\n")
+    for tse, joint in itertools.product(("tse", "tse_b"), ("tse_ser", "tse_ser_b")):
+        configs = f"--tse_config conf/train_{tse}.yaml --joint_config conf/train_{joint}.yaml"
+        result = run(recipe, f"--folds 1 --systems 'base ft' --stop_stage score {configs}")
+        assert result.returncode == 0, result.stderr
+    rows = {str(p.parent.relative_to(recipe)) for p in recipe.glob("exp/scores/*/*/fold1")}
+    assert rows == {
+        *(f"exp/scores/base/{tag}" for tag in ("default", "b+default")),
+        *("exp/scores/ft/default", "exp/scores/ft/default+default+b"),
+        *("exp/scores/ft/b+default+default", "exp/scores/ft/b+default+b"),
+    }
+    trained = [c for c in calls(recipe) if c.split()[0] in ("tse_train", "ser_train")]
+    assert len(trained) == 4
+
+
+def test_hypotheses_of_another_program(recipe):
+    (recipe / "other.tsv").write_text("id\tlabel\n")
+    declare(recipe, "other", "train: elsewhere\ntest: noisy\nhypotheses: other.tsv\n")
+    assert run(recipe, "--folds 1 --systems 'noisy_noisy other'").returncode == 0
+    done = calls(recipe)
+    assert [c.split()[0] for c in done].count("import_hypotheses") == 1
+    assert "--row other/other other.tsv" in next(c for c in done if c.startswith("score"))
+    assert "other/" not in next(c for c in done if c.startswith("evaluate"))
 
 
 def test_joint_training_from_scratch_gets_what_it_needs(recipe):
-    options = '--folds 1 --joint_init none --labels "ang neu"'
-    assert run(recipe, f'{options} --conditions "clean noisy"').returncode == 0
+    assert run(recipe, "--folds 1 --systems scratch --labels 'ang neu'").returncode == 0
     from_scratch = (
         "--ser_config conf/train_ser.yaml --labels ang neu "
-        "--stats exp/ser_stats_default/noisy/fold1/feats_stats.npz "
+        "--stats exp/ser_stats_default/denoised/fold1/feats_stats.npz "
     )
     done = calls(recipe)
     assert [from_scratch in c for c in done if c.startswith("tse_ser_train")] == [True]
-    assert all("--labels ang neu" in c for c in done if c.startswith("ser_train"))
-    assert run(recipe, f"{options} --joint_tag b").returncode == 0
-    assert "ser_stats_default/denoised/fold1" in next(
-        c for c in calls(recipe) if c.startswith("tse_ser_train")
-    )
+    assert not any(c.startswith("ser_train") for c in done)
 
 
-def test_every_stage_hears_how_mixtures_are_made(recipe):
-    options = '--folds 1 --joint_init none --levels snr --snr_range "-2 3" --gender_state same'
+def test_every_stage_gets_how_mixtures_are_made(recipe):
+    options = '--folds 1 --levels snr --snr_range "-2 3" --gender_state same'
     assert run(recipe, options).returncode == 0
     done = calls(recipe)
     joint = next(c for c in done if c.startswith("tse_ser_train"))
@@ -562,7 +630,7 @@ def test_every_stage_hears_how_mixtures_are_made(recipe):
     test = next(c for c in done if c.startswith("evaluate "))
     assert "--protocol loso --gender_state same --levels snr" in test
     scored = next(c for c in done if c.startswith("score "))
-    assert "--systems clean_clean clean_noisy noisy_noisy clean_denoised base ft" in scored
+    assert re.findall(r"--row (\S+)", scored) == [f"{name}/default" for name in PAPER.split()]
     assert "--tests snr_0" in next(c for c in done if c.startswith("tests_report "))
 
 
@@ -587,7 +655,7 @@ def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
 
 
 def test_a_failing_training_lets_the_others_finish(recipe):
-    options = '--folds "1 2 3" --max_jobs 3 --stop_stage ser --conditions noisy'
+    options = '--folds "1 2 3" --max_jobs 3 --stop_stage ser --systems noisy_noisy'
     result = run(recipe, options, FAIL_ON="ser_noisy_default/fold2", SECONDS_A_CALL="0.05")
     assert result.returncode == 1
     assert "failed: exp/ser_noisy_default/fold2" in result.stderr
@@ -605,7 +673,7 @@ def test_max_jobs_bounds_the_trainings(recipe):
         "touch busy.$$; beside=(busy.*); echo ${#beside[@]} >> counts.txt\n"
         "sleep 0.3; rm busy.$$\nfi\n"
     )
-    options = "--max_jobs 2 --stop_stage ser --conditions noisy"
+    options = "--max_jobs 2 --stop_stage ser --systems noisy_noisy"
     assert run(recipe, options).returncode == 0
     counts = [int(line) for line in (recipe / "counts.txt").read_text().split()]
     assert len(counts) == 5
@@ -613,7 +681,7 @@ def test_max_jobs_bounds_the_trainings(recipe):
 
 
 def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
-    options = "--conditions clean --folds '1 2 3'"
+    options = "--systems clean_clean --folds '1 2 3'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
     command = f"exec ./run.sh --python ./stand_in {options} --stop_stage ser --max_jobs 2"
@@ -668,7 +736,7 @@ def wait_for(condition):
 
 
 def test_two_scripts_at_once(recipe):
-    options = "--conditions noisy --joint_init none --folds 1"
+    options = "--systems noisy_noisy --folds 1"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     first = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="3")
     lock = recipe / "exp/ser_noisy_default/fold1/.lock"
@@ -701,7 +769,7 @@ def processes_in(directory):
 
 
 def test_a_script_that_is_killed_leaves_nothing_behind(recipe):
-    options = "--conditions noisy --joint_init none --folds '1 2'"
+    options = "--systems noisy_noisy --folds '1 2'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
     killed = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="60")
@@ -750,7 +818,7 @@ def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
 
 
 def test_more_seeds_train_and_test_once_more(recipe):
-    options = "--conditions noisy --joint_init noisy --folds '1 2' --seed 3"
+    options = "--systems 'noisy_noisy joint_noisy' --folds '1 2' --seed 3"
     assert run(recipe, options).returncode == 0
     calls(recipe)
     assert run(recipe, f"{options} --more_seeds '7 8'").returncode == 0
@@ -761,7 +829,9 @@ def test_more_seeds_train_and_test_once_more(recipe):
         "evaluate": 1,
         "tests_report": 1,
     }
-    joint = next(c for c in done if "tse_ser_default/fold2_seed8" in c and "tse_ser_train" in c)
+    joint = next(
+        c for c in done if "tse_ser_joint_noisy_default/fold2_seed8" in c and "tse_ser_train" in c
+    )
     assert "--ser_dir exp/ser_noisy_default/fold2_seed8" in joint and "--seed 8" in joint
     assert "--split data/mix/splits/fold2 " in joint
     score = next(c for c in done if c.startswith("score"))
@@ -771,15 +841,16 @@ def test_more_seeds_train_and_test_once_more(recipe):
 
 
 def test_the_status_of_every_training(recipe):
-    options = "--conditions 'clean noisy' --joint_init noisy --folds '1 2'"
+    options = "--systems 'clean_clean noisy_noisy joint_noisy' --folds '1 2'"
     assert run(recipe, options, FAIL_ON="ser_noisy_default/fold2").returncode == 1
     result = bash(f"./status.sh {options}", recipe)
     assert result.returncode == 0, result.stderr
     lines = [re.split(r"\s{2,}", line) for line in result.stdout.splitlines()]
     assert lines[0] == ["", "all", "fold1", "fold2"]
-    assert lines[1] == ["TSE", "done"]
-    assert lines[3] == ["SER noisy", "done", "FAILED"]
-    assert lines[4] == ["joint", "-", "-"]
+    assert lines[1] == ["tse_default", "done"]
+    assert lines[3] == ["ser_noisy_default", "done", "FAILED"]
+    assert lines[4] == ["tse_ser_joint_noisy_default", "-", "-"]
+    assert lines[5] == ["scores of clean_clean default", "-", "-"]
     assert "FAILED: exp/ser_noisy_default/fold2/log/ser_train.log (exit status 2)" in result.stdout
     assert not (recipe / "exp/scores").exists()
 
@@ -868,9 +939,7 @@ ODD_CONFIG = "conf/$HOME JOB $(touch PWN);touch PWN 'x' \"y\" *.yaml"
 
 def test_names_of_configurations_reach_the_command_as_they_are(recipe):
     """In jobs of one and of several parts, and with wrappers that let a shell expand words."""
-    options = (
-        "--conditions noisy --joint_init noisy --folds 1 --tse_tag a --ser_tag b --joint_tag c"
-    )
+    options = "--systems 'noisy_noisy joint_noisy' --folds 1 --tse_tag a --ser_tag b --joint_tag c"
     (recipe / ODD_CONFIG).write_text("frontend: ssl\n")
     config = shlex.quote(ODD_CONFIG)
     configs = f"--tse_config {config} --ser_config {config} --joint_config {config}"
@@ -933,14 +1002,15 @@ case $2,$* in
     *.ser_stats,*) write "$dir/fold1/feats_stats.npz" ;;
     *_train,*) write "$dir/config.yaml"; write "$dir/1epoch.pth"
         ln -sf 1epoch.pth "$dir/valid.ua.best.pth" ;;
-    *.score,*) write exp/scores/noisy_noisy/score_utt.tsv ;;
+    *.score,*) for row in noisy_noisy joint_noisy; do
+        write exp/scores/$row/default/score_utt.tsv; done ;;
     *.results,*) write exp/results.json; write exp/plots/ladder_ua.png ;;
-    *.evaluate,*) write "$dir/noisy_noisy/score_utt.tsv" ;;
+    *.evaluate,*) write "$dir/noisy_noisy/default/score_utt.tsv" ;;
     *.tests_report,*) write exp/tests.json; write exp/plots/sweep_snr.png ;;
 esac
 """
 )
-DONE = "--folds 1 --conditions noisy --joint_init noisy"
+DONE = "--folds 1 --systems 'noisy_noisy joint_noisy'"
 
 
 @pytest.fixture(scope="module")
@@ -956,6 +1026,7 @@ def finished(tmp_path_factory):
     return directory
 
 
+EXTRACTED = "exp/scores/joint_noisy/default/fold1/audio"
 LOST = [  # files of a step, and what is done again when they are gone
     ("data/emo/wav.scp data/pretrain/utt2spk", "data.sh"),
     ("dump/clean/emo/wav.scp", "format_audio format_audio"),
@@ -967,13 +1038,13 @@ LOST = [  # files of a step, and what is done again when they are gone
     ("exp/tse_stats_default/stats.json", "tse_stats"),
     ("exp/tse_default/scoring/score_utt.tsv", "tse_score"),
     ("exp/ser_stats_default/noisy/fold1/feats_stats.npz", "ser_stats"),
-    ("exp/scores/noisy_noisy/fold1/hyp.tsv", "recognize"),
-    ("exp/scores/ft/fold1/audio/audio/a.flac exp/scores/ft/fold1/audio/wav.scp", "recognize"),
-    ("exp/scores/noisy_noisy/score_utt.tsv", "score"),
+    ("exp/scores/noisy_noisy/default/fold1/hyp.tsv", "recognize"),
+    (f"{EXTRACTED}/audio/a.flac {EXTRACTED}/wav.scp", "recognize"),
+    ("exp/scores/noisy_noisy/default/score_utt.tsv", "score"),
     ("exp/RESULTS.md exp/results.json exp/plots/ladder_ua.png", "results"),
-    ("exp/tests/snr_0/noisy_noisy/score_utt.tsv", "evaluate"),
+    ("exp/tests/snr_0/noisy_noisy/default/score_utt.tsv", "evaluate"),
     ("exp/RESULTS_TESTS.md exp/plots/sweep_snr.png", "tests_report"),
-    ("exp/tse_ser_default/fold1.zip", "pack"),
+    ("exp/tse_ser_joint_noisy_default/fold1.zip", "pack"),
 ]
 
 
@@ -1003,7 +1074,7 @@ def test_a_training_whose_weights_are_gone_goes_on(finished, tmp_path, stage, lo
     name = {
         "tse": "tse_default",
         "ser": "ser_noisy_default/fold1",
-        "joint": "tse_ser_default/fold1",
+        "joint": "tse_ser_joint_noisy_default/fold1",
     }
     directory = f"exp/{name[stage]}"
     (copy / directory / lost).unlink()
@@ -1027,7 +1098,7 @@ def test_what_belongs_to_nobody_may_go(finished):
     path.write_text(path.read_text() + "b /corpora/b.wav\n")
     shutil.rmtree(finished / "dump/mix/log")
     (finished / "exp/scores/.wrote").unlink()
-    (finished / "exp/scores/noisy_noisy/score_utt.tsv").unlink()
+    (finished / "exp/scores/noisy_noisy/default/score_utt.tsv").unlink()
     result = run(finished, f"{DONE} --stop_stage score")
     assert result.returncode == 0 and calls(finished) == []
 

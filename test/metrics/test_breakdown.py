@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from declared import ROWS
 from metrics_rows import LABELS, make_scores
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
@@ -92,7 +93,7 @@ def test_missing_class_is_marked_and_one_speaker_has_no_interval(scores):
     (cell,) = [c for c in cells if c["by"] == ["snr_db"] and c["cell"] == ["below -5 dB"]]
     assert cell["classes_missing"] == ["ang"] and cell["speakers"] == 1
     assert cell["ua_ci"] is cell["si_sdri_ci"] is None
-    text = report.render(report.Figures(LABELS, PLAIN, breakdown=cells), {})
+    text = report.render(report.Figures(LABELS, PLAIN, {"ft": ROWS["ft"]}, breakdown=cells), {})
     assert f"| SNR below -5 dB | 18 | 1 | {100 * cell['ua']:.2f}* |" in text
     assert "Recall of the target's emotion" in text and "The same by the interferer's" in text
 

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import pytest
+from declared import ROWS
 from metrics_rows import LABELS, make_scores
 
 from espnet_tse_ser.errors import UserError
@@ -138,11 +139,11 @@ BROKEN = {
 COMPARISONS = {
     "compare_rows": lambda base, ft: compare_rows(base, ft, LABELS),
     "compare_rows, swapped": lambda base, ft: compare_rows(ft, base, LABELS),
-    "summarise": lambda base, ft: results.summarise({"base": base, "ft": ft}, LABELS),
-    "compare": lambda base, ft: results.compare({"base": base, "ft": ft}, LABELS),
+    "summarise": lambda base, ft: results.summarise({"base": base, "ft": ft}, LABELS, ROWS),
+    "compare": lambda base, ft: results.compare({"base": base, "ft": ft}, LABELS, ROWS),
     "break_down": lambda base, ft: breakdown.break_down({"base": base, "ft": ft}, LABELS),
     "sweeps": lambda base, ft: sweeps.summarise(
-        [Test("t", "x", 1, "y", {"ft": ft})], {"ft": [{**row} for row in base]}, LABELS
+        [Test("t", "x", 1, "y", {"ft": ft})], {"ft": [{**row} for row in base]}, LABELS, ROWS
     ),
 }
 
@@ -167,7 +168,9 @@ def test_means_say_of_how_many_they_are(base, ft):
     ]
     scores = {"base": base, "ft": known}
     (pooled,) = [
-        r for r in results.summarise(scores, LABELS) if (r["system"], r["fold"]) == ("ft", "all")
+        r
+        for r in results.summarise(scores, LABELS, ROWS)
+        if (r["system"], r["fold"]) == ("ft", "all")
     ]
     assert (pooled["stoi_n"], pooled["stoi_mix_n"], pooled["wrong_speaker_rate_n"]) == (86, 96, 64)
     assert pooled["stoi"] == pytest.approx(sum(range(10, 96)) / 86 / 100, abs=1e-6)
@@ -180,7 +183,7 @@ def test_means_say_of_how_many_they_are(base, ft):
     by_state = [c for c in cells if c["by"] == ["gender_state"]]
     assert sum(c["wrong_speaker_rate_n"] for c in by_state) == 64
     nothing = {"base": base, "ft": without(ft, "wrong_speaker", len(ft))}
-    pooled = [r for r in results.summarise(nothing, LABELS) if r["system"] == "ft"][-1]
+    pooled = [r for r in results.summarise(nothing, LABELS, ROWS) if r["system"] == "ft"][-1]
     assert pooled["wrong_speaker_rate"] is None and pooled["wrong_speaker_rate_n"] == 0
 
 

@@ -1,12 +1,16 @@
 """What the fields of tables may hold: every kind of wrong one is refused where it is read."""
 
+import re
+
 import pytest
+from declared import SYSTEMS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import write_tsv
 from espnet_tse_ser.metrics import fields, tables
 from espnet_tse_ser.metrics.signal import SI_SDR_LIMIT
 
+MAKER = ("system", "tag", "train", "test", *tables.MADE_WITH)
 LABELS = ["ang", "hap", "sad"]
 POSTERIORS = dict(p_ang="0.200000", p_hap="0.700000", p_sad="0.100000")
 SIGNAL = dict(si_sdr_mix="0.5", si_sdr="3", si_sdri="2.5", stoi_mix="0.5", stoi="0.7")
@@ -16,7 +20,8 @@ SIGNAL |= dict(wrong_speaker="0")
 def score(uid="s1-a", **changes):
     row = dict(id=uid, system="ft", train="joint", test="joint", fold="1", seed="0", speaker="s1")
     row |= dict(gender="f", gender_state="same", snr_db="-1.5", overlap="0.9", num_interferers="1")
-    row |= dict(interferer_emotions="none", reference="ang", hypothesis="hap")
+    row |= dict(interferer_emotions="none", reference="ang", hypothesis="hap", tag="default")
+    row |= dict(epoch="3", configuration="a.yaml", scheme="loso", dev="n/a", commit="n/a")
     return {**row, **POSTERIORS, **SIGNAL, **changes}
 
 
@@ -123,6 +128,25 @@ def test_rounded_posteriors_are_taken(posteriors, chosen, tmp_path):
     assert labels == LABELS and rows["s1-a"]["hypothesis"] == chosen
 
 
+@pytest.mark.parametrize("kind", ["scores", "hypotheses"])
+def test_all_have_posteriors_or_none(kind, tmp_path):
+    """Another program may give none."""
+    none = dict.fromkeys(POSTERIORS, "")
+    labels, _ = write_and_read(kind, tmp_path, none, none | {"hypothesis": "sad"})
+    assert labels == LABELS
+    for changes in ((none, {}), ({}, none)):
+        with pytest.raises(UserError, match="s1-[ab]: p_ang: expected a number .* got ''"):
+            write_and_read(kind, tmp_path, *changes)
+    with pytest.raises(UserError, match="line 3: s1-b: hypothesis 'joy' is not one of"):
+        write_and_read(kind, tmp_path, none, none | {"hypothesis": "joy"})
+
+
+@pytest.mark.parametrize("column", MAKER[1:])
+def test_a_table_has_one_maker(column, tmp_path):
+    with pytest.raises(UserError, match=f"t.tsv: has rows of several {column}: .*other"):
+        write_and_read("scores", tmp_path, {}, {column: "other"})
+
+
 def test_another_column_does_no_harm_unless_it_is_a_class(tmp_path):
     write_and_read("scores", tmp_path, {"comment": "x"})
     write_and_read("hypotheses", tmp_path, {"comment": ""})
@@ -143,7 +167,7 @@ def test_si_sdrs_that_contradict_one_another(kind, tmp_path):
 @pytest.mark.parametrize(
     "kind, columns",
     [
-        ("scores", "gender gender_state interferer_emotions system train test"),
+        ("scores", "gender gender_state interferer_emotions epoch " + " ".join(MAKER)),
         ("mixtures", "gender gender_state interferer_emotions emotion"),
     ],
 )
@@ -200,9 +224,11 @@ def test_scores_of_other_mixtures(tmp_path):
 def test_a_table_is_of_one_system(tmp_path):
     with pytest.raises(UserError, match="has rows of the systems base, ft; a table is of one"):
         write_and_read("scores", tmp_path, {}, {"system": "base"})
-    write_tsv(tmp_path / "base/score_utt.tsv", [score()], score())
-    with pytest.raises(UserError, match="base/score_utt.tsv: is the table of the system ft"):
-        tables.read_systems(tmp_path)
+    for directory in ("base/default", "ft/a+b+c"):
+        path = tmp_path / directory.partition("/")[0] / directory / "score_utt.tsv"
+        write_tsv(path, [score()], score())
+        with pytest.raises(UserError, match=f"{re.escape(str(path))}: is the table of ft/default"):
+            tables.read_rows(path.parents[2], SYSTEMS)
 
 
 def test_the_limits_are_those_of_the_measures():

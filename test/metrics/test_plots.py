@@ -1,6 +1,7 @@
 """Plots are PNG files of the right content; training curves are read from epochs.tsv."""
 
 import pytest
+from declared import ROWS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics import plots
@@ -39,7 +40,7 @@ def test_broken_epochs(tmp_path):
 
 def test_find_histories(tmp_path):
     trainings = ["tse_a", *(f"ser_clean_a/fold{run}" for run in ("2", "1_seed3", "1"))]
-    for name in (*trainings, "scores/ft"):
+    for name in (*trainings, "scores/ft/default"):
         (tmp_path / name).mkdir(parents=True)
     for name in trainings:
         (tmp_path / name / "epochs.tsv").write_text(EPOCHS)
@@ -59,9 +60,9 @@ def test_plots_are_written(tmp_path):
     other = dict(result, system="ft", ua_ci=None)
     row = dict(value="main", systems={"base": result, "ft": other})
     rows = [row, dict(row, value=-5), dict(row, value=0, systems={"base": result})]
-    plots.plot_sweep(tmp_path / "s.png", dict(sweep="snr", rows=rows), "optimistic")
+    plots.plot_sweep(tmp_path / "s.png", dict(sweep="snr", rows=rows), ROWS, "optimistic")
     assert is_png(tmp_path / "s.png")
-    plots.plot_ladder(tmp_path / "l.png", [result, other, dict(result, fold="1")])
+    plots.plot_ladder(tmp_path / "l.png", [result, other, dict(result, fold="1")], ROWS)
     path = tmp_path / "epochs.tsv"
     path.write_text(EPOCHS)
     history = plots.read_epochs(path)

@@ -4,14 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from metrics_rows import LABELS, make_scores
+from declared import ROWS, SYSTEMS
+from metrics_rows import LABELS, make_scores, rows_of
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics import breakdown, report, results
 from espnet_tse_ser.metrics.stamp import Stamp
-from espnet_tse_ser.metrics.tables import SYSTEMS
 
+DIFFERENCES = (
+    *(("clean_clean", "noisy_noisy"), ("clean_noisy", "noisy_noisy"), ("base", "clean_denoised")),
+    *(("base", "noisy_noisy"), ("ft", "noisy_noisy"), ("ft", "base")),  # also within gender states
+)
 POOLED = "pooled (figures of all utterances together, no means over folds)"
 
 
@@ -21,7 +25,7 @@ def scores():
 
 
 def test_summary_equals_scikit_learn_and_plain_means(scores):
-    summary = results.summarise(scores, LABELS)
+    summary = results.summarise(scores, LABELS, rows_of(scores))
     assert [(r["system"], r["fold"]) for r in summary] == [
         (name, fold) for name in SYSTEMS for fold in ["1", "2", "3", "4", "5", "all"]
     ]
@@ -48,18 +52,18 @@ def test_summary_equals_scikit_learn_and_plain_means(scores):
 
 
 def test_summary_is_json_with_six_decimals(scores):
-    summary = results.summarise(scores, LABELS)
+    summary = results.summarise(scores, LABELS, rows_of(scores))
     text = json.dumps(summary, allow_nan=False)
     assert json.loads(text) == summary
     assert all(len(f"{r['ua']!r}".partition(".")[2]) <= 6 for r in summary)
-    assert text == json.dumps(results.summarise(make_scores(), LABELS))
+    assert text == json.dumps(results.summarise(make_scores(), LABELS, ROWS))
 
 
 def test_empty_values_do_not_count(scores):
     rows = [dict(row) for row in scores["base"]]
     rows[0]["stoi"] = float("nan")
     rows[1]["stoi"] = 0.3
-    (pooled,) = [r for r in results.summarise({"base": rows}, LABELS) if r["fold"] == "all"]
+    (pooled,) = [r for r in results.summarise({"base": rows}, LABELS, ROWS) if r["fold"] == "all"]
     assert pooled["stoi"] == pytest.approx(
         (0.3 + 0.8 * (len(rows) - 2)) / (len(rows) - 1), abs=1e-6
     )
@@ -67,10 +71,10 @@ def test_empty_values_do_not_count(scores):
 
 def test_one_speaker_has_no_interval(scores):
     one = {name: [row for row in rows if row["speaker"] == "s00"] for name, rows in scores.items()}
-    pooled = [r for r in results.summarise(one, LABELS) if r["system"] == "base"][-1]
+    pooled = [r for r in results.summarise(one, LABELS, rows_of(one)) if r["system"] == "base"][-1]
     assert pooled["ua_ci"] is pooled["si_sdri_ci"] is None and 0 < pooled["ua"] < 1
     text = report.render(make_figures(one), {"date": "today"})
-    assert "[" not in text.split("## The paper")[0]
+    assert "[" not in text.split("## The papers' figures")[0]
     assert "\n%, without 95 % intervals: one speaker says nothing about others.\n" in text
     assert "without 95 % intervals and p: one speaker says nothing about others. p is" in text
     assert "p n/a" in text and "nan" not in text and "None" not in text
@@ -81,7 +85,9 @@ def test_a_class_without_utterances_is_said(scores):
         name: [r for r in rows if r["reference"] != "sad" or r["fold"] == "1"]
         for name, rows in scores.items()
     }
-    summary = {(r["system"], r["fold"]): r for r in results.summarise(fewer, LABELS)}
+    summary = {
+        (r["system"], r["fold"]): r for r in results.summarise(fewer, LABELS, rows_of(fewer))
+    }
     assert summary["ft", "all"]["classes_missing"] == summary["ft", "1"]["classes_missing"] == []
     assert summary["ft", "2"]["classes_missing"] == ["sad"]
     confusion = np.array(summary["ft", "2"]["confusion"])[:3]
@@ -109,12 +115,17 @@ def test_means_of_fewer_utterances_say_so(scores):
 
 
 def test_comparisons(scores):
-    pooled = {r["system"]: r for r in results.summarise(scores, LABELS) if r["fold"] == "all"}
-    compared = {
-        (c["system"], c["reference"], c["gender_state"]): c for c in results.compare(scores, LABELS)
+    pooled = {
+        r["system"]: r
+        for r in results.summarise(scores, LABELS, rows_of(scores))
+        if r["fold"] == "all"
     }
-    assert list(compared) == [(*pair, "all") for pair in results.DIFFERENCES] + [
-        (*pair, state) for state in ("same", "different") for pair in results.STATE_DIFFERENCES
+    compared = {
+        (c["system"], c["reference"], c["gender_state"]): c
+        for c in results.compare(scores, LABELS, rows_of(scores))
+    }
+    assert list(compared) == [(*pair, "all") for pair in DIFFERENCES] + [
+        (*pair, state) for state in ("same", "different") for pair in DIFFERENCES[3:]
     ]
     for (system, reference, state), c in compared.items():
         own, other = (
@@ -145,7 +156,11 @@ def test_comparisons(scores):
 
 
 def test_state_differences(scores):
-    pooled = {r["system"]: r for r in results.summarise(scores, LABELS) if r["fold"] == "all"}
+    pooled = {
+        r["system"]: r
+        for r in results.summarise(scores, LABELS, rows_of(scores))
+        if r["fold"] == "all"
+    }
     compared = results.compare_states(scores, LABELS)
     assert [c["system"] for c in compared] == list(SYSTEMS)
     for c in compared:
@@ -157,13 +172,13 @@ def test_state_differences(scores):
 
 def test_no_gap_no_share(scores):
     swapped = {**scores, "clean_clean": scores["noisy_noisy"], "noisy_noisy": scores["clean_clean"]}
-    compared = results.compare(swapped, LABELS)
+    compared = results.compare(swapped, LABELS, rows_of(swapped))
     assert len(compared) == 12 and not any("recovered" in c for c in compared)
 
 
 def test_paired_difference_of_equal_systems_is_zero(scores):
     equal = {"noisy_noisy": scores["base"], "base": scores["base"]}
-    for comparison in results.compare(equal, LABELS):
+    for comparison in results.compare(equal, LABELS, rows_of(equal)):
         for measure in comparison["measures"].values():
             assert measure["difference"] == 0 and measure["difference_ci"] == [0, 0]
             assert measure["p"] == 1
@@ -174,7 +189,7 @@ def test_systems_must_share_their_utterances(scores):
     message = r"ft: lacks 1 utterance\(s\) \(s00-0000\) of the 240 of base; .*: score both again"
     for function in (results.summarise, results.compare):
         with pytest.raises(UserError, match=message):
-            function(broken, LABELS)
+            function(broken, LABELS, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +200,7 @@ def three_seeds(scores):
 
 
 def test_seeds_are_pooled(three_seeds):
-    for r in results.summarise(three_seeds, LABELS):
+    for r in results.summarise(three_seeds, LABELS, rows_of(three_seeds)):
         rows = [row for row in three_seeds[r["system"]] if r["fold"] in ("all", row["fold"])]
         assert r["seeds"] == 3 and 3 * r["n"] == len(rows) == np.sum(r["confusion"])
         assert sum(part["n"] for part in r["by_gender_state"].values()) == r["n"]
@@ -207,7 +222,9 @@ def test_copies_of_a_seed_change_no_figure(scores):
         for name, rows in scores.items()
     }
     for c, expected in zip(
-        results.compare(copies, LABELS), results.compare(scores, LABELS), strict=True
+        results.compare(copies, LABELS, rows_of(copies)),
+        results.compare(scores, LABELS, rows_of(scores)),
+        strict=True,
     ):
         assert c == {**expected, "seeds": [2, 2]}
     again, first = (breakdown.break_down(s, LABELS) for s in (copies, scores))
@@ -215,7 +232,9 @@ def test_copies_of_a_seed_change_no_figure(scores):
     again, first = (breakdown.wrong_speakers(s, LABELS) for s in (copies, scores))
     assert again == first
     for r, expected in zip(
-        results.summarise(copies, LABELS), results.summarise(scores, LABELS), strict=True
+        results.summarise(copies, LABELS, rows_of(copies)),
+        results.summarise(scores, LABELS, rows_of(scores)),
+        strict=True,
     ):
         assert r["ua_by_seed"] == {"0": expected["ua"], "1": expected["ua"]}
         for key in ("n", "wa", "ua_ci", "macro_f1_ci", "si_sdri", "si_sdri_ci"):
@@ -225,12 +244,13 @@ def test_copies_of_a_seed_change_no_figure(scores):
 def test_systems_must_share_their_seeds(three_seeds):
     fewer = [row for row in three_seeds["ft"] if row["seed"] != "2"]
     with pytest.raises(UserError, match=r"ft: lacks the seed\(s\) 2 of base; run stage 13 again"):
-        results.compare({"base": three_seeds["base"], "ft": fewer}, LABELS)
+        results.compare({"base": three_seeds["base"], "ft": fewer}, LABELS, ROWS)
 
 
 def test_report_of_several_seeds(three_seeds):
-    summary = results.summarise(three_seeds, LABELS)
-    figures = report.Figures(LABELS, summary, results.compare(three_seeds, LABELS))
+    summary = results.summarise(three_seeds, LABELS, rows_of(three_seeds))
+    differences = results.compare(three_seeds, LABELS, ROWS)
+    figures = report.Figures(LABELS, summary, ROWS, differences=differences)
     stamp = Stamp(folds=tuple("12345"), seeds=tuple("012"))
     text = report.render(figures, {"date": "d"}, stamp)
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
@@ -249,29 +269,32 @@ def test_environment_has_versions_only():
 
 
 def make_figures(scores):
+    rows = rows_of(scores)
     return report.Figures(
-        LABELS,
-        results.summarise(scores, LABELS),
-        results.compare(scores, LABELS),
-        results.compare_states(scores, LABELS),
-        breakdown.break_down(scores, LABELS),
-        breakdown.wrong_speakers(scores, LABELS),
+        labels=LABELS,
+        results=results.summarise(scores, LABELS, rows),
+        systems=rows,
+        differences=results.compare(scores, LABELS, rows),
+        state_differences=results.compare_states(scores, LABELS),
+        breakdown=breakdown.break_down(scores, LABELS),
+        wrong_speakers=breakdown.wrong_speakers(scores, LABELS),
     )
 
 
 def test_optimistic_figures_say_so_at_every_table(scores):
-    text = report.render(make_figures(scores), {"date": "d"}, Stamp("best_test_epoch"))
-    measured = text.count("\n## ") - 1  # the paper's figures are not ours
+    stamp = Stamp("best_test_epoch")
+    text = report.render(make_figures(scores), {"date": "d"}, stamp, (), SYSTEMS.values())
+    measured = text.count("\n## ") - 1  # the papers' figures are not ours
     mark = "\n**Protocol best_test_epoch, optimistic: epoch chosen on the test fold**; folds "
     assert text.count(mark) == measured == 9
 
 
 def test_report_holds_every_table(scores):
-    summary = results.summarise(scores, LABELS)
+    summary = results.summarise(scores, LABELS, rows_of(scores))
     header = {"date": "2025-01-01", "git commit": None}
     figures = make_figures(scores)
     stamp = Stamp("loso", "speaker 0.1", tuple("12345"), ("0",))
-    text = report.render(figures, header, stamp, ["plots/a.png"])
+    text = report.render(figures, header, stamp, ["plots/a.png"], SYSTEMS.values())
     assert len(text.splitlines()) < 250
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
     ft = pooled["ft"]
@@ -304,8 +327,7 @@ def test_report_holds_every_table(scores):
 
 def test_report_of_two_systems_says_what_is_missing():
     scores = make_scores(("clean_clean", "noisy_noisy"))
-    summary = results.summarise(scores, LABELS)
-    text = report.render(report.Figures(LABELS, summary, results.compare(scores, LABELS)), {})
+    text = report.render(make_figures(scores), {}, declared=SYSTEMS.values())
     assert "Not scored yet: clean_noisy, clean_denoised, base, ft." in text
     assert "## Extraction" not in text
 
@@ -314,8 +336,10 @@ def test_two_epochs(scores):
     """WA is of the epoch with the best WA, UA and macro-F1 of the one with the best UA."""
     rows = [{**row, "hypothesis_wa": row["reference"]} for row in scores["ft"]]
     rows[0]["hypothesis_wa"] = next(c for c in LABELS if c != rows[0]["reference"])
-    (pooled,) = [r for r in results.summarise({"ft": rows}, LABELS) if r["fold"] == "all"]
-    (plain,) = [r for r in results.summarise({"ft": scores["ft"]}, LABELS) if r["fold"] == "all"]
+    (pooled,) = [r for r in results.summarise({"ft": rows}, LABELS, ROWS) if r["fold"] == "all"]
+    (plain,) = [
+        r for r in results.summarise({"ft": scores["ft"]}, LABELS, ROWS) if r["fold"] == "all"
+    ]
     assert pooled["wa"] == round(239 / 240, 6)
     assert np.trace(pooled["confusion_wa"]) == 239 and "confusion_wa" not in plain
     for key in ("ua", "ua_ci", "macro_f1", "confusion"):

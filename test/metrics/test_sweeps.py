@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from declared import ROWS
 from metrics_rows import LABELS, make_scores
 
 from espnet_tse_ser.errors import UserError
@@ -13,7 +14,7 @@ from espnet_tse_ser.metrics.comparison import compare_rows
 from espnet_tse_ser.metrics.results import measure_rows
 from espnet_tse_ser.metrics.stamp import Stamp
 from espnet_tse_ser.metrics.sweeps import Test
-from espnet_tse_ser.metrics.tables import score_columns
+from espnet_tse_ser.metrics.tables import MADE_WITH, score_columns
 
 NOISY = ("noisy_noisy", "base", "ft")
 
@@ -34,7 +35,7 @@ def on_main_seed(scores):
 def test_rows_and_references(main):
     harder = on_main_seed(variation("5"))
     tests = [Test("snr_5", "snr", 5, "easier", main), Test("snr_-5", "snr", -5, "harder", harder)]
-    (sweep,) = sweeps.summarise(tests, main, LABELS)
+    (sweep,) = sweeps.summarise(tests, main, LABELS, ROWS)
     assert [(row["test"], row["value"]) for row in sweep["rows"]] == [
         ("main", "main"),
         ("snr_5", 5),
@@ -42,14 +43,15 @@ def test_rows_and_references(main):
     ]
     assert json.loads(json.dumps(sweep, allow_nan=False)) == sweep
     first, copy, row = sweep["rows"]
-    assert first["ft_main"] is None and copy["systems"] == first["systems"]
-    unchanged = copy["ft_main"]["measures"]["ua"]
+    assert first["against_main"] == {} and copy["systems"] == first["systems"]
+    unchanged = copy["against_main"]["ft"]["measures"]["ua"]
     assert unchanged["difference"] == 0 and unchanged["p"] == 1
     assert row["systems"]["ft"] == measure_rows(harder["ft"], LABELS)
-    assert row["ft_main"] == compare_rows(harder["ft"], main["ft"], LABELS)
+    assert row["against_main"] == {"ft": compare_rows(harder["ft"], main["ft"], LABELS)}
     expected = compare_rows(harder["ft"], harder["noisy_noisy"], LABELS)
     left_out = {"si_sdri": "snr_-5/noisy_noisy"}
-    assert row["ft_noisy_noisy"] == {**expected, "left_out": left_out}
+    pair = {"system": "ft", "reference": "noisy_noisy"}
+    assert row["claims"] == [{**pair, **expected, "left_out": left_out}]
     assert (row["folds"], row["seeds"]) == (["1", "2", "3"], ["0"])
     upper = measure_rows(main["clean_clean"], LABELS)["ua"]
     lower = row["systems"]["noisy_noisy"]["ua"]
@@ -64,7 +66,7 @@ def test_upper_end_is_of_the_same_targets_and_seeds(main):
     more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
     ids = {row["id"] for row in main["ft"] if row["speaker"] != "s00"}
     fewer = {name: [r for r in main[name] if r["id"] in ids] for name in NOISY}
-    (sweep,) = sweeps.summarise([Test("t", "x", 1, "y", fewer)], more, LABELS)
+    (sweep,) = sweeps.summarise([Test("t", "x", 1, "y", fewer)], more, LABELS, ROWS)
     row = sweep["rows"][1]
     top = [r for r in main["clean_clean"] if r["id"] in ids]
     upper, lower, own = (
@@ -72,7 +74,8 @@ def test_upper_end_is_of_the_same_targets_and_seeds(main):
     )
     expected = (own - lower) / (upper - lower)
     assert row["recovered"]["ft"]["share"] == pytest.approx(expected, abs=1e-5)
-    assert row["n"] == row["ft_main"]["n"] == len(ids) and row["ft_main"]["seeds"] == [1, 1]
+    compared = row["against_main"]["ft"]
+    assert row["n"] == compared["n"] == len(ids) and compared["seeds"] == [1, 1]
 
 
 def test_text(main):
@@ -81,9 +84,10 @@ def test_text(main):
         Test("b", "snr", 0, "some noise"),
         Test("c", "talkers", 3, "three talkers", on_main_seed(variation("6", ("ft",)))),
     ]
-    summary = sweeps.summarise(tests, main, LABELS)
+    summary = sweeps.summarise(tests, main, LABELS, ROWS)
     text = sweeps.render(
-        summary, ["old"], {"date": "d"}, Stamp("best_test_epoch"), {"snr": "plots/sweep_snr.png"}
+        *(summary, ["old"], {"date": "d"}, Stamp("best_test_epoch"), ROWS),
+        {"snr": "plots/sweep_snr.png"},
     )
     assert text.count("\n**Protocol best_test_epoch, optimistic: epoch chosen on the test") == 2
     assert "\n* main: the condition that the systems were trained for\n* -5: much noise\n" in text
@@ -101,15 +105,18 @@ def write_test(directory, name, scores, conf):
     (directory / "conf").mkdir(exist_ok=True)
     (directory / f"conf/{name}.yaml").write_text(conf)
     for system, rows in scores.items():
-        described = dict(system=system, train="x", test="y")
+        described = dict(system=system, tag="default", train="x", test="y", epoch="1")
+        described |= dict.fromkeys(MADE_WITH, "n/a")
         described |= {f"p_{label}": 0.25 for label in LABELS}
         rows = [{**row, **described} for row in rows]
         rows = [{k: "" if v != v else v for k, v in row.items()} for row in rows]
-        write_tsv(directory / f"tests/{name}/{system}/score_utt.tsv", rows, score_columns(LABELS))
+        write_tsv(
+            directory / f"tests/{name}/{system}/default/score_utt.tsv", rows, score_columns(LABELS)
+        )
 
 
 def read(directory):
-    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS)
+    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS, ROWS)
 
 
 def test_reading(tmp_path):
@@ -177,10 +184,12 @@ def test_two_sweeps_do_not_share_a_plot(tmp_path):
 def test_a_test_is_of_one_epoch(tmp_path):
     scores = variation("0", ("ft",), 2)
     write_test(tmp_path, "a", scores, "sweep: snr\nvalue: 0\nabout: x\n")
-    path = tmp_path / "tests/a/ft/score_utt.tsv"
+    path = tmp_path / "tests/a/ft/default/score_utt.tsv"
     rows = [{**row, "hypothesis_wa": row["hypothesis"]} for row in read_tsv(path)]
     write_tsv(path, rows, rows[0])
-    with pytest.raises(UserError, match="ft/score_utt.tsv: has the column hypothesis_wa, which no"):
+    with pytest.raises(
+        UserError, match="ft/default/score_utt.tsv: has the column hypothesis_wa, which no"
+    ):
         read(tmp_path)
 
 
@@ -188,8 +197,8 @@ def test_other_folds_and_seeds_are_said(main):
     more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
     fewer = {name: [r for r in main[name] if r["fold"] == "2"] for name in NOISY}
     tests = [Test("t", "x", 1, "y", fewer), Test("u", "x", 2, "y", {n: more[n] for n in NOISY})]
-    summary = sweeps.summarise(tests, more, LABELS)
-    text = sweeps.render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")))
+    summary = sweeps.summarise(tests, more, LABELS, ROWS)
+    text = sweeps.render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")), ROWS)
     assert "Of other folds or seeds: 1 (folds 2, seeds 0).\n" in text
     row = summary[0]["rows"][1]
     assert row["folds"] == ["2"] and row["recovered"]["ft"]["n"] == row["n"] == 48
@@ -199,9 +208,9 @@ def test_a_share_of_fewer_targets_says_so(main):
     """The upper end may lack targets that the test has."""
     few = {**main, "clean_clean": [r for r in main["clean_clean"] if r["fold"] != "1"]}
     test = Test("t", "x", 1, "y", {name: main[name] for name in NOISY})
-    (sweep,) = sweeps.summarise([test], few, LABELS)
+    (sweep,) = sweeps.summarise([test], few, LABELS, ROWS)
     assert sweep["rows"][1]["n"] == 144 and sweep["rows"][1]["recovered"]["ft"]["n"] == 96
-    assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp())
+    assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp(), ROWS)
 
 
 def test_systems_of_a_test_share_their_utterances(tmp_path):

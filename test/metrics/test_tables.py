@@ -1,6 +1,7 @@
 """Reading score tables and joining them."""
 
 import pytest
+from declared import ROWS, SYSTEMS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import write_tsv
@@ -28,13 +29,12 @@ def signal(uid, **changes):
 def join(name, rows, tests=None, scores=None):
     tests = tests or {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
     hypotheses = {("1", "0"): ("hyp.tsv", {row["id"]: row for row in rows})}
-    return tables.join(tables.SYSTEMS[name], hypotheses, tests, scores)
+    scores = None if scores is None else {"default": scores}
+    return tables.join(ROWS[name], hypotheses, tests, scores)
 
 
 def test_systems_are_the_contract():
-    assert list(tables.SYSTEMS) == (
-        "clean_clean clean_noisy noisy_noisy clean_denoised base ft".split()
-    )
+    assert list(SYSTEMS) == ("clean_clean clean_noisy noisy_noisy clean_denoised base ft".split())
 
 
 def test_join_takes_signal_scores_by_test_condition():
@@ -84,7 +84,7 @@ def test_join_of_two_seeds():
         for seed, label in (("10", "sad"), ("9", "ang"))
     }
     tests = {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
-    rows = tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
+    rows = tables.join(ROWS["clean_clean"], hypotheses, tests)
     assert [(row["id"], row["seed"], row["hypothesis"]) for row in rows] == [
         (uid, seed, label)
         for uid in ("s1-a", "s1-b")
@@ -92,7 +92,7 @@ def test_join_of_two_seeds():
     ]
     del hypotheses["1", "10"][1]["s1-a"]
     with pytest.raises(UserError, match="clean_clean, fold 1, seed 10: has no .*s1-a"):
-        tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
+        tables.join(ROWS["clean_clean"], hypotheses, tests)
 
 
 def test_messages_name_at_most_five_ids():
@@ -158,18 +158,29 @@ def test_read_protocol(tmp_path):
         tables.read_protocol(path, ["3"])
 
 
-def test_find_systems(tmp_path):
+def touch(scores_dir, *directories):
+    for name in directories:
+        (scores_dir / name).mkdir(parents=True)
+        (scores_dir / name / "score_utt.tsv").touch()
+
+
+def test_find_rows(tmp_path):
     with pytest.raises(UserError, match="run the stages before"):
-        tables.find_systems(tmp_path, "score_utt.tsv")
-    for name in ("ft", "clean_noisy"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "score_utt.tsv").touch()
-    found = tables.find_systems(tmp_path, "score_utt.tsv")
-    assert [system.name for system in found] == ["clean_noisy", "ft"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "score_utt.tsv").touch()
+        tables.find_rows(tmp_path, SYSTEMS, "score_utt.tsv")
+    touch(tmp_path, "ft/default", "clean_noisy/default", "ft/a+b+c")
+    found = tables.find_rows(tmp_path, SYSTEMS, "score_utt.tsv")
+    assert list(found) == ["clean_noisy", "ft (a+b+c)", "ft (default)"]
+    assert found["ft (a+b+c)"].parts == {"tse": "a", "ser": "b", "joint": "c"}
+    touch(tmp_path, "mine/default")
     with pytest.raises(UserError, match="mine: no such system .*known: clean_clean"):
-        tables.find_systems(tmp_path, "score_utt.tsv")
+        tables.find_rows(tmp_path, SYSTEMS, "score_utt.tsv")
+
+
+@pytest.mark.parametrize("name", ["ft/a+b", "base/a+b+c", "clean_clean/a+b"])
+def test_a_directory_of_other_parts(tmp_path, name):
+    touch(tmp_path, "noisy_noisy/default", name)
+    with pytest.raises(UserError, match=r"(ft|base|clean_clean)/a.*: expected the tags of [123]"):
+        tables.find_rows(tmp_path, SYSTEMS, "score_utt.tsv")
 
 
 def test_read_scores_of_two_seeds(tmp_path):
@@ -179,7 +190,7 @@ def test_read_scores_of_two_seeds(tmp_path):
     hypotheses = {
         (k, s): ("hyp.tsv", {u: hypothesis(u) for u in tests[k]}) for k in "12" for s in "01"
     }
-    joined = tables.join(tables.SYSTEMS["clean_clean"], hypotheses, tests)
+    joined = tables.join(ROWS["clean_clean"], hypotheses, tests)
     write_tsv(path, joined, columns)
     assert len(tables.read_scores(path)[1]) == 8
     write_tsv(path, [*joined, joined[-1]], columns)

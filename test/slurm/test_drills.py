@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from recipes import copy_of_the_recipes, run_recipe, start_recipe
+from recipes import copy_of_the_recipes, declare, run_recipe, start_recipe
 
 # One condition is enough for a drill; the results then hold two systems.
-SHORT = ["--conditions", "noisy", "--joint_init", "noisy", "--ser_args", "--max_epoch 40"]
+SHORT = ["--systems", "noisy_noisy joint_noisy", "--ser_args", "--max_epoch 40"]
 SER = [*SHORT, "--stage", "ser_stats", "--stop_stage", "ser"]
 REST = [*SHORT, "--stage", "ser_stats", "--stop_stage", "results"]
 FOLD = "exp/ser_noisy_debug/fold1"
@@ -39,6 +39,7 @@ def undisturbed(mini_recipe, tmp_path_factory):
 def drilled(mini_recipe, directory):
     """A copy of a recipe with everything before stage 9."""
     recipe = copy_of_the_recipes(directory)
+    declare(recipe, "joint_noisy", train="joint", test="joint", starts_from="noisy_noisy")
     for name in ("data", "dump"):
         (recipe / name).symlink_to(mini_recipe / name)
     for name in ("tse_debug", "tse_stats_debug"):

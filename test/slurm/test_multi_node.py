@@ -13,7 +13,7 @@ from espnet_tse_ser.files import read_tsv
 
 FOLD = "exp/ser_noisy_debug/fold1"
 OPTIONS = [
-    *("--conditions", "noisy", "--joint_init", "noisy", "--folds", "1"),
+    *("--systems", "noisy_noisy", "--folds", "1"),
     *("--stage", "ser_stats", "--stop_stage", "ser"),
 ]
 

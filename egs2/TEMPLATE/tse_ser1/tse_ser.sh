@@ -35,9 +35,10 @@ protocol=loso             # loso; loso_speaker: dev is the rest of the fold; bes
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
 dev_share=0.1             # share of the training side that becomes dev
 ## Models
-tse_config=conf/train_tse.yaml            # config of TSE pretraining
-ser_config=conf/train_ser.yaml            # config of SER training
-joint_config=conf/train_tse_ser.yaml      # config of joint training
+systems=                  # systems, of conf/systems: what they need is trained (empty: all that are there)
+tse_config=conf/train_tse.yaml            # config of TSE pretraining, where a system names none
+ser_config=conf/train_ser.yaml            # config of SER training, where a system names none
+joint_config=conf/train_tse_ser.yaml      # config of joint training, where a system names none
 tse_tag=                  # name of the TSE model (empty: the config's, without train_tse_)
 ser_tag=                  # name of the SER models (empty: the config's, without train_ser_)
 joint_tag=                # name of the joint models (empty: the config's, without train_tse_ser_)
@@ -45,9 +46,6 @@ tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
-conditions="clean noisy denoised"         # what SER models are trained on
-train_joint=true          # false: no joint training, and no ft
-joint_init=denoised       # the SER model that joint training starts from; none: from scratch
 tests=                    # test variations, of conf/tests (empty: all that are there; none)
 ## Publishing
 hf_repo=                  # Hugging Face repository, user/name (empty: no upload)
@@ -56,23 +54,23 @@ hf_repo=                  # Hugging Face repository, user/name (empty: no upload
 # Number (the line's), name, what it does, what it reads, what it writes.
 stage_table() {
     cat <<EOF
-data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${dumpdir}/clean
+data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${clean}
 protocol|Mixture protocol|${dumpdir}/clean|${protocol_dir}
 check|Data check|${dumpdir}/clean ${protocol_dir}|${protocol_dir}/log
 simulate|Simulation|${dumpdir}/clean ${protocol_dir}|${mix}
-tse_stats|TSE statistics|${dumpdir}/clean/pretrain ${tse_config}|${tse_stats}
-tse|TSE pretraining|${dumpdir}/clean/pretrain ${tse_config}|${tse_exp}
-extract|Extraction: the denoised sets|${tse_exp} ${mix}|${denoised}
-tse_score|TSE scoring|${mix} ${denoised}|${tse_scores}
-ser_stats|SER features and statistics|${mix} ${denoised} ${ser_config}|${ser_stats}; ${dumpdir}/feats_${ser_tag} of a frozen SSL front-end
-ser|SER training: ${conditions}; folds ${folds}|${mix} ${denoised} ${ser_config}|${expdir}/ser_*_${ser_tag}
-joint|Joint TSE-SER training: folds ${folds}|${tse_exp} ${expdir}/ser_${joint_init}_${ser_tag} ${joint_config}|${joint_exp}
-infer|SER inference|${expdir}/ser_*_${ser_tag} ${joint_exp} ${dumpdir}|${scores}/*/fold*
-score|SER scoring|${scores}/*/fold* ${tse_scores}|${scores}/*/score_utt.tsv ${preserved}
+tse_stats|TSE statistics|${clean}/pretrain ${tse_config}|${expdir}/tse_stats_*
+tse|TSE pretraining|${clean}/pretrain ${tse_config}|${expdir}/tse_*
+extract|Extraction: the denoised sets|${expdir}/tse_* ${mix}|${dumpdir}/denoised_*
+tse_score|TSE scoring|${mix} ${dumpdir}/denoised_*|${expdir}/tse_*/scoring${suffix}
+ser_stats|SER features and statistics|${mix} ${dumpdir}/denoised_* ${ser_config}|${expdir}/ser_stats_*; ${dumpdir}/feats_* of a frozen SSL front-end
+ser|SER training: folds ${folds}|${mix} ${dumpdir}/denoised_* ${ser_config}|${expdir}/ser_*
+joint|Joint TSE-SER training: folds ${folds}|${expdir}/tse_* ${expdir}/ser_* ${joint_config}|${expdir}/tse_ser_*
+infer|SER inference|${expdir}/ser_* ${expdir}/tse_ser_* ${dumpdir}|${scores}/*/*/fold*
+score|SER scoring|${scores}/*/*/fold* ${expdir}/tse_*/scoring${suffix}|${scores}/*/*/score_utt.tsv ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
-tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_*_${ser_tag} ${joint_exp}|${results}/RESULTS_TESTS.md ${tests_dir}
-pack|Packing|${joint_exp}|${joint_exp}/fold*.zip
-upload|Upload|${joint_exp}/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
+tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_* ${expdir}/tse_ser_*|${results}/RESULTS_TESTS.md ${tests_dir}
+pack|Packing|${expdir}/tse_ser_*|${expdir}/tse_ser_*/fold*.zip
+upload|Upload|${expdir}/tse_ser_*/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
 EOF
 }
 
@@ -95,37 +93,27 @@ print_help() {
     stage_table | awk -F'|' '{ printf "  %2d %-10s %s\n", NR, $1, $2 }'
 }
 
-# Tags and the directories that are named after them.
+# The directories of a set of mixtures.
 name_directories() {
-    tse_tag=${tse_tag:-$(tag_of "${tse_config}" train_tse)}
-    ser_tag=${ser_tag:-$(tag_of "${ser_config}" train_ser)}
-    joint_tag=${joint_tag:-$(tag_of "${joint_config}" train_tse_ser)}
-    local suffix=${mix_tag:+_${mix_tag}}
-    ser_tag+=${suffix}
-    joint_tag+=${suffix}
+    suffix=${mix_tag:+_${mix_tag}}
     clean=${dumpdir}/clean
     protocol_dir=data/mix${suffix}
     mix=${dumpdir}/mix${suffix}
-    denoised=${dumpdir}/denoised_${tse_tag}${suffix}
-    tse_stats=${expdir}/tse_stats_${tse_tag}
-    tse_exp=${expdir}/tse_${tse_tag}
-    tse_scores=${tse_exp}/scoring${suffix}
-    ser_stats=${expdir}/ser_stats_${ser_tag}
-    joint_exp=${expdir}/tse_ser_${joint_tag}
     scores=${expdir}/scores${suffix}
     preserved=${expdir}/preservation${suffix}
     tests_dir=${expdir}/tests${suffix}
     results=${expdir}${mix_tag:+/results_${mix_tag}}
 }
 
-# tag_of CONFIG PREFIX: the name that a config gives to its models.
-tag_of() {
-    local tag=${1##*/}
-    tag=${tag%.y*ml}
-    tag=${tag#"$2"}
-    tag=${tag#_}
-    echo "${tag:-default}"
+# read_plan: what the systems need (see bin/systems.py), for `planned`.
+read_plan() {
+    plan=$(${python} -m espnet_tse_ser.bin.systems --systems "${systems}" --mix_tag "${mix_tag}" \
+        --tse_config "${tse_config}" --tse_tag "${tse_tag}" --ser_config "${ser_config}" \
+        --ser_tag "${ser_tag}" --joint_config "${joint_config}" --joint_tag "${joint_tag}") || exit
 }
+
+# planned KIND: the lines of a kind, without it.
+planned() { sed -n "s/^$1|//p" <<<"${plan}"; }
 
 . utils/parse_options.sh
 . ./path.sh
@@ -164,25 +152,28 @@ set_jobs() {
 
 # Every training and inference as a line "row, column, directory, mark, command".
 print_status() {
-    local condition system run
+    local dir system tag
     {
-        printf 'TSE\tall\t%s\t\ttse_train\n' "${tse_exp}"
-        for condition in ${conditions}; do
-            while read -r run _; do
-                printf 'SER %s\t%s\t%s\t\tser_train\n' "${condition}" "${run}" \
-                    "${expdir}/ser_${condition}_${ser_tag}/${run}"
-            done < <(runs)
-        done
-        while read -r run _; do
-            [ "${train_joint}" = false ] ||
-                printf 'joint\t%s\t%s\t\ttse_ser_train\n' "${run}" "${joint_exp}/${run}"
-        done < <(runs)
-        while read -r system _; do
-            while read -r run _; do
-                printf 'scores %s\t%s\t%s\t\trecognize\n' "${system}" "${run}" "${scores}/${system}/${run}"
-            done < <(runs)
-        done < <(systems)
+        while IFS='|' read -r tag _; do
+            printf 'tse_%s\tall\t%s\t\ttse_train\n' "${tag}" "${expdir}/tse_${tag}"
+        done < <(planned front_end)
+        while IFS='|' read -r dir _; do
+            print_runs "${dir}" "${expdir}/${dir}" ser_train
+        done < <(planned recogniser)
+        while IFS='|' read -r dir _; do
+            print_runs "${dir}" "${expdir}/${dir}" tse_ser_train
+        done < <(planned joint)
+        while IFS='|' read -r system tag _; do
+            print_runs "scores of ${system} ${tag}" "${scores}/${system}/${tag}" recognize
+        done < <(planned row)
     } | ${python} -m espnet_tse_ser.bin.status
+}
+
+print_runs() {
+    local run
+    while read -r run _; do
+        printf '%s\t%s\t%s\t\t%s\n' "$1" "${run}" "$2/${run}" "$3"
+    done < <(runs)
 }
 
 # stage_number NAME_OR_NUMBER
@@ -254,30 +245,45 @@ stage_simulate() {
 }
 
 stage_tse_stats() {
-    step --input "${tse_config}" --input "${clean}/pretrain/.done" --writes stats.json "${tse_stats}" \
-        tse_stats --config "${tse_config}" --pool "${clean}/pretrain" --output_dir "${tse_stats}" \
-        --seed "${seed}"
+    local tag config
+    while IFS='|' read -r tag config; do
+        step --input "${config}" --input "${clean}/pretrain/.done" --writes stats.json \
+            "${expdir}/tse_stats_${tag}" \
+            tse_stats --config "${config}" --pool "${clean}/pretrain" \
+            --output_dir "${expdir}/tse_stats_${tag}" --seed "${seed}"
+    done < <(planned front_end)
 }
 
 # shellcheck disable=SC2086
 stage_tse() {
-    step --train "${tse_threads}" --input "${tse_config}" \
-        --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${tse_exp}" \
-        tse_train --config "${tse_config}" --pool "${clean}/pretrain" \
-        --output_dir "${tse_exp}" --seed "${seed}" ${tse_args}
+    local tag config
+    while IFS='|' read -r tag config; do
+        step --train "${tse_threads}" --input "${config}" \
+            --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
+            tse_train --config "${config}" --pool "${clean}/pretrain" \
+            --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
+    done < <(planned front_end)
 }
 
 stage_extract() {
-    step --nj "${nj}" --input "${tse_exp}/.done" --input "${mix}/.done" \
-        --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
-        extract --model_dir "${tse_exp}" --data_dir "${mix}" --output_dir "${denoised}"
+    local tag denoised
+    while IFS='|' read -r tag _; do
+        denoised=${dumpdir}/denoised_${tag}${suffix}
+        step --nj "${nj}" --input "${expdir}/tse_${tag}/.done" --input "${mix}/.done" \
+            --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
+            extract --model_dir "${expdir}/tse_${tag}" --data_dir "${mix}" --output_dir "${denoised}"
+    done < <(planned front_end)
 }
 
 stage_tse_score() {
-    step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
-        --writes score_utt.tsv "${tse_scores}" \
-        tse_score --data_dir "${mix}" --denoised_dir "${denoised}" \
-        --output "${tse_scores}/score_utt.tsv"
+    local tag denoised dir
+    while IFS='|' read -r tag _; do
+        denoised=${dumpdir}/denoised_${tag}${suffix}
+        dir=${expdir}/tse_${tag}/scoring${suffix}
+        step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
+            --writes score_utt.tsv "${dir}" \
+            tse_score --data_dir "${mix}" --denoised_dir "${denoised}" --output "${dir}/score_utt.tsv"
+    done < <(planned front_end)
 }
 
 # Each training of a system: the name of its directory, the fold and the seed.
@@ -291,186 +297,156 @@ runs() {
     done
 }
 
-# scp_of CONDITION: its audio. done_of CONDITION: the mark of the step that wrote it.
+# scp_of CONDITION FRONT_END: its audio. done_of: the mark of the step that wrote it. A joint model
+# gets the mixture.
 scp_of() {
     case $1 in
         clean) echo "${mix}/spk1.scp" ;;
-        noisy) echo "${mix}/wav.scp" ;;
-        denoised) echo "${denoised}/wav.scp" ;;
+        noisy | joint) echo "${mix}/wav.scp" ;;
+        denoised) echo "${dumpdir}/denoised_$2${suffix}/wav.scp" ;;
     esac
 }
 
 done_of() {
     case $1 in
-        denoised) echo "${denoised}/.done" ;;
+        denoised) echo "${dumpdir}/denoised_$2${suffix}/.done" ;;
         *) echo "${mix}/.done" ;;
     esac
 }
 
-# feats_of CONDITION: where the features of a frozen SSL front-end are kept; nothing if none are.
-feats_of() {
-    if [ "${feats_dtype}" = none ] || ! is_frozen_ssl; then
-        return 0
-    fi
-    case $1 in
-        denoised) echo "${dumpdir}/feats_${ser_tag}/denoised_${tse_tag}" ;;
-        *) echo "${dumpdir}/feats_${ser_tag}/$1" ;;
-    esac
+# use_features FROZEN CONDITION FRONT_END RECOGNISER: of a frozen SSL front-end set feats to the
+# arguments of a command that reads its features, needs to its input; of others to nothing.
+use_features() {
+    local dir=${dumpdir}/feats_$4${suffix}/$2${3:+_$3}
+    feats=() needs=()
+    [ "$1" = frozen ] && [ "${feats_dtype}" != none ] || return 0
+    feats=(--feats "${dir}")
+    needs=(--input "${dir}/.done")
 }
 
-# Whether the features that ${ser_config} asks for never change (ser_features makes sure of it).
-is_frozen_ssl() {
-    grep -Eq '^frontend: *["'\'']?ssl["'\'']? *(#.*)?$' "${ser_config}" &&
-        ! grep -Eq '^[^#]*(finetune: *(true|yes|on)|layer: *["'\'']?weighted)' "${ser_config}"
-}
-
-# keep_features CONDITION...: compute what feats_of names.
+# keep_features: compute those features, for lines "FROZEN|CONDITION|FRONT_END|RECOGNISER|CONFIG".
 keep_features() {
-    local condition dir
-    for condition; do
-        dir=$(feats_of "${condition}")
-        [ -n "${dir}" ] || continue
-        step --redo --nj "${nj}" --input "${ser_config}" \
-            --input "$(done_of "${condition}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
-            ser_features --config "${ser_config}" --scp "$(scp_of "${condition}")" \
+    local frozen condition tag ser_tag config dir feats needs
+    while IFS='|' read -r frozen condition tag ser_tag config; do
+        use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        [ ${#feats[@]} -gt 0 ] || continue
+        dir=${feats[1]}
+        step --redo --nj "${nj}" --input "${config}" --input "$(done_of "${condition}" "${tag}")" \
+            --writes "frontend.json index.tsv feats.scp" "${dir}" \
+            ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
         # How many they are, their size, and the time they took.
         sed -n 's/^.* INFO: \(.* utterances, .*\)$/    \1/p' "${dir}/log/ser_features.combine.log" || true
     done
 }
 
-# use_features CONDITION: set feats to the arguments of a command that reads them, needs to its input.
-use_features() {
-    local dir
-    dir=$(feats_of "$1")
-    feats=(${dir:+--feats "${dir}"})
-    needs=(${dir:+--input "${dir}/.done"})
-}
-
-# shellcheck disable=SC2086
 stage_ser_stats() {
-    local condition feats needs
-    keep_features ${conditions}
-    for condition in ${conditions}; do
-        use_features "${condition}"
-        step --batch --input "${ser_config}" --input "$(done_of "${condition}")" "${needs[@]}" \
-            --writes "fold*/feats_stats.npz" "${ser_stats}/${condition}" \
-            ser_stats --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
-            --splits "${protocol_dir}/splits" --output_dir "${ser_stats}/${condition}"
-    done
+    local dir condition tag ser_tag config frozen feats needs
+    keep_features < <(planned statistics | awk -F'|' -v OFS='|' '{ print $6, $2, $3, $4, $5 }')
+    while IFS='|' read -r dir condition tag ser_tag config frozen; do
+        use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        step --batch --input "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
+            --writes "fold*/feats_stats.npz" "${expdir}/${dir}" \
+            ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
+            --splits "${protocol_dir}/splits" --output_dir "${expdir}/${dir}"
+    done < <(planned statistics)
     run_batch
 }
 
 # shellcheck disable=SC2086
 stage_ser() {
-    local condition run fold run_seed dir feats needs
-    for condition in ${conditions}; do
-        use_features "${condition}"
+    local dir stats condition tag ser_tag config frozen run fold run_seed feats needs
+    while IFS='|' read -r dir stats condition tag ser_tag config frozen; do
+        use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         while read -r run fold run_seed; do
-            dir=${expdir}/ser_${condition}_${ser_tag}/${run}
-            step --train "${num_threads:-1}" --batch --input "${ser_config}" \
-                --input "${ser_stats}/${condition}/.done" "${needs[@]}" \
-                --writes "config.yaml *.best.pth" "${dir}" \
-                ser_train --config "${ser_config}" --scp "$(scp_of "${condition}")" "${feats[@]}" \
+            step --train "${num_threads:-1}" --batch --input "${config}" \
+                --input "${expdir}/${stats}/.done" "${needs[@]}" \
+                --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
+                ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
                 --data_dir "${mix}" --split "${protocol_dir}/splits/fold${fold}" \
-                --stats "${ser_stats}/${condition}/fold${fold}/feats_stats.npz" \
-                --output_dir "${dir}" --seed "${run_seed}" --labels ${labels} ${ser_args}
+                --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz" \
+                --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" --labels ${labels} ${ser_args}
         done < <(runs)
-    done
+    done < <(planned recogniser)
     run_batch
 }
 
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
-    local run fold run_seed dir ser_dir stats from needs low high mixing=()
-    if [ "${train_joint}" = false ]; then
-        log "  not asked for (--train_joint false)"
-        return 0
-    fi
+    local dir stats tag ser_config config start run fold run_seed from needs low high mixing=()
     if [ "${levels}" = snr ]; then # fresh mixtures are like those of the protocol
         read -r low high <<<"${snr_range:--5 5}"
         mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
     fi
-    # From scratch: the features of what is most like the extracted speech.
-    stats=${ser_stats}/${conditions##* }
-    [[ " ${conditions} " != *" denoised "* ]] || stats=${ser_stats}/denoised
-    while read -r run fold run_seed; do
-        dir=${joint_exp}/${run}
-        ser_dir=${expdir}/ser_${joint_init}_${ser_tag}/${run}
-        if [ "${joint_init}" = none ]; then
-            from=(--ser_config "${ser_config}" --labels ${labels}
-                --stats "${stats}/fold${fold}/feats_stats.npz")
-            needs=(--input "${ser_config}" --input "${stats}/.done")
-        else
-            from=(--ser_dir "${ser_dir}")
-            needs=(--input "${ser_dir}/.done")
-        fi
-        step --train "${num_threads:-1}" --batch --input "${joint_config}" \
-            --input "${mix}/.done" --input "${tse_exp}/.done" "${needs[@]}" \
-            --writes "config.yaml *.best.pth" "${dir}" \
-            tse_ser_train --config "${joint_config}" --data_dir "${mix}" \
-            --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
-            --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${tse_exp}" "${from[@]}" \
-            --output_dir "${dir}" --seed "${run_seed}" "${mixing[@]}" ${joint_args}
-    done < <(runs)
+    while IFS='|' read -r dir stats tag ser_config config start; do
+        while read -r run fold run_seed; do
+            if [ -z "${start}" ]; then
+                from=(--ser_config "${ser_config}" --labels ${labels}
+                    --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz")
+                needs=(--input "${ser_config}" --input "${expdir}/${stats}/.done")
+            else
+                from=(--ser_dir "${expdir}/${start}/${run}")
+                needs=(--input "${expdir}/${start}/${run}/.done")
+            fi
+            step --train "${num_threads:-1}" --batch --input "${config}" \
+                --input "${mix}/.done" --input "${expdir}/tse_${tag}/.done" "${needs[@]}" \
+                --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
+                tse_ser_train --config "${config}" --data_dir "${mix}" \
+                --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
+                --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${expdir}/tse_${tag}" \
+                "${from[@]}" --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" \
+                "${mixing[@]}" ${joint_args}
+        done < <(runs)
+    done < <(planned joint)
     run_batch
 }
 
-# Each system: its name, the condition it is trained on (joint: both parts), the one it is tested on.
-systems() {
-    local name train test trained=${conditions}
-    [ "${train_joint}" = false ] || trained+=" joint"
-    while read -r name train test; do
-        [[ " ${trained} " != *" ${train} "* ]] || echo "${name} ${train} ${test}"
-    done <<'EOF'
-clean_clean clean clean
-clean_noisy clean noisy
-noisy_noisy noisy noisy
-clean_denoised clean denoised
-base denoised denoised
-ft joint noisy
-EOF
-}
-
 stage_infer() {
-    local run fold system train test dir model feats needs also=() audio
+    local system tag test front_end ser_tag kind model frozen run fold dir feats needs audio also=()
     [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
-    # shellcheck disable=SC2046
-    keep_features $(systems | awk '$2 != "joint" { print $3 }' | sort -u)
-    while read -r system train test; do
-        use_features "${test}"
-        [ "${train}" != joint ] || feats=() needs=()
+    keep_features < <(planned row | awk -F'|' -v OFS='|' '{ print $8, $3, $4, $5, $9 }' | sort -u)
+    while IFS='|' read -r system tag test front_end ser_tag kind model frozen _; do
+        use_features "${frozen}" "${test}" "${front_end}" "${ser_tag}"
         while read -r run fold _; do
-            dir=${scores}/${system}/${run}
-            model=${expdir}/ser_${train}_${ser_tag}/${run}
+            dir=${scores}/${system}/${tag}/${run}
+            if [ "${kind}" = table ]; then
+                step --redo --batch --input "${model}" --input "${mix}/.done" --writes hyp.tsv "${dir}" \
+                    import_hypotheses --table "${model}" --data_dir "${mix}" --labels "${labels}" \
+                    --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
+                continue
+            fi
             audio=()
-            [ "${train}" != joint ] || model=${joint_exp}/${run}
             # The main seed's extracted speech is what preservation compares.
-            [ "${system} ${run}" != "ft fold${fold}" ] || audio=(--output_audio "${dir}/audio")
+            [ "${kind} ${run}" != "joint fold${fold}" ] || audio=(--output_audio "${dir}/audio")
             step --redo --batch --unrecorded "--batch_size ${batch_size}" \
-                --input "${model}/.done" --input "$(done_of "${test}")" "${needs[@]}" \
-                --writes "hyp.tsv audio/wav.scp" "${dir}" \
-                recognize --model_dir "${model}" --data_dir "${mix}" --scp "$(scp_of "${test}")" \
-                "${feats[@]}" --ids "${protocol_dir}/splits/fold${fold}/test.lst" \
-                --output "${dir}/hyp.tsv" "${also[@]}" "${audio[@]}"
+                --input "${expdir}/${model}/${run}/.done" --input "$(done_of "${test}" "${front_end}")" \
+                "${needs[@]}" --writes "hyp.tsv audio/wav.scp" "${dir}" \
+                recognize --model_dir "${expdir}/${model}/${run}" --data_dir "${mix}" \
+                --scp "$(scp_of "${test}" "${front_end}")" "${feats[@]}" \
+                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
+                "${also[@]}" "${audio[@]}"
         done < <(runs)
-    done < <(systems)
+    done < <(planned row)
     run_batch
 }
 
 stage_score() {
-    local inputs=() system run tables=()
-    while read -r system _; do
-        tables+=("${system}/score_utt.tsv")
+    local inputs=() run tables=() rows=() tse_scores=() tag
+    while IFS='|' read -r system tag _ _ _ _ _ _ _ configs; do
+        tables+=("${system}/${tag}/score_utt.tsv")
+        rows+=(--row "${system}/${tag}" "${configs}")
         while read -r run _; do
-            inputs+=(--input "${scores}/${system}/${run}/.done")
+            inputs+=(--input "${scores}/${system}/${tag}/${run}/.done")
         done < <(runs)
-    done < <(systems)
-    step --redo "${inputs[@]}" --input "${tse_scores}/.done" --writes "${tables[*]}" "${scores}" \
+    done < <(planned row)
+    while IFS='|' read -r tag _; do
+        tse_scores+=("${tag}=${expdir}/tse_${tag}/scoring${suffix}/score_utt.tsv")
+        inputs+=(--input "${expdir}/tse_${tag}/scoring${suffix}/.done")
+    done < <(planned front_end)
+    step --redo "${inputs[@]}" --writes "${tables[*]}" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
-        --tse_scores "${tse_scores}/score_utt.tsv" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" \
-        --systems "$(systems | cut -d' ' -f1 | paste -s -d ' ')"
+        --tse_scores "${tse_scores[*]}" --folds "${folds}" \
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" --dev "$(dev_set)" "${rows[@]}"
     preservation
 }
 
@@ -481,35 +457,35 @@ dev_set() {
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
 preservation() {
-    local fold dir model system inputs=() also=()
+    local fold dir name model joint clean_row noisy denoised tag hyp row inputs also=()
     [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa) # the epoch of the clean systems
-    if [[ " ${conditions} " != *" clean "* ]] || [[ " ${conditions} " != *" denoised "* ]] ||
-        [ "${train_joint}" = false ]; then
-        log "  without ${preserved}, which needs clean, denoised and joint models"
-        return 0
-    fi
-    for fold in ${folds}; do
-        dir=${preserved}/clean_ft/fold${fold}
-        model=${expdir}/ser_clean_${ser_tag}/fold${fold}
-        step --redo --batch --unrecorded "--batch_size ${batch_size}" \
-            --input "${model}/.done" --input "${scores}/ft/fold${fold}/.done" --writes hyp.tsv "${dir}" \
-            recognize --model_dir "${model}" --data_dir "${mix}" \
-            --scp "${scores}/ft/fold${fold}/audio/wav.scp" \
-            --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
-        inputs+=(--input "${dir}/.done")
-        for system in clean_clean clean_noisy clean_denoised; do
-            inputs+=(--input "${scores}/${system}/fold${fold}/.done")
+    while IFS='|' read -r name model joint clean_row noisy denoised tag; do
+        inputs=()
+        for fold in ${folds}; do
+            dir=${preserved}/${name}/${joint%%/*}/fold${fold}
+            step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+                --input "${expdir}/${model}/fold${fold}/.done" \
+                --input "${scores}/${joint}/fold${fold}/.done" --writes hyp.tsv "${dir}" \
+                recognize --model_dir "${expdir}/${model}/fold${fold}" --data_dir "${mix}" \
+                --scp "${scores}/${joint}/fold${fold}/audio/wav.scp" \
+                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
+            inputs+=(--input "${dir}/.done")
+            for row in "${clean_row}" "${noisy}" "${denoised}"; do
+                inputs+=(--input "${scores}/${row}/fold${fold}/.done")
+            done
         done
-    done
-    run_batch
-    step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" --input "${denoised}/.done" \
-        "${inputs[@]}" --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}" \
-        preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}" \
-        --protocol "${protocol}" --dev "$(dev_set)" \
-        --clean_hyp "${scores}/clean_clean/fold{fold}/hyp.tsv" \
-        --condition noisy "${mix}/wav.scp" "${scores}/clean_noisy/fold{fold}/hyp.tsv" \
-        --condition denoised "${denoised}/wav.scp" "${scores}/clean_denoised/fold{fold}/hyp.tsv" \
-        --condition ft "${scores}/ft/fold{fold}/audio/wav.scp" "${preserved}/clean_ft/fold{fold}/hyp.tsv"
+        run_batch
+        hyp="fold{fold}/hyp.tsv"
+        step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" \
+            --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
+            --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}/${name}" \
+            preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}/${name}" \
+            --protocol "${protocol}" --dev "$(dev_set)" --clean_hyp "${scores}/${clean_row}/${hyp}" \
+            --condition noisy "${mix}/wav.scp" "${scores}/${noisy}/${hyp}" \
+            --condition denoised "$(scp_of denoised "${tag}")" "${scores}/${denoised}/${hyp}" \
+            --condition "${joint%%/*}" "${scores}/${joint}/fold{fold}/audio/wav.scp" \
+            "${preserved}/${name}/${joint%%/*}/${hyp}"
+    done < <(planned preserved)
 }
 
 stage_results() {
@@ -517,9 +493,12 @@ stage_results() {
     step --redo --name results --input "${scores}/.done" \
         --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
-        --protocol "${protocol}" --dev "$(dev_set)"
+        --rows "$(row_names)"
     cat "${results}/RESULTS.md"
 }
+
+# The rows of tables that are asked for, as SYSTEM/TAG.
+row_names() { planned row | cut -d '|' -f 1,2 | tr '|\n' '/ '; }
 
 # The tests that are asked for: names of files in conf/tests.
 test_names() {
@@ -535,28 +514,29 @@ test_names() {
 
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
-    local condition name run dir set others trained=${conditions} models=() needs=() inputs=()
-    [ "${train_joint}" = false ] || trained+=" joint"
-    for condition in ${trained}; do
-        dir=${expdir}/ser_${condition}_${ser_tag}
-        [ "${condition}" != joint ] || dir=${joint_exp}
-        models+=("${condition}=${dir}")
+    local system tag kind model configs name run set others rows=() front_ends=() needs=() inputs=()
+    while IFS='|' read -r system tag _ _ _ kind model _ _ configs; do
+        [ "${kind}" != table ] || continue
+        rows+=(--row "${system}/${tag}" "${expdir}/${model}" "${configs}")
         while read -r run _; do
-            needs+=(--input "${dir}/${run}/.done")
+            needs+=(--input "${expdir}/${model}/${run}/.done")
         done < <(runs)
-    done
+    done < <(planned row)
+    while IFS='|' read -r tag _; do
+        front_ends+=("${tag}=${expdir}/tse_${tag}")
+        needs+=(--input "${expdir}/tse_${tag}/.done")
+    done < <(planned front_end)
     while read -r name; do
         set=$(sed -nE 's/^interferers: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' "conf/tests/${name}.yaml")
         others=(${set:+--input "${clean}/${set}/.done"})
         step --redo --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
-            --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" \
-            --input "${tse_exp}/.done" "${needs[@]}" \
-            --writes "protocol.tsv */score_utt.tsv" "${tests_dir}/${name}" \
+            --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" "${needs[@]}" \
+            --writes "protocol.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
             --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
-            --folds "${folds}" --models "${models[*]}" --tse_dir "${tse_exp}" \
-            --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}"
+            --dev "$(dev_set)" --folds "${folds}" --front_ends "${front_ends[*]}" \
+            --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")
     done < <(test_names)
     run_batch
@@ -564,31 +544,35 @@ stage_tests() {
     step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" \
         --writes "RESULTS_TESTS.md tests.json plots/sweep_*.png" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
-        --output_dir "${results}" --protocol "${protocol}" --dev "$(dev_set)" \
-        --tests "$(test_names | paste -s -d ' ')"
+        --output_dir "${results}" --rows "$(row_names)" --tests "$(test_names | paste -s -d ' ')"
     log "  see ${results}/RESULTS_TESTS.md"
 }
 
 stage_pack() {
-    local fold
-    [ "${train_joint}" = true ] || return 0
-    for fold in ${folds}; do
-        step --redo --name "pack${fold}" --input "${joint_exp}/fold${fold}/.done" \
-            --writes "fold${fold}.zip" "${joint_exp}" \
-            pack --model_dir "${joint_exp}/fold${fold}" --output "${joint_exp}/fold${fold}.zip"
-    done
+    local dir fold
+    while IFS='|' read -r dir _; do
+        dir=${expdir}/${dir}
+        for fold in ${folds}; do
+            step --redo --name "pack${fold}" --input "${dir}/fold${fold}/.done" \
+                --writes "fold${fold}.zip" "${dir}" \
+                pack --model_dir "${dir}/fold${fold}" --output "${dir}/fold${fold}.zip"
+        done
+    done < <(planned joint)
 }
 
 stage_upload() {
-    local fold
-    if [ -z "${hf_repo}" ] || [ "${train_joint}" = false ]; then
-        log "  not asked for: give --hf_repo user/name to upload ${joint_exp}/fold*.zip"
+    local dir fold
+    if [ -z "${hf_repo}" ]; then
+        log "  not asked for: give --hf_repo user/name to upload ${expdir}/tse_ser_*/fold*.zip"
         return 0
     fi
-    for fold in ${folds}; do
-        step --redo --name "upload${fold}" --input "${joint_exp}/.done.pack${fold}" "${joint_exp}" \
-            upload --hf_repo "${hf_repo}" --archive "${joint_exp}/fold${fold}.zip"
-    done
+    while IFS='|' read -r dir _; do
+        dir=${expdir}/${dir}
+        for fold in ${folds}; do
+            step --redo --name "upload${fold}" --input "${dir}/.done.pack${fold}" "${dir}" \
+                upload --hf_repo "${hf_repo}" --archive "${dir}/fold${fold}.zip"
+        done
+    done < <(planned joint)
 }
 
 # --- run them -------------------------------------------------------------------------------
@@ -600,7 +584,7 @@ last=$(stage_number "${stop_stage}")
 [ "${first}" != none ] || usage_error "--stage ${stage} is no number or name of a stage"
 [ "${last}" != none ] || usage_error "--stop_stage ${stop_stage} is no number or name of a stage"
 [ "${first}" -le "${last}" ] || usage_error "--stage ${stage} comes after --stop_stage ${stop_stage}"
-for option in python dumpdir expdir folds labels conditions tse_config ser_config joint_config; do
+for option in python dumpdir expdir folds labels tse_config ser_config joint_config; do
     [ -n "${!option// /}" ] || usage_error "--${option} is empty"
 done
 while read -r option; do
@@ -623,16 +607,11 @@ number='(0|[1-9][0-9]*)' # 01 would be another name for 1
 [[ ${protocol} =~ ^(loso|loso_speaker|best_test_epoch)$ ]] || usage_error "--protocol ${protocol}: it is loso, loso_speaker or best_test_epoch"
 [[ ${labels} =~ ^[A-Za-z0-9_+=:@.\ -]+$ && " ${labels}" != *" "[.-]* ]] ||
     usage_error "--labels '${labels}': expected names with a space between; only letters, digits and -_.+=:@ can be in one"
-for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "conditions:${conditions}" "labels:${labels}"; do
+for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "labels:${labels}"; do
     twice=$(tr ' ' '\n' <<<"${list#*:}" | sort | uniq -d | head -n 1)
     [ -z "${twice}" ] || usage_error "--${list%%:*} '${list#*:}': ${twice} is there twice"
 done
-for condition in ${conditions//[*?[]/x}; do # no wildcards
-    [[ ${condition} =~ ^(clean|noisy|denoised)$ ]] || usage_error "--conditions: '${condition}' is not clean, noisy or denoised"
-done
 [[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
-[[ ${joint_init} =~ ^(clean|noisy|denoised|none)$ ]] || usage_error "--joint_init: '${joint_init}' is not clean, noisy, denoised or none"
-
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
 is_name "${interferer_set}" || usage_error "--interferer_set '${interferer_set}': give the name of a directory in data/; ${name_rule}"
 while read -r name; do
@@ -643,23 +622,9 @@ done < <(test_names)
 for option in dumpdir expdir; do
     is_path "${!option}" || usage_error "--${option} '${!option}': ${path_rule}"
 done
-for option in tse_tag ser_tag joint_tag; do
-    is_name "${!option}" || usage_error "--${option} '${!option}': ${name_rule}"
-done
 [ -z "${hf_repo}" ] || is_path "${hf_repo}" || usage_error "--hf_repo '${hf_repo}': expected user/name"
 
-[[ ${train_joint} =~ ^(true|false)$ ]] || usage_error "--train_joint ${train_joint}: it is true or false"
-joint=$(stage_number joint)
-if [ "${train_joint}" = true ] && [ "${joint}" -ge "${first}" ] && [ "${joint}" -le "${last}" ] &&
-    [ "${joint_init}" != none ] &&
-    [[ " ${conditions} " != *" ${joint_init} "* ]]; then
-    for fold in ${folds}; do
-        [ -f "${expdir}/ser_${joint_init}_${ser_tag}/fold${fold}/.done" ] || usage_error "--joint_init" \
-            "${joint_init} is not among --conditions ${conditions}, and fold ${fold} of it is not" \
-            "trained: add it to --conditions, or start from another (--joint_init ${conditions%% *})"
-    done
-fi
-
+read_plan
 set_jobs
 ${on_cluster} || [ "${num_nodes}" = 1 ] || usage_error "--num_nodes ${num_nodes} needs a cluster (cmd_backend in cmd.sh)"
 if [ "${status}" = true ]; then

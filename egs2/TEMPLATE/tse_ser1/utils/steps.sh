@@ -372,7 +372,7 @@ _wait_for_rest_of() {
 _spawn() {
     local file
     set -m
-    "$@" &
+    "$@" </dev/null &
     _current_pid=$!
     set +m
     for file in "${_locks[@]}"; do

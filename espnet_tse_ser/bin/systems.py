@@ -1,0 +1,109 @@
+"""Print what a set of systems needs, one line a thing with | between, as the recipes read it.
+
+front_end|TAG|SOURCE
+statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
+recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
+joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
+row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
+preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
+
+FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and START (empty: from
+scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL front-end does not
+change in training; KIND is recogniser, joint or table, MODEL its directory, or the table; CONFIGS
+has commas between. The last line: a joint row, and the rows of a recogniser of clean speech by
+which its extracted speech is compared with others.
+"""
+
+import argparse
+import sys
+
+from espnet_tse_ser.errors import run
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--conf_dir", default="conf/systems", help="holds <system>.yaml")
+    parser.add_argument("--systems", default="", help="names with a space between; none: all")
+    for kind, name in (("tse", "front-end"), ("ser", "recogniser"), ("joint", "joint training")):
+        parser.add_argument(
+            f"--{kind}_config", required=True, help=f"of the {name}, where a system names none"
+        )
+        parser.add_argument(f"--{kind}_tag", default="", help="its tag (empty: the config's)")
+    parser.add_argument("--mix_tag", default="", help="of another set of mixtures")
+    return parser
+
+
+def main(argv=None):
+    args = get_parser().parse_args(argv)
+    for line in lines(args):
+        print("|".join(line))
+
+
+def lines(args):
+    """What is printed, as tuples of texts."""
+    from espnet_tse_ser.systems.plan import Joint, Part, Plan, Recogniser
+    from espnet_tse_ser.systems.system import choose, read_systems
+    from espnet_tse_ser.systems.tags import tag_of
+
+    systems = read_systems(args.conf_dir)
+    defaults = {}
+    for kind, source, tag in (
+        ("tse", args.tse_config, args.tse_tag),
+        ("ser", args.ser_config, args.ser_tag),
+        ("joint", args.joint_config, args.joint_tag),
+    ):
+        prefix = "tse_ser" if kind == "joint" else kind
+        defaults[kind] = Part(source, tag or tag_of(source, prefix))
+    suffix = f"_{args.mix_tag}" if args.mix_tag else ""
+    plan = Plan(choose(systems, args.systems.split()), systems, defaults, suffix)
+
+    def tag(part):
+        return part.tag if part else ""
+
+    frozen = {s.recogniser: _frozen(s.recogniser.source) for s in plan.statistics}
+
+    for part in plan.front_ends:
+        yield "front_end", part.tag, part.source
+    for s in plan.statistics:
+        tags = tag(s.front_end), s.recogniser.tag
+        described = s.recogniser.source, frozen[s.recogniser]
+        yield "statistics", s.directory, s.condition, *tags, *described
+    for r in plan.recognisers:
+        s = r.statistics
+        tags = tag(s.front_end), s.recogniser.tag
+        described = s.recogniser.source, frozen[s.recogniser]
+        yield "recogniser", r.directory, s.directory, s.condition, *tags, *described
+    for j in plan.joints:
+        configs = j.recogniser.source, j.joint.source
+        start = j.start.directory if j.start else ""
+        yield "joint", j.directory, j.statistics.directory, j.front_end.tag, *configs, start
+    for p in plan.rows:
+        kind = {Recogniser: "recogniser", Joint: "joint"}.get(type(p.model), "table")
+        model = p.model if kind == "table" else p.model.directory
+        described = p.row.system.test, tag(p.front_end), tag(p.recogniser), kind, model
+        described += (
+            (frozen[p.recogniser], p.recogniser.source) if kind == "recogniser" else ("", "")
+        )
+        yield "row", p.row.system.name, p.row.tag, *described, ",".join(p.sources)
+    for preserved in plan.preserved():
+        yield "preserved", *preserved
+
+
+def _frozen(config):
+    """Whether the features of a SER configuration do not change in training, as printed."""
+    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.kinds import Flag, check_option
+
+    conf = read_yaml(config)
+    options = conf.get("frontend_conf") or {}
+    where = f"{config}: frontend_conf"
+    if conf.get("frontend") != "ssl" or not isinstance(options, dict):
+        return ""
+    trained = check_option(options.get("finetune", False), Flag(), f"{where}: finetune")
+    return "" if trained or str(options.get("layer")).startswith("weighted") else "frozen"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
