@@ -25,6 +25,7 @@ from torch.multiprocessing import ProcessExitedException
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
 from espnet_tse_ser.interruption import SIGNALS
 from espnet_tse_ser.machine import survive_signals
+from espnet_tse_ser.processes import start_server
 
 
 def is_first_process(options):
@@ -126,6 +127,8 @@ class DistributedTask:
     @classmethod
     def main_worker(cls, args):
         survive_signals()
+        if args.num_workers:
+            start_server(["espnet_tse_ser.bin", cls.__module__], SIGNALS)
         worker = super().main_worker
         status, is_child = 0, multiprocessing.parent_process() is not None
         try:

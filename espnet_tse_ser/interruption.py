@@ -9,7 +9,6 @@ training that was left alone: to the bit, as far as the device computes the same
 import contextlib
 import functools
 import logging
-import os
 import random
 import signal
 import threading
@@ -24,6 +23,7 @@ from espnet_tse_ser.checkpoints import oddity
 from espnet_tse_ser.data.prefetching import Prefetched
 from espnet_tse_ser.errors import Requeue, UserError, first_line
 from espnet_tse_ser.plain_files import DamagedFile, OtherObjects, load_plain
+from espnet_tse_ser.processes import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -306,7 +306,7 @@ def _started(iterator):
     """
     if isinstance(iterator, torch.utils.data.DataLoader):
         iterator.worker_init_fn = functools.partial(_init_worker, iterator.worker_init_fn)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads and processes inherit this
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads inherit this
     try:
         batches = iter(iterator)
     finally:
@@ -323,16 +323,9 @@ def _started(iterator):
 
 
 def _init_worker(init, number):
-    threading.Thread(target=_obey_the_parent, daemon=True).start()
+    end_with_parent()
     if init is not None:
         init(number)
-
-
-def _obey_the_parent():
-    """End the process at a SIGTERM of its parent, which waits for that when it exits."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
-    os._exit(0)
 
 
 def _random_state():

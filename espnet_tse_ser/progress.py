@@ -40,8 +40,11 @@ def map_progress(function, items, label, nj=1):
     if nj <= 1:
         return [function(item) for item in progress(items, label)]
     from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    with ProcessPoolExecutor(nj) as pool:
+    from espnet_tse_ser.processes import METHOD, end_with_parent
+
+    with ProcessPoolExecutor(nj, get_context(METHOD), end_with_parent) as pool:
         return list(progress(pool.map(function, items, chunksize=8), label, len(items)))
 
 

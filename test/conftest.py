@@ -4,12 +4,17 @@ import fcntl
 import os
 import sys
 
+import children
 import numpy as np
 import pytest
 from tiny_experiments import write_experiment
 from tiny_formatted import FS, voice, write_formatted
 
 LABELS = ["ang", "hap", "neu", "sad"]
+
+
+children.use_a_server()
+children.refuse_forks_with_threads()
 
 
 @pytest.fixture(scope="session", autouse=True)

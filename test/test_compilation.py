@@ -1,6 +1,5 @@
 """The compiled extractor: the same results and names; what is refused."""
 
-import multiprocessing
 import shutil
 
 import pytest
@@ -14,15 +13,6 @@ from espnet_tse_ser.tse.build import build_extraction_model
 
 
 def test_results_and_names_are_the_same(tse_config, monkeypatch):
-    # In a process of its own: once something is compiled, forks of a process cannot use DDP.
-    fork = multiprocessing.get_context("fork")
-    process = fork.Process(target=_compile, args=(tse_config, monkeypatch))
-    process.start()
-    process.join()
-    assert process.exitcode == 0  # else its traceback is among what was captured
-
-
-def _compile(tse_config, monkeypatch):
     # as on a GPU, without its code generator, and with one block, as each takes a second
     monkeypatch.setattr(td_speakerbeam, "_is_for_cpu_block", lambda *_: False)
     conf = tse_config["extractor_conf"] | {"layer": 1, "stack": 1, "i_adapt_layer": 0}

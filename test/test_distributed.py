@@ -1,6 +1,7 @@
 """Several processes of one training: signals, errors, who writes, who does what."""
 
 import errno
+import functools
 import io
 import logging
 import multiprocessing
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import children
 import pytest
 import torch
 from espnet2.tasks.abs_task import AbsTask
@@ -20,6 +22,10 @@ from espnet_tse_ser.distributed import DistributedTask, divisible, is_first_proc
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError, run
 
 
+def _nothing(*_):
+    pass
+
+
 def _log_to(path, level):
     """Let the messages of this process go to a file."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -28,19 +34,21 @@ def _log_to(path, level):
     logging.basicConfig(stream=sys.stderr, level=level, force=True)
 
 
-def _train_two(directory, *at_forward):
-    """Train in two processes, each with its own ``at_forward``; statuses, messages and seconds."""
-    meeting = directory.with_name("meeting")
-    meeting.unlink(missing_ok=True)
-    logs = [directory.with_name(f"{rank}.log") for rank in (0, 1)]
+def _train_two(directory, *at_forward, prepare=_nothing):
+    """Train in two processes, each with its own ``at_forward``; statuses and messages.
 
-    def work(rank):
-        _log_to(logs[rank], "ERROR" if rank else "INFO")
-        keywords = {"at_forward": at_forward[rank], "rank": rank, "meeting": meeting}
-        sys.exit(run(lambda _: train(directory, **keywords) and None))
+    In each, ``prepare`` is called before.
+    """
+    directory.with_name("meeting").unlink(missing_ok=True)
+    statuses = run_two(_train, directory, at_forward, prepare)
+    return statuses, [directory.with_name(f"{rank}.log").read_text() for rank in (0, 1)]
 
-    statuses = run_two(work)
-    return statuses, [log.read_text() for log in logs]
+
+def _train(rank, directory, at_forward, prepare):
+    _log_to(directory.with_name(f"{rank}.log"), "ERROR" if rank else "INFO")
+    prepare()
+    keywords = {"rank": rank, "meeting": directory.with_name("meeting")}
+    return run(lambda _: train(directory, at_forward=at_forward[rank], **keywords) and None)
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +92,13 @@ def test_a_validation_that_was_resumed_is_finished_by_all(whole, tmp_path):
 
 
 def _raise(error):
-    def at_forward(number, training):
-        if number == 2:
-            raise error
+    """Let the second forward raise an error."""
+    return functools.partial(_raise_at_the_second, error)
 
-    return at_forward
+
+def _raise_at_the_second(error, number, training):
+    if number == 2:
+        raise error
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -102,7 +112,7 @@ def test_an_error_of_one_process_ends_the_other(whole, tmp_path, rank):
     assert time.monotonic() - start < 20
 
 
-def test_a_full_disk_ends_all_processes(whole, tmp_path, monkeypatch):
+def _fill_the_disk():
     save = torch.save
 
     def full(value, stream, **options):
@@ -110,9 +120,12 @@ def test_a_full_disk_ends_all_processes(whole, tmp_path, monkeypatch):
             return save(value, stream, **options)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        statuses, logs = _train_two(tmp_path / "exp", signal_at(), signal_at(2))
+    torch.save = full
+
+
+def test_a_full_disk_ends_all_processes(whole, tmp_path):
+    at_forward = signal_at(), signal_at(2)
+    statuses, logs = _train_two(tmp_path / "exp", *at_forward, prepare=_fill_the_disk)
     path = tmp_path / "exp" / "checkpoint.step.pth"
     assert statuses == [2, 2] and f"no space left on the device while writing {path}" in logs[0]
     assert f"{path}: the first process could not write it" in logs[1]
@@ -135,69 +148,64 @@ class Task(DistributedTask, Children):
     """A training on two GPUs of one machine."""
 
 
-def _train_in_children(directory, start_up=lambda rank: None, at_forward=lambda *_: None):
-    """The process that a user starts, in which nothing but its children computes."""
+def _train_in_children(directory, start_up=_nothing, at_forward=_nothing):
+    """The status and the messages of a process that a user starts, and of its children.
+
+    In each of these, which alone compute, ``start_up(rank)`` is called.
+    """
     Path(f"{directory}.meeting").unlink(missing_ok=True)
+    status = children.end(children.start(_start_children, directory, start_up, at_forward))
+    return status, [Path(f"{directory}{part}.log").read_text() for part in ("", ".0", ".1")]
+
+
+def _start_children(directory, start_up, at_forward):
+    _log_to(f"{directory}.log", "INFO")
     Task.start_up, Task.at_forward = staticmethod(start_up), staticmethod(at_forward)
     command = ["--output_dir", str(directory), "--ngpu", "2"]
     args = AbsTask.get_parser().parse_args([*command, "--multiprocessing_distributed", "true"])
     args.required = []
     fork = multiprocessing.get_context("fork")
-
-    def work():
-        os.setpgid(0, 0)
-        _log_to(f"{directory}.log", "INFO")
-        torch.multiprocessing.get_context = lambda method: fork  # a spawned one imports for seconds
-        sys.exit(run(lambda _: Task.main(args=args)))
-
-    process = fork.Process(target=work)
-    process.start()
-    return process
+    torch.multiprocessing.get_context = lambda method: fork  # a spawned one imports for seconds
+    return run(lambda _: Task.main(args=args))
 
 
-def _logs(directory):
-    return [Path(f"{directory}{part}.log").read_text() for part in ("", ".0", ".1")]
+def _signal_the_parent():
+    os.kill(os.getppid(), signal.SIGUSR1)
 
 
-@pytest.mark.parametrize(
-    "send", [lambda: os.kill(os.getppid(), signal.SIGUSR1), lambda: os.killpg(0, signal.SIGUSR1)]
-)
+def _signal_all():
+    os.killpg(0, signal.SIGUSR1)
+
+
+def _send(send, number, training):
+    if number == 2 and torch.distributed.get_rank() == 0:
+        send()
+        time.sleep(0.5)  # until it is back
+
+
+@pytest.mark.parametrize("send", [_signal_the_parent, _signal_all])
 def test_the_parent_of_the_processes_passes_signals_and_statuses_on(whole, tmp_path, send):
-    def at_forward(number, training):
-        if number == 2 and torch.distributed.get_rank() == 0:
-            send()
-            time.sleep(0.5)  # until it is back
-
     directory = tmp_path / "exp"
-    process = _train_in_children(directory, at_forward=at_forward)
-    process.join(60)
-    logs = _logs(directory)
-    assert process.exitcode == REQUEUE_STATUS, logs
+    status, logs = _train_in_children(directory, at_forward=functools.partial(_send, send))
+    assert status == REQUEUE_STATUS, logs
     assert "SIGUSR1: saved epoch 1 after step 2" in logs[1]
     assert not any("Traceback" in log for log in logs)
-    process = _train_in_children(directory, at_forward=_raise(UserError("b.wav: is empty")))
-    process.join(60)
-    logs = _logs(directory)
-    assert process.exitcode == 2 and not any("Traceback" in log for log in logs), logs
+    status, logs = _train_in_children(directory, at_forward=_raise(UserError("b.wav: is empty")))
+    assert status == 2 and not any("Traceback" in log for log in logs), logs
     assert logs[1].endswith("error: b.wav: is empty\n")
-    process = _train_in_children(directory)
-    process.join(60)
-    assert process.exitcode == 0 and products(directory) == whole
+    assert _train_in_children(directory)[0] == 0 and products(directory) == whole
+
+
+def _signal_the_parent_early(rank):
+    time.sleep(1)  # a spawned one is not that quick: its parent may still be forking
+    if rank == 0:
+        os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(30)
 
 
 def test_a_signal_before_the_processes_train_is_obeyed(tmp_path):
-    directory = tmp_path / "exp"
-
-    def start_up(rank):
-        time.sleep(1)  # a spawned one is not that quick: its parent may still be forking
-        if rank == 0:
-            os.kill(os.getppid(), signal.SIGTERM)
-        time.sleep(30)
-
-    process = _train_in_children(directory, start_up)
-    process.join(60)
-    logs = _logs(directory)
-    assert process.exitcode == 128 + signal.SIGTERM and "Traceback" not in "".join(logs), logs
+    status, logs = _train_in_children(tmp_path / "exp", _signal_the_parent_early)
+    assert status == 128 + signal.SIGTERM and "Traceback" not in "".join(logs), logs
 
 
 def test_batches_that_every_process_has_a_part_in():

@@ -9,10 +9,10 @@ import os
 import random
 import re
 import signal
-import sys
 import threading
 import time
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -355,36 +355,32 @@ def test_a_full_disk_leaves_the_state_before(whole, tmp_path, monkeypatch, capsy
     assert train(tmp_path) == 14 and products(tmp_path) == whole()
 
 
-def _process(at_forward, *args, **keywords):
-    """A training in a process, and a group, of its own."""
-
-    def work():
-        os.setpgid(0, 0)
-        sys.exit(run(lambda _: train(*args, at_forward=at_forward, **keywords) and None))
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
+def _train(*args, **keywords):
+    return run(lambda _: train(*args, **keywords) and None)
 
 
-def _end(process):
-    """The exit status of a process, or None if it does not end."""
-    process.join(60)
-    if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        return None
-    return process.exitcode
+def _wait(number, training):
+    time.sleep(0.01)
+
+
+def _signal_all(at, number, training):
+    if number == at:
+        os.killpg(0, signal.SIGTERM)
+
+
+def _crash(number, training):
+    raise RuntimeError("a defect")
 
 
 def test_signals_and_kills_at_random_moments(whole, tmp_path):
     rng = random.Random(0)
     statuses = []
     while 0 not in statuses:
-        process = _process(lambda *_: time.sleep(0.01), tmp_path)
-        time.sleep(rng.uniform(0.05, 0.2))
+        process = children.start(_train, tmp_path, at_forward=_wait)
+        time.sleep(rng.uniform(0.05, 0.3))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, rng.choice([signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM]))
-        statuses.append(_end(process))
+        statuses.append(children.end(process))
     # It may be hit before and after the training, too.
     deaths = {-signal.SIGKILL, -signal.SIGUSR1, -signal.SIGTERM}
     assert set(statuses) <= {0, 2, REQUEUE_STATUS} | deaths, statuses
@@ -393,17 +389,12 @@ def test_signals_and_kills_at_random_moments(whole, tmp_path):
 
 def test_a_signal_to_the_workers_too(whole, tmp_path):
     for at in (1, 6, 5, 99):  # of the forwards in one process
-        process = _process(
-            lambda number, _, at=at: number == at and os.killpg(0, signal.SIGTERM),
-            tmp_path,
-            num_workers=2,
-        )
-        assert _end(process) == (0 if at == 99 else REQUEUE_STATUS)
+        at_forward = functools.partial(_signal_all, at)
+        process = children.start(_train, tmp_path, at_forward=at_forward, num_workers=2)
+        assert children.end(process) == (0 if at == 99 else REQUEUE_STATUS)
     assert products(tmp_path) == whole(num_workers=2)
 
 
 def test_a_crash_ends_the_workers(tmp_path):
-    def crash(number, training):
-        raise RuntimeError("a defect")
-
-    assert _end(_process(crash, tmp_path, num_workers=2)) == 1
+    process = children.start(_train, tmp_path, at_forward=_crash, num_workers=2)
+    assert children.end(process) == 1

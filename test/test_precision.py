@@ -1,7 +1,5 @@
 """Mixed precision: what is bfloat16, what is not, and trainings that are interrupted."""
 
-import sys
-
 import pytest
 import torch
 from tiny_training import products, signal_at, train
@@ -175,17 +173,17 @@ def test_a_signal_loses_nothing(tmp_path, accum_grad):
         assert products(directory) == products(tmp_path / "whole"), at
 
 
+def _train_mixed(rank, directory, at_forward):
+    keywords = {"at_forward": at_forward, "rank": rank, "meeting": directory.with_name("meeting")}
+    return run(lambda _: train(directory, *MIXED, **keywords) and None)
+
+
 def test_two_processes_lose_nothing(tmp_path):
     train(tmp_path / "one", *MIXED)  # what torch imports on first use
 
     def train_two(name, at_forward):
         (tmp_path / "meeting").unlink(missing_ok=True)
-
-        def work(rank):
-            keywords = {"at_forward": at_forward, "rank": rank, "meeting": tmp_path / "meeting"}
-            sys.exit(run(lambda _: train(tmp_path / name, *MIXED, **keywords) and None))
-
-        return run_two(work)
+        return run_two(_train_mixed, tmp_path / name, at_forward)
 
     assert train_two("whole", signal_at()) == [0, 0]
     assert train_two("parts", signal_at(2)) == [REQUEUE_STATUS] * 2

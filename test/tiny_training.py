@@ -12,12 +12,18 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.distributed_utils import DistributedOption
+from tiny_utterances import LABELS, Utterances
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
 from espnet_tse_ser.espnet import EmotionTrainer
+from espnet_tse_ser.interruption import SIGNALS
+from espnet_tse_ser.processes import start_server
 
-LABELS = ["ang", "hap", "neu", "sad"]
+FOR_WORKERS = [
+    "espnet_tse_ser.bin",
+    "espnet_tse_ser.interruption",
+    "espnet2.iterators.sequence_iter_factory",
+]
 
 
 class Model(AbsESPnetModel):
@@ -45,22 +51,6 @@ class Model(AbsESPnetModel):
 
     def collect_feats(self, **kwargs):
         return {}
-
-
-class Utterances(torch.utils.data.Dataset):
-    """Noise that is cropped at random in training."""
-
-    def __init__(self, seed, train):
-        self.speech = torch.randn(15, 9, generator=torch.Generator().manual_seed(seed)).numpy()
-        self.preprocess = EmotionPreprocessor(LABELS, 6, train=True) if train else self._cut
-
-    def __getitem__(self, uid):
-        data = {"speech": self.speech[int(uid)], "emotion": LABELS[int(uid) % 4]}
-        return uid, self.preprocess(uid, data)
-
-    @staticmethod
-    def _cut(uid, data):
-        return EmotionPreprocessor(LABELS)(uid, data | {"speech": data["speech"][:6]})
 
 
 def _iter_factory(seed, train, num_workers, rank):
@@ -97,6 +87,8 @@ def train(output_dir, *further, at_forward=_nothing, num_workers=0, rank=0, meet
 
     With ``meeting``, a path, it is one of two processes; rank 1 has 3 batches.
     """
+    if num_workers:
+        start_server(FOR_WORKERS, SIGNALS)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = Model(at_forward)
@@ -132,9 +124,9 @@ def products(directory):
 
 def signal_at(*numbers, signals=(signal.SIGUSR1,)):
     """Let these forwards send a signal to the process."""
+    return functools.partial(_signal, numbers, signals)
 
-    def at_forward(number, training):
-        if number in numbers:
-            os.kill(os.getpid(), signals[number % len(signals)])
 
-    return at_forward
+def _signal(numbers, signals, number, training):
+    if number in numbers:
+        os.kill(os.getpid(), signals[number % len(signals)])

@@ -1,18 +1,17 @@
 """Two processes of one training on this machine, started as ``srun --ntasks 2`` would."""
 
-import multiprocessing
 import os
 import sys
 
+import children
 import numpy as np
 import torch
-import torch._dynamo
 
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.files import read_tsv
 
 
-def train_in_two(main, command, directory, prepare=lambda rank: None):
+def train_in_two(main, command, directory, prepare=None):
     """Call ``prepare(rank)`` and ``main(command)`` in two processes; ``directory`` is for logs.
 
     Returns:
@@ -23,37 +22,33 @@ def train_in_two(main, command, directory, prepare=lambda rank: None):
     options = ["--ngpu", "0", "--multiprocessing_distributed", "true", "--dist_launcher", "slurm"]
     options += ["--dist_backend", "gloo", "--dist_init_method", f"file://{directory}/meeting"]
 
-    def work(rank):
-        os.environ |= {
-            "SLURM_PROCID": str(rank),
-            "SLURM_NODEID": str(rank),
-            "SLURM_LOCALID": "0",
-            "SLURM_NTASKS": "2",
-            "SLURM_STEP_NUM_NODES": "2",
-            "SLURM_STEP_NODELIST": "here[1-2]",
-        }
-        log = os.open(directory / f"{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 2)
-        sys.stderr = os.fdopen(log, "w", buffering=1)
-        prepare(rank)
-        sys.exit(run(main, [*command, *options]))
-
-    statuses = run_two(work)
+    statuses = run_two(_work, main, [*command, *options], directory, prepare)
     return statuses, [(directory / f"{rank}.log").read_text() for rank in (0, 1)]
 
 
-def run_two(work):
-    """Call ``work(rank)`` in two processes; their exit statuses, None for one that does not end."""
-    fork = multiprocessing.get_context("fork")
-    torch._dynamo.trace_rules  # noqa: B018 - each would import it, for seconds (see fast_import)
-    processes = [fork.Process(target=work, args=(rank,)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        if process.exitcode is None:
-            process.kill()
-    return [process.exitcode for process in processes]
+def _work(rank, main, command, directory, prepare):
+    os.environ |= {
+        "SLURM_PROCID": str(rank),
+        "SLURM_NODEID": str(rank),
+        "SLURM_LOCALID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_STEP_NODELIST": "here[1-2]",
+    }
+    log = os.open(directory / f"{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 2)
+    sys.stderr = os.fdopen(log, "w", buffering=1)
+    if prepare is not None:
+        prepare(rank)
+    return run(main, command)
+
+
+def run_two(work, *args):
+    """Call ``work(rank, *args)`` in two processes; their exit statuses, None for one without end.
+
+    All of this is sent there (see `children`).
+    """
+    return [children.end(p) for p in [children.start(work, rank, *args) for rank in (0, 1)]]
 
 
 def assert_close(first, second, tolerance=1e-4):

@@ -2,6 +2,9 @@
 
 import collections.abc
 import mmap
+import os
+import weakref
+from multiprocessing.reduction import DupFd
 
 import numpy as np
 
@@ -11,7 +14,7 @@ CACHE_BYTES = 2**30  # of decoded audio that is kept, if nothing else is said
 
 
 class DecodedAudio:
-    """Decoded audio as 16-bit integers, in memory that forked processes share.
+    """Decoded audio as 16-bit integers, in memory that a process shares with those that it starts.
 
     What one of them decodes is there for all, also for the workers of later epochs. Every
     utterance has a place of its own from the start, so that nothing has to be agreed on: two
@@ -27,9 +30,25 @@ class DecodedAudio:
             if size + 2 * num_samples <= cache_bytes:
                 self.places[utt] = (len(self.places), size // 2)
                 size += 2 * num_samples
-        # Anonymous and shared; the kernel gives memory only to what is written.
-        self.samples = np.frombuffer(mmap.mmap(-1, max(size, 2)), np.int16)
-        self.filled = np.frombuffer(mmap.mmap(-1, len(self.places) + 1), np.uint8)
+        # Not in /dev/shm, which may be small; the kernel gives memory only to what is written.
+        descriptor = os.memfd_create("decoded")
+        os.truncate(descriptor, size + len(self.places) + 1)  # no memory has no bytes
+        self._map(descriptor)
+
+    def _map(self, descriptor):
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        memory = np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
+        size = len(memory) - len(self.places) - 1
+        self.samples, self.filled = memory[:size].view(np.int16), memory[size:]
+
+    def __getstate__(self):
+        """For a process that is started."""
+        return self.lengths, self.places, DupFd(self._descriptor)
+
+    def __setstate__(self, state):
+        self.lengths, self.places, descriptor = state
+        self._map(descriptor.detach())
 
     def get(self, utt, start=0, stop=None):
         """Samples ``(num_samples,)`` float32 from ``start`` to ``stop``; None if not kept."""

@@ -113,7 +113,7 @@ class PretrainingMixtures:
                 "speech or shorten segment and enroll_segment"
             )
 
-    def example(self, rng):
+    def example(self, rng, _item=None):
         """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``."""
         target_speaker, interferer_speaker = rng.choice(self.usable, size=2, replace=False)
         for _ in range(DRAWS):
@@ -285,7 +285,7 @@ class MixingIterFactory(AbsIterFactory):
     """ESPnet iterator factory over dynamic mixtures.
 
     Args:
-        draw: ``draw(rng, item) -> (id, arrays)``.
+        draw: ``draw(rng, item) -> (id, arrays)``; with workers it is sent to them.
         batches: ``batches(rng) -> list of lists of items`` for one epoch.
         seed: of the whole training. fixed: the same mixtures every epoch (validation).
         preprocess: ESPnet preprocessor ``(id, arrays) -> arrays``, or None.
@@ -305,14 +305,19 @@ class MixingIterFactory(AbsIterFactory):
         epoch = 0 if self.fixed else epoch
         batches = self.batches(np.random.default_rng([self.seed, epoch]))
         batches = divisible(batches, self.processes)
-        dataset = _EpochMixtures(self, epoch, batches)
+        dataset = _EpochMixtures(
+            self.draw, self.preprocess, [self.seed, epoch], batches, self.rank, self.processes
+        )
         loader = torch.utils.data.DataLoader if self.num_workers else PrefetchingLoader
         return loader(dataset, batch_size=None, num_workers=self.num_workers, collate_fn=_identity)
 
 
 class _EpochMixtures(torch.utils.data.Dataset):
-    def __init__(self, factory, epoch, batches):
-        self.factory, self.epoch, self.batches_ = factory, epoch, batches
+    """What workers need of a `MixingIterFactory`, which is sent to them."""
+
+    def __init__(self, draw, preprocess, seed, batches, rank, processes):
+        self.draw, self.preprocess, self.seed, self.batches_ = draw, preprocess, seed, batches
+        self.rank, self.processes = rank, processes
         self.starts = np.cumsum([0, *(len(b) for b in batches)])
 
     def __len__(self):
@@ -323,11 +328,11 @@ class _EpochMixtures(torch.utils.data.Dataset):
             raise IndexError(number)
         examples = []
         batch = list(enumerate(self.batches_[number], int(self.starts[number])))
-        for index, item in batch[self.factory.rank :: self.factory.processes]:
-            rng = np.random.default_rng([self.factory.seed, self.epoch, index])
-            uid, arrays = self.factory.draw(rng, item)
-            if self.factory.preprocess is not None:
-                arrays = self.factory.preprocess(uid, arrays)
+        for index, item in batch[self.rank :: self.processes]:
+            rng = np.random.default_rng([*self.seed, index])
+            uid, arrays = self.draw(rng, item)
+            if self.preprocess is not None:
+                arrays = self.preprocess(uid, arrays)
             examples.append((uid, arrays))
         return pad_collate(examples)
 

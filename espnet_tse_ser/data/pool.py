@@ -28,8 +28,8 @@ class Pool:
     """Utterances of one formatted data directory, in the order of their ids.
 
     Audio is decoded once and kept as 16-bit integers in at most ``cache_bytes`` of memory.
-    Utterances that do not fit are decoded each time. Processes that are forked after `share` have
-    that memory in common.
+    Utterances that do not fit are decoded each time. Processes that are given a pool after `share`
+    have that memory in common.
     """
 
     def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES):
@@ -107,7 +107,7 @@ class Pool:
         return Pool([e for e in self.entries.values() if keep(e)], self.fs, cache_bytes)
 
     def share(self):
-        """Keep what is decoded from now on where processes find it that are forked later."""
+        """Keep what is decoded from now on where processes find it that get this pool later."""
         if self._cache is None:
             lengths = {e.utt: e.num_samples for e in self.entries.values()}
             self._cache = DecodedAudio(lengths, self.cache_bytes)

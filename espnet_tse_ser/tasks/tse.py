@@ -141,7 +141,7 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
         )
         batches = [[None] * min(size, count - start) for start in range(0, count, size)]
         return MixingIterFactory(
-            draw=lambda rng, _: mixtures.example(rng),
+            draw=mixtures.example,
             batches=lambda _: batches,
             seed=args.seed + (0 if mode == "train" else 1),
             fixed=mode != "train",

@@ -1,6 +1,7 @@
 """Joint TSE-SER training as an ESPnet task."""
 
 import dataclasses
+import functools
 import logging
 
 import numpy as np
@@ -148,22 +149,24 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
         if training and options.dynamic:
             source = _dynamic_mixtures(args, options, ids)
 
-        def draw(rng, utt):
-            utt, arrays = source.example(rng, utt)
-            index = label_index(utt, str(arrays["emotion"]), labels)
-            return utt, arrays | {"emotion": np.array([index], np.int64)}
-
         lengths = rendered.lengths
         size = args.batch_size if training else args.valid_batch_size or args.batch_size
         logger.info("%s: %d mixtures, %s", mode, len(ids), type(source).__name__)
         return MixingIterFactory(
-            draw=draw,
+            draw=functools.partial(_draw, source, labels),
             batches=lambda rng: length_batches(lengths, size, rng if training else None),
             seed=args.seed,
             fixed=not training,
             num_workers=args.num_workers,
             part=part_of_process(),
         )
+
+
+def _draw(source, labels, rng, utt):
+    """An example of ``source`` with the index of its emotion."""
+    utt, arrays = source.example(rng, utt)
+    index = label_index(utt, str(arrays["emotion"]), labels)
+    return utt, arrays | {"emotion": np.array([index], np.int64)}
 
 
 def _dynamic_mixtures(args, options, ids):

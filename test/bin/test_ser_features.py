@@ -1,13 +1,13 @@
 """Kept SSL features: the command, and training, statistics and recognition that use them."""
 
 import itertools
-import multiprocessing
 import os
 import pickle
 import re
 import shutil
 import signal
 
+import children
 import numpy as np
 import pytest
 import soundfile
@@ -22,6 +22,7 @@ from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.ser import feature_cache
 from espnet_tse_ser.ser.feature_cache import FeatureCache
 from espnet_tse_ser.ser.ssl_frontend import SSLFrontend
 
@@ -253,26 +254,22 @@ def test_lengths_that_are_not_those_of_the_audio(root, tmp_path):
         _train(tmp_path / "root", tmp_path / "exp", "--feats", root / "feats")
 
 
+def _killed_job(root, directory):
+    feature_cache.SHARD_UTTERANCES = 4
+    write_shard, count = feature_cache._write_shard, itertools.count(1)
+
+    def kill_at_the_third(*args):
+        if next(count) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write_shard(*args)
+
+    feature_cache._write_shard = kill_at_the_third
+    _features(root, directory, 1)
+
+
 def test_a_killed_job_goes_on(root, tmp_path, caplog, monkeypatch):
-    from espnet_tse_ser.ser import feature_cache
-
     monkeypatch.setattr(feature_cache, "SHARD_UTTERANCES", 4)
-
-    def job():
-        write_shard, count = feature_cache._write_shard, itertools.count(1)
-
-        def kill_at_the_third(*args):
-            if next(count) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return write_shard(*args)
-
-        feature_cache._write_shard = kill_at_the_third
-        _features(root, tmp_path / "feats", 1)
-
-    process = multiprocessing.get_context("fork").Process(target=job)
-    process.start()
-    process.join()
-    assert process.exitcode == -9
+    assert children.end(children.start(_killed_job, root, tmp_path / "feats")) == -9
     with caplog.at_level("INFO"):
         _features(root, tmp_path / "feats", 1)
     assert "24 computed, 8 reused" in caplog.text

@@ -1,7 +1,7 @@
 """Stages 9 and 10 on real files: statistics, a short training, resuming, repeating, errors."""
 
+import functools
 import itertools
-import multiprocessing
 import os
 import pickle
 import re
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import children
 import numpy as np
 import pytest
 import soundfile
@@ -99,18 +100,18 @@ def _train(*args, **keywords):
 def test_no_file_is_decoded_twice(data, tmp_path, workers):
     """Whatever the epochs, and the processes that prepare batches."""
     opened = tmp_path / "opened"
-    script = (
-        "import sys, soundfile\n"
-        "from espnet_tse_ser.bin import ser_train\n"
+    (tmp_path / "sitecustomize.py").write_text(  # each process runs it when it starts
+        "import soundfile\n"
         "class SoundFile(soundfile.SoundFile):\n"
         "    def __init__(self, path, *args, **keywords):\n"
         f"        open({str(opened)!r}, 'a').write(f'{{path}}\\n')\n"
         "        super().__init__(path, *args, **keywords)\n"
         "soundfile.SoundFile = SoundFile\n"
-        "ser_train.main(sys.argv[1:])\n"
     )
-    options = _options(data, tmp_path / "exp", "--num_workers", workers)
-    subprocess.run([sys.executable, "-c", script, *options], check=True, capture_output=True)
+    command = [sys.executable, "-m", "espnet_tse_ser.bin.ser_train"]
+    command += _options(data, tmp_path / "exp", "--num_workers", workers)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     paths = opened.read_text().splitlines()
     assert len(paths) == 24 and len(set(paths)) == 24  # of the speakers b and a
 
@@ -236,9 +237,7 @@ def test_processes_that_are_stopped_and_killed(data, tmp_path):
     assert process.returncode == REQUEUE_STATUS
     assert re.search(rf"SIGUSR1: .*saved .*in {parts}/checkpoint\.(step\.)?pth; the same", message)
     for seconds in (0.1, 0.3):
-        fork = multiprocessing.get_context("fork")
-        process = fork.Process(target=_train, args=(data, parts, "--max_epoch", 12))
-        process.start()
+        process = children.start(_train, data, parts, "--max_epoch", 12)
         time.sleep(seconds)
         process.kill()
         process.join()
@@ -367,25 +366,27 @@ def test_two_processes_train_as_one(data, odd, tmp_path):
     assert not list(tmp_path.glob("two/**/.tmp*"))
 
 
+def _signal_in(chosen, rank):
+    """Let the second step of this start send a signal to the process, if it is the chosen one."""
+    if rank == chosen:
+        forward, count = ESPnetSERModel.forward, itertools.count(1)
+
+        def at_forward(*args, **keywords):
+            if next(count) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return forward(*args, **keywords)
+
+        ESPnetSERModel.forward = at_forward
+
+
 def test_two_processes_are_interrupted_as_one(data, tmp_path):
     further = ("--max_seconds", 0.1, "--max_epoch", 3)  # random crops, masks and dropout
     whole, parts = (_options(data, tmp_path / name, *further) for name in ("whole", "parts"))
     assert train_in_two(ser_train.main, whole, tmp_path / "logs")[0] == [0, 0]
 
-    def signal_in(rank):
-        # The second step of this start, of the processes in turn.
-        if rank == len(statuses) % 2:
-            forward, count = ESPnetSERModel.forward, itertools.count(1)
-
-            def at_forward(*args, **keywords):
-                if next(count) == 2:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return forward(*args, **keywords)
-
-            ESPnetSERModel.forward = at_forward
-
     statuses = []
     while [0, 0] not in statuses:
+        signal_in = functools.partial(_signal_in, len(statuses) % 2)  # the processes in turn
         statuses.append(train_in_two(ser_train.main, parts, tmp_path / "logs", signal_in)[0])
     assert [REQUEUE_STATUS] * 2 in statuses and all(a == b for a, b in statuses), statuses
     assert _same(tmp_path / "whole", tmp_path / "parts")

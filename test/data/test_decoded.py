@@ -1,8 +1,8 @@
 """Audio that is decoded once, and batches that a thread prepares for ESPnet's iterator."""
 
-import multiprocessing
 import zlib
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -42,13 +42,14 @@ def test_each_is_asked_for_once():
         once["another"]
 
 
+def _decode(once, utt):
+    assert once[utt].shape == (LENGTHS[utt],)
+
+
 def test_workers_have_it_in_common():
     source = Source()
     once = DecodedOnce(source, LENGTHS)
-    child = multiprocessing.get_context("fork").Process(target=once.__getitem__, args=["b"])
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    assert children.end(children.start(_decode, once, "b")) == 0
     np.testing.assert_array_equal(once["b"], dict.__getitem__(source, "b"))
     assert source.asked == []
 

@@ -250,7 +250,7 @@ def assert_equal(one, other):
 def pretraining_factory(pretrain, **options):
     mixtures, _ = mixtures_of(pretrain)
     return MixingIterFactory(
-        draw=lambda rng, _: mixtures.example(rng),
+        draw=mixtures.example,
         batches=lambda _: [[None] * 3, [None] * 3, [None]],
         **({"seed": 5} | options),
     )
@@ -289,7 +289,7 @@ def test_fixed_mixtures_repeat(pretrain):
 def test_cache_and_workers_change_nothing(pretrain, cache_gb, num_workers):
     mixtures, _ = mixtures_of(pretrain, cache_gb=cache_gb)
     factory = pretraining_factory(pretrain, num_workers=num_workers)
-    factory.draw = lambda rng, _: mixtures.example(rng)
+    factory.draw = mixtures.example
     # one example after the other, without any loader
     plain = mixtures_of(pretrain)[0]
     for epoch in (1, 2):
@@ -357,13 +357,17 @@ def test_global_generators_are_left_as_by_a_plain_loader(pretrain):
     assert states[0] == states[1]
 
 
+def _drop_emotion(uid, arrays):
+    return {k: v for k, v in arrays.items() if k != "emotion"}
+
+
 def emotional_factory(emotional, **options):
     lengths = {u: emotional.targets[u].num_samples for u in emotional.utts}
     return MixingIterFactory(
         draw=emotional.example,
         batches=lambda rng: length_batches(lengths, 8, rng),
         seed=0,
-        preprocess=lambda uid, arrays: {k: v for k, v in arrays.items() if k != "emotion"},
+        preprocess=_drop_emotion,
         **options,
     )
 

@@ -1,8 +1,8 @@
 """Pools of utterances."""
 
-import multiprocessing
 import shutil
 
+import children
 import numpy as np
 import pytest
 import soundfile
@@ -75,22 +75,17 @@ def test_no_file_is_decoded_twice(emo, monkeypatch):
     assert decoded == [e.wav for e in pool.entries.values()]
 
 
-def test_forked_processes_share_the_cache(emo, monkeypatch):
+def _decode(pool, utts):
+    for utt in utts:
+        pool.audio(utt)
+
+
+def test_processes_share_the_cache(emo, monkeypatch):
     pool, expected = Pool.read(emo), Pool.read(emo, cache_bytes=0)
     pool.share()
-    context = multiprocessing.get_context("fork")
-    children = [
-        context.Process(target=lambda part=part: [pool.audio(utt) for utt in part])
-        for part in (
-            ["t1m-0", "t1m-1", "t2f-3"],
-            ["t2f-3", "t2f-4"],
-        )  # t2f-3 by both
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-        assert child.exitcode == 0
+    parts = ["t1m-0", "t1m-1", "t2f-3"], ["t2f-3", "t2f-4"]  # t2f-3 by both
+    processes = [children.start(_decode, pool, part) for part in parts]
+    assert [children.end(process) for process in processes] == [0, 0]
     wanted = {utt: expected.audio(utt) for utt in ("t1m-0", "t1m-1", "t2f-3", "t2f-4")}
     monkeypatch.setattr("espnet_tse_ser.data.pool.read_mono", None)  # nothing is decoded any more
     for utt, samples in wanted.items():

@@ -54,8 +54,7 @@ def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
     train = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
     mixtures = {m.mixture: m for m in read_protocol(tiny_mixtures / "mix" / "protocol.tsv")}
     wanted = {s for i in train for s in mixtures[i].interferer_speakers}
-    mixing = factory.draw.__closure__
-    source = next(c.cell_contents for c in mixing if hasattr(c.cell_contents, "example"))
+    source = next(argument for argument in factory.draw.args if hasattr(argument, "example"))
     assert {s for speakers in source.interferer_speakers.values() for s in speakers} == wanted
     assert set(source.targets.entries) == set(train)
     epochs = [list(factory.build_iter(epoch)) for epoch in (1, 1, 2)]
