@@ -1,7 +1,7 @@
 """The one place that knows awkward corners of ESPnet.
 
 * Checkpoints are written in place, and before what belongs to them: see `ExtractionTrainer`.
-* They are read by what runs anything that is in them (202511): see `plain_files`.
+* They are read by what runs anything that is in them, if a user lets it: see `plain_files`.
 * A training that has diverged goes on to its end: see `divergence`.
 * It stops at once at a signal: see `interruption`.
 * The reporter averages per-batch values, which no recall can be: `EmotionTrainer` computes WA and
@@ -26,9 +26,16 @@ from espnet_tse_ser.compilation import check_compile, compiled_extractors
 from espnet_tse_ser.divergence import check_model, check_updated, checked_batches
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, read_tsv, write_tsv
-from espnet_tse_ser.interruption import CHECKPOINT, STEP_CHECKPOINT, Interruption, restore
+from espnet_tse_ser.interruption import (
+    CHECKPOINT,
+    STEP_CHECKPOINT,
+    Interruption,
+    read_states,
+    restore,
+    stamped,
+)
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
-from espnet_tse_ser.plain_files import DamagedFile, load_plain, only_plain_files, plain
+from espnet_tse_ser.plain_files import DamagedFile, only_plain_files, plain
 from espnet_tse_ser.precision import check_autocast, mixed_training
 from espnet_tse_ser.schedulers import check_steps
 from espnet_tse_ser.training.plan import PLAN, planned
@@ -46,6 +53,8 @@ def _save_carefully(save, value, target, *args, **kwargs):
     if not isinstance(target, (str, os.PathLike)):
         return save(value, target, *args, **kwargs)
     target, value = Path(target), plain(value)
+    if target.name in (CHECKPOINT, STEP_CHECKPOINT):
+        value = stamped(value)
     checkpoint = target.name == CHECKPOINT
     with (
         atomic_path(target.with_name(PENDING) if checkpoint else target) as temporary,
@@ -79,11 +88,11 @@ def _read_checkpoint(path):
     """The states in a checkpoint, or in the one before it where it is damaged."""
     remedy = f"training cannot go on from it; remove {path.parent} to train from the start"
     try:
-        return load_plain(path, remedy)
+        return read_states(path, remedy)
     except DamagedFile as error:
         previous = path.with_name(PREVIOUS)
         try:
-            states = load_plain(previous, remedy)
+            states = read_states(previous, remedy)
         except UserError:
             raise error from None
         logger.warning(

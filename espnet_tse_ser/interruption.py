@@ -14,6 +14,7 @@ import signal
 import threading
 from pathlib import Path
 
+import espnet2
 import numpy as np
 import torch
 from espnet2.train.reporter import SubReporter, WeightedAverage, to_reported_value
@@ -30,11 +31,43 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CHECKPOINT, STEP_CHECKPOINT = "checkpoint.pth", "checkpoint.step.pth"
 
-_FORMER = {  # what a state held besides plain values before they were all that is read
-    "espnet2.train.reporter.Average",
-    "espnet2.train.reporter.WeightedAverage",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.ndarray",
+
+def stamped(states):
+    """The states of a training, and which ESPnet they are of."""
+    return states | {"espnet": espnet2.__version__}
+
+
+def read_states(path, remedy):
+    """What `stamped` states were saved in a file.
+
+    Args: as `load_plain`.
+
+    Raises:
+        UserError: they are of another ESPnet; or as `load_plain`.
+    """
+    version = "202511 or older"
+    try:
+        states = load_plain(path, remedy)
+        if not isinstance(states, dict) or "reporter" not in states:
+            return states  # of no training
+        version = states.get("espnet", version)
+    except OtherObjects as error:
+        if not error.names <= _FORMER:
+            raise
+    if version != espnet2.__version__:
+        raise UserError(
+            f"{path}: was saved with ESPnet {version!s:.20}, and the training cannot go on from it "
+            f"with {espnet2.__version__}: finish it where it began, or remove {path.parent} to "
+            "train from the start (the weights of its epochs, *epoch.pth, can still be used)"
+        )
+    return states
+
+
+_FORMER = {  # what ESPnet, and we, saved besides plain values before 202611
+    *("datetime.timedelta", "numpy.dtype", "numpy.ndarray"),
+    *(f"numpy._core.multiarray.{name}" for name in ("_reconstruct", "scalar")),
+    *(f"numpy.core.multiarray.{name}" for name in ("_reconstruct", "scalar")),  # NumPy 1
+    *("espnet2.train.reporter.Average", "espnet2.train.reporter.WeightedAverage"),
 }
 
 
@@ -188,14 +221,10 @@ class Interruption:
             return None
         saved, reason = None, None
         try:
-            saved = load_plain(self.path, "remove it to start its epoch from the beginning")
+            saved = read_states(self.path, "remove it to start its epoch from the beginning")
             reason = self._misfit(saved)
         except DamagedFile as error:
             reason = f"is damaged ({error.reason})"
-        except OtherObjects as error:
-            if not error.names <= _FORMER:
-                raise
-            reason = "was written by a former version"
         except UserError:
             raise
         except Exception as error:  # of what is not as it should be

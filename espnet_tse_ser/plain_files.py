@@ -1,16 +1,14 @@
 """Files of PyTorch that hold tensors and plain values, read so that nothing in them can run.
 
 A pickle may name any function and have it called. `load_plain` calls none but those that make
-tensors; with `only_plain_files` so does ESPnet, whose own loading (202511) trusts every file.
-What is to be read again is written with `plain`.
+tensors; with `only_plain_files` so do ESPnet, which otherwise lets users trust a file, and
+torchaudio. What is to be read again is written with `plain`.
 """
 
 import collections
 import contextlib
-import datetime
 import errno
 import pickletools
-import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -65,33 +63,29 @@ def load_plain(path, remedy):
         raise UserError(f"{path}: {what}; {remedy}")
     _check_size(path, remedy)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_FORMER):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old ways to write files, and of other protocols
             return _load(path, map_location="cpu", weights_only=True)
-    except _OtherObject as error:
-        others = [str(error)]
     except Exception as error:  # a damaged pickle leads its reader to KeyError, IndexError, ...
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is torch's, of zips
             raise
         others = _other_objects(path)
-        if not others:
-            raise DamagedFile(path, _reason(error), remedy) from None
-    raise OtherObjects(path, others, remedy)
+        if others:
+            raise OtherObjects(path, others, remedy) from None
+        raise DamagedFile(path, _reason(error), remedy) from None
 
 
 def plain(value):
-    """``value`` as `load_plain` can read it: NumPy's numbers as Python's, and times in seconds.
+    """``value`` as `load_plain` can read it: NumPy's numbers as Python's.
 
     Raises:
         UserError: there is something in it that has no such form, e.g. a function.
 
-    >>> plain({"loss": np.float64(0.5), "time": datetime.timedelta(minutes=1)})
-    {'loss': 0.5, 'time': 60.0}
+    >>> plain({"loss": np.float64(0.5)})
+    {'loss': 0.5}
     """
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
     if type(value) in (dict, collections.defaultdict, collections.OrderedDict, collections.Counter):
         items = {plain(key): plain(item) for key, item in value.items()}
         if type(value) is not collections.OrderedDict:
@@ -139,38 +133,6 @@ def _to(value, device):
 _PLAIN = (bool, int, float, str, bytes, torch.Tensor, torch.Size, torch.dtype, torch.device)
 
 
-class _OtherObject(Exception):
-    """Something that only looks like a number of NumPy's."""
-
-
-class _Type:
-    """In place of numpy.dtype, which can be more than the type of a number."""
-
-    CODES = dict(zip("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split(), "?bhiqBHIQefd", strict=True))
-
-    def __init__(self, code, align=False, copy=True):
-        if code not in self.CODES:
-            raise _OtherObject(f"numpy.dtype({code!r:.20})")
-        self.code = self.CODES[code]
-
-    def __setstate__(self, state):
-        if state[1] not in "<|":
-            raise _OtherObject(f"numbers with bytes in the order {state[1]!r:.20}")
-
-
-def _number(kind, data):
-    return struct.unpack(f"<{kind.code}", data)[0]
-
-
-# What checkpoints of the time before `plain` hold (as those of ESPnet 202511 do).
-_FORMER = [
-    (datetime.timedelta, "datetime.timedelta"),
-    (_Type, "numpy.dtype"),
-    (_number, "numpy._core.multiarray.scalar"),
-    (_number, "numpy.core.multiarray.scalar"),
-]
-
-
 def _check_size(path, remedy):
     """Refuse an archive that would unpack to more than itself: torch never compresses."""
     try:
@@ -202,7 +164,7 @@ def _other_objects(path):
             with contextlib.suppress(ValueError):  # what follows is not, or no longer, a pickle
                 while stream.peek(1):
                     names.update(_names(stream))
-    return sorted(names - _get_allowed_globals().keys() - {name for _, name in _FORMER})
+    return sorted(names - _get_allowed_globals().keys())
 
 
 def _pickles(path):

@@ -233,22 +233,29 @@ def _products(directory):
     return states, checkpoint["reporter"]["epoch"], epochs
 
 
-def test_a_training_cut_off_anywhere_ends_as_one_that_was_not(tmp_path):
-    _train(EmotionTrainer, tmp_path / "whole", 2)
+# By a loss that falls, in the second epoch.
+EARLY = (9, *"--patience 0 --early_stopping_criterion valid loss max".split())
+
+
+@pytest.mark.parametrize("stop", [(2,), EARLY])
+def test_a_training_cut_off_anywhere_ends_as_one_that_was_not(tmp_path, stop):
+    _train(EmotionTrainer, tmp_path / "whole", *stop)
     whole = _products(tmp_path / "whole")
-    assert whole[1] == 2 and {"valid.loss.best.pth", "2epoch.pth"} <= set(whole[0])
+    assert whole[1] == 2 and {"valid.loss.best.pth", "latest.pth"} <= set(whole[0])
     for at in range(1000):
         directory = tmp_path / f"cut{at}"
         with pytest.MonkeyPatch.context() as patch:
             _cut_power(patch, at)
             try:
-                _train(EmotionTrainer, directory, 2)
+                _train(EmotionTrainer, directory, *stop)
                 break  # nothing was left to cut off
             except PowerCut:
                 pass
-        _train(EmotionTrainer, directory, 2)
+        _train(EmotionTrainer, directory, *stop)
         assert _products(directory) == whole, at
     assert at > 12
+    _train(EmotionTrainer, directory, *stop)  # has ended: at its last epoch, or early
+    assert _products(directory) == whole
 
 
 def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, caplog):
@@ -302,22 +309,41 @@ def trained(tmp_path):
     return tmp_path / "exp"
 
 
-def test_a_checkpoint_of_a_former_version_is_taken(trained, tmp_path):
-    path = trained / "checkpoint.pth"
-    states = torch.load(path)
+def _of_202511(states):
+    """What ESPnet 202511 saved: times and NumPy's numbers, and no version."""
     for phases in states["reporter"]["stats"].values():
         for values in phases.values():
             for name, value in values.items():
                 if isinstance(value, float):
                     values[name] = np.float64(value)
             values["time"] = datetime.timedelta(seconds=1.5)
-    torch.save(states, path)
-    with pytest.raises(Exception, match="numpy"):
-        torch.load(path, weights_only=True)
-    _train(EmotionTrainer, trained, 3)
-    _train(EmotionTrainer, tmp_path / "whole", 3)
-    (weights, *others), (whole, *wholes) = map(_products, (trained, tmp_path / "whole"))
-    assert weights["latest.pth"] == whole["latest.pth"] and others == wholes
+    return _without_version(states)
+
+
+def _without_version(states):
+    return {name: state for name, state in states.items() if name != "espnet"}
+
+
+def _of_202612(states):
+    return states | {"espnet": "202612"}
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        (_of_202511, "202511 or older"),
+        (_without_version, "202511 or older"),
+        (_of_202612, "202612"),
+    ],
+)
+def test_a_checkpoint_of_another_espnet_is_called_so(trained, tmp_path, change, version):
+    path = trained / "checkpoint.pth"
+    torch.save(change(torch.load(path)), path)
+    before = {p.name: p.read_bytes() for p in trained.iterdir()}
+    match = f"checkpoint.pth: was saved with ESPnet {version}, .* remove .*exp to train from the "
+    with pytest.raises(UserError, match=match):
+        _train(EmotionTrainer, trained, 3)
+    assert {p.name: p.read_bytes() for p in trained.iterdir()} == before
 
 
 def _changed(**changes):

@@ -232,14 +232,17 @@ def test_a_state_of_something_else_costs_its_epoch(whole, tmp_path, spoil, caplo
     assert products(tmp_path) == whole()
 
 
-def test_a_state_of_a_former_version_costs_its_epoch(whole, tmp_path, caplog):
-    path = _interrupted(tmp_path, 8 + 2)
+def test_a_state_of_another_espnet_is_called_so(tmp_path):
+    path = _interrupted(tmp_path, 2)
+    saved = torch.load(path)
     stats = {"loss": [WeightedAverage(1.0, 4)] * 2, "clip": [Average(0.0)] * 2}
-    state = torch.load(path)["random"][0] | {"numpy": np.random.get_state()}
-    _rewrite(path, random=[state], reporter=(stats, 2, 6))
-    assert train(tmp_path) == 8
-    assert "was written by a former version; epoch 2 starts from its beginning" in caplog.text
-    assert products(tmp_path) == whole()
+    state = saved["random"][0] | {"numpy": np.random.get_state()}
+    for change in ({"random": [state], "reporter": (stats, 2, 6)}, {"espnet": "202511"}):
+        torch.save(saved | change, path)
+        match = "checkpoint.step.pth: was saved with ESPnet 202511.*, and the training cannot"
+        with pytest.raises(UserError, match=match):
+            train(tmp_path)
+        assert path.exists()
 
 
 def test_a_state_of_more_steps_than_there_are(tmp_path):

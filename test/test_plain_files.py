@@ -69,7 +69,7 @@ def _unpickle(path):
     [
         (lambda p: torch.save({"a": np.ones(3)}, p), "numpy"),
         (lambda p: torch.save({"a": torch.nn.functional.relu}, p), "torch.nn.functional.relu"),
-        (lambda p: torch.save({"a": np.array(None)[()], "b": np.dtype("V8")}, p), r"numpy.dtype\("),
+        (lambda p: torch.save({"a": np.array(None)[()], "b": np.dtype("V8")}, p), "numpy.dtype"),
         (lambda p: torch.save(io.BytesIO, p), "_?io.BytesIO"),
         (lambda p: torch.save(datetime.date(2000, 1, 1), p), "datetime.date"),
         (lambda p: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), p), "__torch__"),
@@ -123,33 +123,21 @@ def test_what_is_no_file(tmp_path):
             load_plain(path, "train it")
 
 
-@pytest.mark.parametrize("kind", "float64 float32 float16 int64 int8 uint8 bool_".split())
-def test_numbers_of_former_checkpoints(tmp_path, kind):
-    value = getattr(np, kind)(1.5)
-    torch.save({"x": value, "time": datetime.timedelta(1, 2, 3)}, tmp_path / "x.pth")
-    read = load_plain(tmp_path / "x.pth", "")
-    assert read == {"x": value.item(), "time": datetime.timedelta(1, 2, 3)}
-    assert type(read["x"]) is type(value.item())
-
-
-@pytest.mark.parametrize("value", [np.str_("a"), np.datetime64(1, "s"), np.complex64(1)])
-def test_no_other_scalars_of_numpy(tmp_path, value):
+@pytest.mark.parametrize("value", [np.float64(1), np.int8(1), np.bool_(1), np.str_("a")])
+def test_no_scalars_of_numpy(tmp_path, value):
     torch.save({"x": value}, tmp_path / "x.pth")
-    with pytest.raises(OtherObjects, match=r"numpy.dtype\("):
+    with pytest.raises(OtherObjects, match=r"numpy._core.multiarray.scalar, numpy.dtype\)"):
         load_plain(tmp_path / "x.pth", "")
 
 
 def test_what_is_written_is_plain(tmp_path):
     value = {
         "stats": collections.defaultdict(dict, {1: {"loss": np.float32(0.5), "n": np.int64(3)}}),
-        "time": datetime.timedelta(seconds=1.5),
         "tensor": torch.ones(2),
     }
     torch.save(plain(value), tmp_path / "x.pth")
     read = load_plain(tmp_path / "x.pth", "")
-    assert repr(read) == repr(
-        {"stats": {1: {"loss": 0.5, "n": 3}}, "time": 1.5, "tensor": torch.ones(2)}
-    )
+    assert repr(read) == repr({"stats": {1: {"loss": 0.5, "n": 3}}, "tensor": torch.ones(2)})
     for other in (print, np.ones(2), object(), io.BytesIO()):
         with pytest.raises(UserError, match="holds .* which cannot be read again safely"):
             plain({"a": [other]})
