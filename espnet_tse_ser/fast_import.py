@@ -5,7 +5,7 @@ Most of its import goes into what no command here uses:
 * ``@typechecked`` of typeguard parses and compiles each of ESPnet's functions a second time, with
   checks of the types of its arguments. Here ESPnet's functions are left as they are written.
 * ESPnet's trainer imports text-to-speech models for its plots of attention, its extraction task
-  the text tokenizers of all tasks, of which one asks the network for NLTK data, and torch's
+  the text tokenizers of all tasks, of which one may ask the network for NLTK data, and torch's
   optimizers its compiler. What is in `PUT_OFF` waits until something of it is used, and is then
   imported in its place.
 

@@ -22,10 +22,10 @@ def main():
 
 def _check_python():
     version = sys.version.split()[0]
-    if sys.version_info[:2] in ((3, 10), (3, 11)):
+    if sys.version_info[:2] in ((3, 12), (3, 13)):
         print(f"[x] python={version}")
         return []
-    print(f"[ ] python={version}, but 3.10 or 3.11 is needed")
+    print(f"[ ] python={version}, but 3.12 or 3.13 is needed")
     return ["python"]
 
 

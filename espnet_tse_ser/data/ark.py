@@ -110,7 +110,8 @@ def read_array(place):
 def write_array(stream, key, array):
     """Append an entry to a binary file that can tell its place.
 
-    float32 is written in Kaldi's form; float16, which Kaldi has none for, as NPY.
+    float32 is written in Kaldi's form, which its own tools and ESPnet (omniio) read as well. Kaldi
+    has none for float16: this is written as NPY, which only `read_array` and kaldiio read.
 
     Args:
         array: ``(rows, columns)`` of float32 or float16.

@@ -4,7 +4,7 @@ Imports nothing outside the standard library: a wrapper has to start in a few mi
 """
 
 import re
-from dataclasses import dataclass, field
+from collections import namedtuple
 
 # Switches that do not take exactly one argument.
 _ARGUMENTS = {"-V": 0, "-pe": 2}
@@ -15,20 +15,12 @@ class WrapperError(Exception):
     """A wrong command line or environment of a wrapper; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class JobArray:
+class JobArray(namedtuple("_JobArray", "log command name first last options")):  # in no time
     """``command`` for every index in ``first..last``; ``name`` stands for the index.
 
     ``name`` is None for a single job without an index. ``options`` maps names such as
     ``max_jobs_run`` (dashes made underscores) to their text.
     """
-
-    log: str
-    command: tuple
-    name: str | None = None
-    first: int = 1
-    last: int = 1
-    options: dict = field(default_factory=dict)
 
     @property
     def indices(self):

@@ -4,7 +4,7 @@ A cache is a directory::
 
     frontend.json     the front-end, the checksum of its weights, and the precision
     index.tsv         of each id: checksum of its audio, samples, frames, seconds it took, its place
-    feats.scp         id -> archive:offset, which Kaldi's and ESPnet's readers take (kaldi_ark)
+    feats.scp         id -> archive:offset; who can read these is said in data.ark.write_array
     shards/<front-end>/<name>.ark, .tsv    archives, and an index of each
 
 `compute` writes shards, each of which is there whole or not at all, and `combine` the rest. An
@@ -119,7 +119,7 @@ class FeatureCache:
                 )
 
     def place(self, utt):
-        """``archive:offset`` of an utterance, for Kaldi's readers."""
+        """``archive:offset`` of an utterance."""
         return _place(self.entries[utt])
 
     def load(self, utt):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import kaldiio
 import numpy as np
+import omniio
 import pytest
 import soundfile
 
@@ -74,6 +75,16 @@ def test_what_is_written_is_what_kaldiio_writes(tmp_path, dtype):
         offsets = {key: write_array(stream, key, array) for key, array in entries.items()}
     assert (tmp_path / "own.ark").read_bytes() == (tmp_path / "kaldiio.ark").read_bytes()
     assert offsets == {key: int(place.rpartition(":")[2]) for key, place in places.items()}
+
+
+def test_what_is_written_and_espnet_reads(tmp_path):
+    with open(tmp_path / "a.ark", "wb") as stream:
+        single, half = (write_array(stream, k, MATRIX.astype(k)) for k in ("float32", "float16"))
+    found = omniio.kaldi.load_mat(f"{tmp_path}/a.ark:{single}")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, MATRIX)
+    with pytest.raises(omniio.kaldi.ReadError, match="Not a Kaldi object"):
+        omniio.kaldi.load_mat(f"{tmp_path}/a.ark:{half}")
 
 
 class Touch:
