@@ -2,7 +2,7 @@
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.systems.system import Row
-from espnet_tse_ser.systems.tags import split_tag
+from espnet_tse_ser.systems.tags import check_tag, split_tag
 
 
 def rows_of(options, systems, where="--row"):
@@ -25,7 +25,8 @@ def rows_of(options, systems, where="--row"):
         if not tag:
             raise UserError(f"{where} {text}: no tag; give {name}/TAG")
         try:
-            split_tag(tag, len(systems[name].parts))
+            for part in split_tag(tag, len(systems[name].parts)):
+                check_tag(part, f"{where} {text}")
         except ValueError as error:
             raise UserError(f"{where} {text}: {error}; correct it") from None
         if text in rows:

@@ -14,7 +14,7 @@ CONDITIONS = ("clean", "noisy", "denoised")  # the signals that a recogniser get
 JOINT = "joint"  # the mixture: the model has a front-end of its own
 ELSEWHERE = "elsewhere"
 
-_NAME = re.compile(r"(?!.*JOB)[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_NAME = re.compile(r"(?!.*JOB)[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FIGURE = Number(-200, 200)
 
 
@@ -196,7 +196,7 @@ def are_alike(row, other):
 
 
 def _read(path):
-    if not _NAME.match(path.stem):
+    if not _NAME.fullmatch(path.stem):
         raise UserError(
             f"{path}: the name of a system has only letters, digits and -_., and not JOB; rename"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 
-_TAG = re.compile(r"(?!.*JOB)[A-Za-z0-9_][-A-Za-z0-9_.,:@]*$")
+_TAG = re.compile(r"(?!.*JOB)[A-Za-z0-9_][-A-Za-z0-9_.,:@]*")
 
 
 def tag_of(source, kind):
@@ -29,7 +29,7 @@ def tag_of(source, kind):
 
 def check_tag(tag, where):
     """Return ``tag``, or raise `UserError`: a part of paths and of commands, without a plus."""
-    if not _TAG.match(tag):
+    if not _TAG.fullmatch(tag):
         raise UserError(
             f"{where}: the tag '{tag}': only letters, digits and -_.,:@ can be in it, no dash or "
             "dot first, and not JOB, which stands for a job's number; rename the file or give a tag"

@@ -16,6 +16,7 @@ from espnet_tse_ser.metrics.signal import si_sdr, si_sdr_improvement
 
 LABELS = ["ang", "hap", "neu", "sad"]
 OWN = ["id", "reference", "hypothesis", *(f"p_{label}" for label in LABELS)]
+EPOCH = ["epoch"]
 SIGNAL = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"]
 
 
@@ -50,7 +51,7 @@ def test_joint_model(run, joint_dir, tiny_mixtures):
     _same(rows, run(joint_dir, 5, output="5.tsv"))
     ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst")
     emotions = read_table(tiny_mixtures / "mix" / "utt2emo")
-    assert list(rows[0]) == OWN + SIGNAL
+    assert list(rows[0]) == OWN + SIGNAL + EPOCH
     assert [row["id"] for row in rows] == ids and len(ids) == 20
     assert [row["reference"] for row in rows] == [emotions[i] for i in ids]
     for row in rows:
@@ -90,7 +91,7 @@ def test_extracted_audio(run, tmp_path, joint_dir, ser_dir, tiny_mixtures):
         expected = model(mixture, enrollment).speech
         np.testing.assert_allclose(speech, expected, atol=1.1 / 32768)
     clean_ft = run(ser_dir, 4, scp=tmp_path / "audio" / "wav.scp", output="clean_ft.tsv")
-    assert [row["id"] for row in clean_ft] == list(scp) and list(clean_ft[0]) == OWN
+    assert [row["id"] for row in clean_ft] == list(scp) and list(clean_ft[0]) == OWN + EPOCH
     with pytest.raises(UserError, match="--output_audio: .* is no joint model, it extracts noth"):
         run(ser_dir, 4, more=[f"--output_audio={tmp_path}/none"])
     assert not (tmp_path / "none").exists()
@@ -99,7 +100,7 @@ def test_extracted_audio(run, tmp_path, joint_dir, ser_dir, tiny_mixtures):
 def test_recogniser_on_a_condition(run, ser_dir, tiny_mixtures):
     noisy = run(ser_dir, 1)
     _same(noisy, run(ser_dir, 5, output="5.tsv"))
-    assert list(noisy[0]) == OWN
+    assert list(noisy[0]) == OWN + EPOCH
     clean = run(ser_dir, 5, scp="spk1.scp", output="clean.tsv")
     assert [r["id"] for r in clean] == [r["id"] for r in noisy] and clean != noisy
     model = TSESER.from_pretrained(ser_dir)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
 from espnet_tse_ser.bin import pack
@@ -32,7 +33,8 @@ def root(tmp_path_factory, tiny_mixtures, joint_dir, ser_config):
     for utt, emotion in read_table(tiny_mixtures / "mix/utt2emo").items():
         if read_table(tiny_mixtures / "mix/utt2fold")[utt] == "1":
             hypotheses.append(f"{utt}\t{emotion}\tang\t1\t0\t0\t0\n")
-    path = root / "recognised/noisy_noisy/fold1/hyp.tsv"
+    (root / "theirs.tsv").write_text("".join(hypotheses))
+    path = root / "recognised/noisy_noisy/default/fold1/hyp.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("".join(hypotheses))
     write_tsv(root / "tse.tsv", [], TSE_COLUMNS)
@@ -55,17 +57,19 @@ WRONG += ("broken.yaml", "list.yaml", "loop", "x" * 300)
 COMMANDS = {
     "check_data": "targets interferers pretrain protocol_dir",
     "compare": "A B",
-    "evaluate": "config targets interferers protocol_dir / folds models output_dir",
+    "evaluate": "config targets interferers protocol_dir systems_dir / folds row output_dir",
     "format_audio": "data_dir / output_dir",
+    "import_hypotheses": "table data_dir ids / labels output",
     "pack": "model_dir / output",
     "preservation": "data_dir condition clean_hyp / output_dir folds",
     "protocol": "targets interferers / output_dir dev_share",
-    "results": "scores_dir exp_dir / output_dir",
-    "score": "scores_dir protocol_dir tse_scores / folds",
+    "results": "scores_dir exp_dir systems_dir / output_dir",
+    "score": "scores_dir protocol_dir tse_scores systems_dir / folds",
     "ser_features": "config / scp output_dir",
     "ser_stats": "config scp splits / output_dir",
     "simulate": "protocol_dir targets interferers / output_dir",
-    "tests_report": "tests_dir conf_dir scores_dir / output_dir",
+    "systems": "conf_dir ser_config / tse_config joint_config",
+    "tests_report": "tests_dir conf_dir scores_dir systems_dir / output_dir",
     "tse_stats": "config pool / output_dir",
     "upload": "archive / hf_repo",
 }
@@ -94,19 +98,35 @@ def options(root, tmp_path, tiny_mixtures, tiny_pool, joint_dir):
         "config": root / "ser.yaml",
         "output_dir": tmp_path / "out",
         "folds": "1",
+        "systems_dir": SYSTEMS_DIR,
     }
     own = {
-        "compare": {"A": root / "scores/base", "B": root / "scores/base"},
-        "evaluate": {"config": root / "conf/a.yaml", "models": f"noisy={joint_dir}"},
+        "compare": {"A": root / "scores/base/default", "B": root / "scores/base/default"},
+        "evaluate": {
+            "config": root / "conf/a.yaml",
+            "row": ("noisy_noisy/default", joint_dir, "none"),
+        },
         "format_audio": {"data_dir": tiny_mixtures / "interferer"},
+        "import_hypotheses": {
+            "table": root / "theirs.tsv",
+            "ids": tiny_mixtures / "protocol/splits/fold1/test.lst",
+            "labels": "ang hap neu sad",
+            "output": tmp_path / "hyp.tsv",
+        },
         "pack": {"model_dir": joint_dir, "output": tmp_path / "model.zip"},
         "preservation": {
             "condition": mix / "wav.scp",
-            "clean_hyp": root / "recognised/noisy_noisy/fold1/hyp.tsv",
+            "clean_hyp": root / "recognised/noisy_noisy/default/fold1/hyp.tsv",
         },
         "protocol": {"dev_share": "0.5"},
         "results": {"scores_dir": root / "scores", "exp_dir": root},
         "score": {"scores_dir": root / "recognised", "tse_scores": root / "tse.tsv"},
+        "systems": {
+            "conf_dir": SYSTEMS_DIR,
+            "tse_config": "conf/train_tse.yaml",
+            "ser_config": root / "ser.yaml",
+            "joint_config": "conf/train_tse_ser.yaml",
+        },
         "tests_report": {
             "tests_dir": root / "tests",
             "conf_dir": root / "conf",
@@ -132,6 +152,10 @@ def fails_in_one_line(command, options, capsys):
         elif name == "condition":
             hyp = [str(options["clean_hyp"])]
             words += ["--condition", "noisy", str(value), *hyp]
+        elif name == "row":
+            words += ["--row", *map(str, value)]
+        elif name == "tse_scores":
+            words.append(f"--tse_scores=default={value}")
         else:
             words.append(f"--{name}={value}")
     capsys.readouterr()

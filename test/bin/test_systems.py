@@ -1,0 +1,149 @@
+"""What a recipe reads of its systems, line by line."""
+
+import shutil
+
+import pytest
+import yaml
+from declared import SYSTEMS, SYSTEMS_DIR
+
+from espnet_tse_ser.bin import systems
+from espnet_tse_ser.errors import UserError, run
+
+FIELDS = {"front_end": 2, "statistics": 6, "recogniser": 7, "joint": 6, "row": 10, "preserved": 7}
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A ``conf`` with the paper's systems and configurations whose contents do not matter."""
+    shutil.copytree(SYSTEMS_DIR, tmp_path / "systems")
+    for name in ("train_tse", "train_ser", "train_tse_ser", "train_tse_big"):
+        (tmp_path / f"{name}.yaml").write_text("frontend: logmel\n")
+    return tmp_path
+
+
+@pytest.fixture
+def printed(conf, capsys):
+    def printed(*more, names=""):
+        """kind -> the lines of it, as lists of fields."""
+        options = [f"--conf_dir={conf}/systems", f"--systems={names}"]
+        for kind, name in (("tse", "tse"), ("ser", "ser"), ("joint", "tse_ser")):
+            options.append(f"--{kind}_config={conf}/train_{name}.yaml")
+        systems.main([*options, *more])
+        found = {kind: [] for kind in FIELDS}
+        for line in capsys.readouterr().out.splitlines():
+            kind, *fields = line.split("|")
+            assert len(fields) == FIELDS[kind]
+            found[kind].append([field.removeprefix(f"{conf}/") for field in fields])
+        return found
+
+    return printed
+
+
+def test_lines_of_all_systems(printed):
+    found = printed()
+    assert found["front_end"] == [["default", "train_tse.yaml"]]
+    assert found["statistics"] == [
+        ["ser_stats_default/clean", "clean", "", "default", "train_ser.yaml", ""],
+        ["ser_stats_default/noisy", "noisy", "", "default", "train_ser.yaml", ""],
+        ["ser_stats_default/denoised", "denoised", "default", "default", "train_ser.yaml", ""],
+    ]
+    assert found["recogniser"] == [
+        [f"ser_{condition}_default", directory, condition, *more]
+        for directory, condition, *more in found["statistics"]
+    ]
+    assert found["joint"] == [
+        ["tse_ser_ft_default", "ser_stats_default/denoised", "default", "train_ser.yaml"]
+        + ["train_tse_ser.yaml", "ser_denoised_default"]
+    ]
+    assert [row[0] for row in found["row"]] == list(SYSTEMS)
+    rows = {row[0]: row[1:] for row in found["row"]}
+    assert rows["clean_noisy"] == (
+        ["default", "noisy", "", "default", "recogniser", "ser_clean_default", ""]
+        + ["train_ser.yaml", rows["clean_noisy"][-1]]
+    )
+    assert rows["base"][1:6] == (
+        ["denoised", "default", "default", "recogniser", "ser_denoised_default"]
+    )
+    assert rows["ft"][:7] == (
+        ["default", "joint", "default", "default", "joint", "tse_ser_ft_default", ""]
+    )
+    configs = [path.rpartition("/")[2] for path in rows["ft"][-1].split(",")]
+    assert configs == ["train_tse.yaml", "train_ser.yaml", "train_tse_ser.yaml"]
+    assert found["preserved"] == [
+        ["ft_default", "ser_clean_default", "ft/default", "clean_clean/default"]
+        + ["clean_noisy/default", "clean_denoised/default", "default"]
+    ]
+
+
+def test_chosen_systems_tags_and_mixtures(printed):
+    found = printed(
+        *("--tse_tag=a", "--ser_tag=b", "--joint_tag=c", "--mix_tag=m"), names="clean_clean ft"
+    )
+    assert [row[:2] for row in found["row"]] == [["clean_clean", "b"], ["ft", "a+b+c"]]
+    assert [line[0] for line in found["recogniser"]] == ["ser_clean_b_m", "ser_denoised_a+b_m"]
+    assert [line[0] for line in found["joint"]] == ["tse_ser_ft_a+b+c_m"]
+    assert found["front_end"] == [["a", "train_tse.yaml"]] and found["preserved"] == []
+
+
+def test_a_system_of_one_file(printed, conf):
+    text = "row: 9\nlabel: x\ntrain: joint\ntest: joint\nfront_end: train_tse_big.yaml\n"
+    (conf / "systems/scratch.yaml").write_text(text)
+    found = printed(names="scratch")
+    assert found["front_end"] == [["big", "train_tse_big.yaml"]]
+    assert found["joint"][0][0] == "tse_ser_scratch_big+default+default"
+    assert found["joint"][0][-1] == "" and found["recogniser"] == []
+    assert [line[:3] for line in found["statistics"]] == (
+        [["ser_stats_big+default/denoised", "denoised", "big"]]
+    )
+
+
+def test_a_table_of_another_program(printed, conf):
+    text = "row: 9\nlabel: x\ntrain: elsewhere\ntest: noisy\nhypotheses: theirs/hyp.tsv\n"
+    (conf / "systems/theirs.yaml").write_text(text)
+    found = printed(names="theirs")
+    assert found.pop("row") == [
+        ["theirs", "hyp.tsv", "noisy", "", "", "table", "theirs/hyp.tsv", "", "", "theirs/hyp.tsv"]
+    ]
+    assert not any(found.values())
+
+
+@pytest.mark.parametrize(
+    "frontend, frontend_conf, frozen",
+    [
+        ("ssl", {"layer": 5}, "frozen"),
+        ("ssl", {"layer": "weighted"}, ""),
+        ("ssl", {"layer": "weighted_all"}, ""),
+        ("ssl", {"layer": 5, "finetune": False}, "frozen"),
+        ("ssl", {"layer": 5, "finetune": True}, ""),
+        ("ssl", {"layer": 5, "finetune": "yes"}, ""),
+        ("ssl", {"layer": 5, "finetune": "True"}, ""),
+        ("ssl", {"layer": 5, "finetune": "no"}, "frozen"),
+        ("ssl", {"finetune": True, "layer": "weighted"}, ""),
+        ("logmel", {"n_mels": 80}, ""),
+        ("logmel", None, ""),
+        ("ssl", None, "frozen"),
+    ],
+)
+def test_what_is_frozen(printed, conf, frontend, frontend_conf, frozen):
+    config = {"frontend": frontend, "frontend_conf": frontend_conf}
+    (conf / "train_ser.yaml").write_text(yaml.safe_dump(config))
+    found = printed()
+    for kind in ("statistics", "recogniser"):
+        assert [line[-1] for line in found[kind]] == [frozen] * 3
+    assert {row[7] for row in found["row"][:5]} == {frozen} and found["row"][5][7] == ""
+
+
+def test_errors(printed, conf, capsys):
+    with pytest.raises(UserError, match="--systems: no system 'best'; known: clean_clean clean_n"):
+        printed(names="ft best")
+    with pytest.raises(UserError, match="the tag 'a b': only letters"):
+        printed("--ser_tag=a b")
+    (conf / "train_ser.yaml").write_text("frontend: ssl\nfrontend_conf: {finetune: perhaps}\n")
+    message = "train_ser.yaml: frontend_conf: finetune: expected true or false, got 'perhaps'"
+    with pytest.raises(UserError, match=message):
+        printed()
+    assert run(systems.main, ["--conf_dir", f"{conf}/none", "--tse_config=a", "--ser_config=b",
+                              "--joint_config=c"]) == 2  # fmt: skip
+    captured = capsys.readouterr()
+    assert captured.out == "" and len(captured.err.splitlines()) == 1
+    assert "none: no <name>.yaml in it; each declares a system" in captured.err
