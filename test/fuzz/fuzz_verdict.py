@@ -88,7 +88,7 @@ def _different(left, known):
 def is_dated(name):
     """Whether the contents of a file are others each time that it is written."""
     return (
-        name.endswith(("RESULTS.md", "RESULTS_TESTS.md"))
+        name.endswith(("RESULTS.md", "RESULTS_TESTS.md", ".made_from"))
         or "checkpoint" in name
         or (name.startswith("shards/") and name.endswith(".tsv"))
         or name == "index.tsv"
@@ -200,7 +200,7 @@ def _table_insanities(name, text):
     problems = [] if len(lines) > 1 else [f"{name}: has no line"]
     for line in lines[1:]:
         row = dict(zip(lines[0], line, strict=True))
-        values = [float(v) for column, v in row.items() if column.startswith("p_")]
+        values = [float(v) for column, v in row.items() if column.startswith("p_") and v]
         if values and not abs(sum(values) - 1) < 1e-4:
             problems.append(f"{name}: probabilities {values}")
         for column, value in row.items():

@@ -90,12 +90,25 @@ CONFIGURATIONS = {
         **{"enrollment": "emotional", "enrollment_seconds": 0.2},
     },
 }
+_PAPER = {"source": "A paper", "wa": 60.5, "ua": 61.0}
+SYSTEMS = {
+    "noisy_noisy": {"row": 1, "label": "SC", "train": "noisy", "test": "noisy", "paper": _PAPER},
+    "base": {
+        **{"row": 2, "label": "SB_SC", "train": "denoised", "test": "denoised"},
+        "claims": [{"than": "noisy_noisy", "by_gender_state": True}],
+    },
+    "ft": {
+        **{"row": 3, "label": "SB+SC", "train": "joint", "test": "joint", "starts_from": "base"},
+        "claims": [{"than": "base", "gap_to": "noisy_noisy", "in_sweeps": True}],
+    },
+}
 
 
 @dataclass(frozen=True)
 class Probe:
     """A command line that succeeds on the files as they are.
 
+    The value of an option is a text, a list of its words, or a tuple of what is given repeatedly.
     ``before`` are directories copied into ``out`` first: (source, name).
     """
 
@@ -110,8 +123,9 @@ class Probe:
         """The command line: a list of strings."""
         argv = list(self.words)
         for name, value in self.options.items():
-            values = value if isinstance(value, list) else [value]
-            argv += [f"--{name}", *(str(v) for v in values if v is not True)]
+            for given in value if isinstance(value, tuple) else (value,):
+                values = given if isinstance(given, list) else [given]
+                argv += [f"--{name}", *(str(v) for v in values if v is not True)]
         return [fill(word, root, out) for word in argv]
 
 
@@ -138,7 +152,12 @@ _FEATS |= {"stats": "{root}/stats_ssl/fold1/feats_stats.npz"}
 _OUT = {"output_dir": "{out}"}
 _TEST = {"data_dir": "{root}/mix", "ids": "{root}/protocol/splits/fold1/test.lst"}
 _TEST |= {"output": "{out}/hyp.tsv"}
-_SCORING = {"scores_dir": "{out}/scores", "protocol_dir": "{root}/protocol", "systems": "base ft"}
+_SYSTEMS = {"systems_dir": "{root}/systems"}
+_SCORING = _SYSTEMS | {"scores_dir": "{out}/scores", "protocol_dir": "{root}/protocol"}
+_SCORING |= {"row": (["base/default", "base.yaml"], ["ft/default", "ft.yaml"])}
+_SER_ROW = ["{root}/exp/ser", "ser.yaml"]
+_TESTED = (["noisy_noisy/default", *_SER_ROW], ["base/default", *_SER_ROW])
+_TESTED += (["ft/default", "{root}/exp/joint", "joint.yaml"],)
 _CONDITION = ["noisy", "{root}/mix/wav.scp", "{root}/hyps/noisy/fold{fold}/hyp.tsv"]
 
 TRAINING = ("tse_train", "ser_train", "tse_ser_train")
@@ -208,20 +227,26 @@ PROBES = MAKING + (
           | {"model_dir": "{root}/exp/ssl/fold1", "feats": "{root}/feats"}),
     Probe("recognize_two", "recognize", _TEST | {"scp": "{root}/denoised/wav.scp"}
           | {"model_dir": "{root}/exp/ser/fold1", "by_ua_and_wa": True}),
-    Probe("score", "score", _SCORING | {"tse_scores": "{root}/tse_scores/score_utt.tsv"}
+    Probe("score", "score", _SCORING | {"tse_scores": "default={root}/tse_scores/score_utt.tsv"}
           | {"seeds": "1"}, before=(("scores", "scores"),)),
+    Probe("import_hypotheses", "import_hypotheses",
+          _TEST | {"table": "{root}/hyps/noisy/fold1/hyp.tsv", "labels": "ang neu"}),
+    Probe("systems", "systems", {"conf_dir": "{root}/systems"}
+          | {f"{kind}_config": f"{{root}}/conf/train_{kind}.yaml"
+             for kind in ("tse", "ser", "joint")}),
     Probe("preservation", "preservation", _OUT | {"data_dir": "{root}/mix"}
           | {"clean_hyp": "{root}/hyps/clean/fold{fold}/hyp.tsv", "condition": _CONDITION}),
-    Probe("results", "results", _OUT | {"scores_dir": "{root}/scores", "exp_dir": "{root}/curves"}),
+    Probe("results", "results", _OUT | _SYSTEMS | {"scores_dir": "{root}/scores"}
+          | {"exp_dir": "{root}/curves", "rows": "base/default ft/default"}),
     Probe("compare", "compare", {"json": True},
-          words=("{root}/scores/ft", "{root}/scores/base/score_utt.tsv")),
-    Probe("tests_report", "tests_report", _OUT | {"tests_dir": "{root}/tests"}
+          words=("{root}/scores/ft/default", "{root}/scores/base/default/score_utt.tsv")),
+    Probe("tests_report", "tests_report", _OUT | _SYSTEMS | {"tests_dir": "{root}/tests"}
           | {"conf_dir": "{root}/conf/tests", "scores_dir": "{root}/scores"}),
     *(
-        Probe(f"evaluate_{name}", "evaluate", _POOLS | {"output_dir": "{out}/test"}
-              | {"config": f"{{root}}/conf/tests/{name}.yaml", "tse_dir": "{root}/exp/tse"}
-              | {"protocol_dir": "{root}/protocol", "folds": "1"}
-              | {"models": "noisy={root}/exp/ser denoised={root}/exp/ser joint={root}/exp/joint"})
+        Probe(f"evaluate_{name}", "evaluate", _POOLS | _SYSTEMS | {"output_dir": "{out}/test"}
+              | {"config": f"{{root}}/conf/tests/{name}.yaml"}
+              | {"front_ends": "default={root}/exp/tse", "row": _TESTED}
+              | {"protocol_dir": "{root}/protocol", "folds": "1"})
         for name in ("snr_0", "talkers_3", "emotional")
     ),
     Probe("pack", "pack", {"model_dir": "{root}/exp/joint/fold1", "output": "{out}/model.zip"}),
@@ -281,6 +306,9 @@ def write_inputs(root):
         place = root / "conf" / ("tests" if "sweep" in config else "") / f"{name}.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(yaml.safe_dump(config))
+    (root / "systems").mkdir()
+    for name, declaration in SYSTEMS.items():
+        (root / "systems" / f"{name}.yaml").write_text(yaml.safe_dump(declaration))
     _write_recordings(root, rng, voice)
     write_esd(root / "esd", ["0011", "0012"])
     for path in (root / "esd").rglob("*.wav"):
@@ -333,7 +361,7 @@ def write_scores(root):
     protocol = read_tsv(root / "protocol" / "protocol.tsv")
     signal_columns = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"]
     shutil.copytree(root / "exp" / "tse", root / "curves" / "tse")
-    for system in ("hyps/clean", "hyps/noisy", "scores/base", "scores/ft"):
+    for system in ("hyps/clean", "hyps/noisy", "scores/base/default", "scores/ft/default"):
         for fold in ("1", "2", "1_seed1", "2_seed1"):
             rows = []
             for row in (r for r in protocol if r["fold"] == fold[0]):
@@ -342,11 +370,11 @@ def write_scores(root):
                 hypothesis = "ang" if p > 0.5 else "neu"
                 rows.append({"id": row["mixture"], "reference": row["emotion"]} | values)
                 rows[-1]["hypothesis"] = hypothesis
-                if system == "scores/ft":
+                if system == "scores/ft/default":
                     values = ("0.25", "0.75", "0.5", "0.5", "0.75", "0")
                     rows[-1] |= dict(zip(signal_columns, values, strict=True))
             columns = ["id", "reference", "hypothesis", "p_ang", "p_neu"]
-            columns += signal_columns if system == "scores/ft" else []
+            columns += signal_columns if system == "scores/ft/default" else []
             write_tsv(root / system / f"fold{fold}" / "hyp.tsv", rows, columns)
 
 

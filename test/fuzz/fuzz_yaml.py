@@ -93,8 +93,11 @@ def _value(rng, files, case, name, text):
 
 
 def _is_free(where, new):
-    """Whether a text may be anything."""
-    return where[-1] in ("about", "sweep", "value", "enrollment") and isinstance(new, str)
+    """Whether a text, or the place of a row, may be anything."""
+    if where[-1] == "row":
+        return isinstance(new, (int, float))
+    texts = ("about", "sweep", "value", "enrollment", "label", "source")
+    return where[-1] in texts and isinstance(new, str)
 
 
 def _key(rng, files, case, name, text):
