@@ -155,9 +155,8 @@ class Plan:
     def _part(self, system, kind):
         """A part of a system: its own, or that of the system it starts from, or the recipe's."""
         if kind == "table":
-            return Part(
-                system.hypotheses, check_tag(Path(system.hypotheses).stem, f"'{system.hypotheses}'")
-            )
+            tag = Path(system.hypotheses).stem
+            return Part(system.hypotheses, check_tag(tag, f"'{system.hypotheses}'"))
         source = getattr(system, _KEYS[kind])
         if source is None and system.starts_from and kind != "joint":
             source = getattr(self.systems[system.starts_from], _KEYS[kind])

@@ -258,8 +258,8 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
     systems = shutil.copytree(SYSTEMS_DIR, tmp_path / "systems")
     text = "row: 9\nlabel: x\ntrain: elsewhere\ntest: noisy\nhypotheses: a.tsv\n"
     (systems / "theirs.yaml").write_text(text)
-    with pytest.raises(UserError, match="--row theirs/a.tsv: is a table of hypotheses, and no"):
-        run({}, "--systems_dir", str(systems), "--row", "theirs/a.tsv", "none", "none")
+    with pytest.raises(UserError, match="--row theirs/a: is a table of hypotheses, and no"):
+        run({}, "--systems_dir", str(systems), "--row", "theirs/a", "none", "none")
     with pytest.raises(UserError, match="no fold 3"):
         run({}, folds="1 3")
     with pytest.raises(UserError, match="esd"):

@@ -22,7 +22,7 @@ def take(tmp_path, tiny_mixtures):
         """Write a table and import it: the rows of ``hyp.tsv``."""
         write_tsv(tmp_path / "theirs.tsv", rows, rows[0] if rows else ["id", "label"])
         ids = tiny_mixtures / f"protocol/splits/fold{fold}/test.lst"
-        output = tmp_path / f"scores/theirs/theirs.tsv/fold{fold}/hyp.tsv"
+        output = tmp_path / f"scores/theirs/theirs/fold{fold}/hyp.tsv"
         import_hypotheses.main(
             [
                 *("--table", f"{tmp_path}/theirs.tsv", "--data_dir", f"{tiny_mixtures}/mix"),
@@ -135,12 +135,12 @@ def test_it_is_scored_as_any_system(take, rows, tmp_path, tiny_mixtures):
     text = "row: 9\nlabel: x\ntrain: elsewhere\ntest: noisy\nhypotheses: theirs.tsv\n"
     (systems / "theirs.yaml").write_text(text)
     arguments = [f"--scores_dir={tmp_path}/scores", f"--protocol_dir={tiny_mixtures}/protocol"]
-    arguments += [f"--systems_dir={systems}", "--row", "theirs/theirs.tsv", "theirs.tsv"]
+    arguments += [f"--systems_dir={systems}", "--row", "theirs/theirs", "theirs.tsv"]
     for given in (rows, with_posteriors(rows)):
         for fold in "12":
             take(given, fold=fold)
         score.main(arguments)
-        labels, table = read_scores(tmp_path / "scores/theirs/theirs.tsv/score_utt.tsv")
+        labels, table = read_scores(tmp_path / "scores/theirs/theirs/score_utt.tsv")
         assert labels == LABELS and len(table) == len(rows)
         assert {row["id"]: row["hypothesis"] for row in table} == {
             row["id"]: row["label"] for row in rows
@@ -149,5 +149,5 @@ def test_it_is_scored_as_any_system(take, rows, tmp_path, tiny_mixtures):
         taken = take(rows, "--by_ua_and_wa", fold=fold)
         assert all(row["hypothesis_wa"] == row["hypothesis"] for row in taken)
     score.main([*arguments, "--protocol=best_test_epoch"])
-    _, table = read_scores(tmp_path / "scores/theirs/theirs.tsv/score_utt.tsv")
+    _, table = read_scores(tmp_path / "scores/theirs/theirs/score_utt.tsv")
     assert table[0]["epoch_wa"] == "n/a" and table[0]["scheme"] == "best_test_epoch"

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
+from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.fast_import import SWITCH
+from espnet_tse_ser.files import write_tsv
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -73,6 +76,12 @@ def _pools(mixtures):
 def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtures, tiny_pool):
     write_scores(tmp_path)
     protocol, mix, scores = tmp_path / "protocol", tmp_path / "mix", tmp_path / "scores"
+    theirs, declared = tmp_path / "theirs.tsv", ["--systems_dir", SYSTEMS_DIR]
+    ids = read_ids(tiny_mixtures / "protocol/splits/fold1/test.lst")
+    write_tsv(theirs, [{"id": utt, "label": "ang"} for utt in ids], ["id", "label"])
+    hyp = tmp_path / "recognised/noisy_noisy/a/fold1/hyp.tsv"
+    config = tmp_path / "train_x.yaml"
+    config.write_text("frontend: logmel\n")
     pools, folds = _pools(tiny_mixtures), ["--protocol_dir", protocol]
     loaded = run(
         ["protocol", *pools, "--output_dir", protocol, "--dev_share", 0.5],
@@ -80,6 +89,13 @@ def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtur
         ["simulate", *pools, *folds, "--output_dir", mix],
         ["simulate", *pools, *folds, "--output_dir", mix, "--combine"],
         ["tse_score", "--data_dir", mix, "--denoised_dir", mix, "--output", tmp_path / "tse.tsv"],
+        ["systems", "--conf_dir", SYSTEMS_DIR, "--tse_config", config, "--ser_config", config]
+        + ["--joint_config", config],
+        ["import_hypotheses", "--table", theirs, "--data_dir", tiny_mixtures / "mix", "--ids"]
+        + [tiny_mixtures / "protocol/splits/fold1/test.lst", "--labels", "ang hap neu sad"]
+        + ["--output", hyp],
+        ["score", "--scores_dir", tmp_path / "recognised", "--folds", "1", *declared]
+        + ["--protocol_dir", tiny_mixtures / "protocol"],
         ["compare", scores / "base/default", scores / "noisy_noisy/default"],
     )
     assert not loaded & (NEVER | TORCH)

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from espnet_tse_ser.bin import recognize
 from espnet_tse_ser.data.id_list import read_ids
@@ -16,7 +17,6 @@ from espnet_tse_ser.metrics.signal import si_sdr, si_sdr_improvement
 
 LABELS = ["ang", "hap", "neu", "sad"]
 OWN = ["id", "reference", "hypothesis", *(f"p_{label}" for label in LABELS)]
-EPOCH = ["epoch"]
 SIGNAL = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"]
 
 
@@ -51,7 +51,7 @@ def test_joint_model(run, joint_dir, tiny_mixtures):
     _same(rows, run(joint_dir, 5, output="5.tsv"))
     ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst")
     emotions = read_table(tiny_mixtures / "mix" / "utt2emo")
-    assert list(rows[0]) == OWN + SIGNAL + EPOCH
+    assert list(rows[0]) == OWN + SIGNAL + ["epoch"]
     assert [row["id"] for row in rows] == ids and len(ids) == 20
     assert [row["reference"] for row in rows] == [emotions[i] for i in ids]
     for row in rows:
@@ -91,7 +91,7 @@ def test_extracted_audio(run, tmp_path, joint_dir, ser_dir, tiny_mixtures):
         expected = model(mixture, enrollment).speech
         np.testing.assert_allclose(speech, expected, atol=1.1 / 32768)
     clean_ft = run(ser_dir, 4, scp=tmp_path / "audio" / "wav.scp", output="clean_ft.tsv")
-    assert [row["id"] for row in clean_ft] == list(scp) and list(clean_ft[0]) == OWN + EPOCH
+    assert [row["id"] for row in clean_ft] == list(scp) and list(clean_ft[0]) == OWN + ["epoch"]
     with pytest.raises(UserError, match="--output_audio: .* is no joint model, it extracts noth"):
         run(ser_dir, 4, more=[f"--output_audio={tmp_path}/none"])
     assert not (tmp_path / "none").exists()
@@ -100,7 +100,7 @@ def test_extracted_audio(run, tmp_path, joint_dir, ser_dir, tiny_mixtures):
 def test_recogniser_on_a_condition(run, ser_dir, tiny_mixtures):
     noisy = run(ser_dir, 1)
     _same(noisy, run(ser_dir, 5, output="5.tsv"))
-    assert list(noisy[0]) == OWN + EPOCH
+    assert list(noisy[0]) == OWN + ["epoch"]
     clean = run(ser_dir, 5, scp="spk1.scp", output="clean.tsv")
     assert [r["id"] for r in clean] == [r["id"] for r in noisy] and clean != noisy
     model = TSESER.from_pretrained(ser_dir)
@@ -108,6 +108,24 @@ def test_recogniser_on_a_condition(run, ser_dir, tiny_mixtures):
     expected = model(signal).probabilities
     for label in LABELS:
         assert float(clean[0][f"p_{label}"]) == pytest.approx(expected[label], abs=1e-5)
+
+
+def test_epochs_are_said(run, tmp_path, ser_dir):
+    """Those of the weights that were used: of one choice, or of the best in UA and in WA."""
+    model_dir = shutil.copytree(ser_dir, tmp_path / "model")
+    (model_dir / "valid.ua.best.pth").rename(model_dir / "12epoch.pth")
+    state = torch.load(model_dir / "12epoch.pth", weights_only=True)
+    torch.save({name: -value for name, value in state.items()}, model_dir / "7epoch.pth")
+    for name, epoch in (("ua", 12), ("wa", 7)):
+        (model_dir / f"valid.{name}.best.pth").symlink_to(f"{epoch}epoch.pth")
+    rows = run(model_dir, 5)
+    assert list(rows[0]) == [*OWN, "epoch"] and {row["epoch"] for row in rows} == {"12"}
+    both = run(model_dir, 5, more=["--by_ua_and_wa"], output="both.tsv")
+    assert list(both[0]) == [*OWN, "epoch", "hypothesis_wa", "epoch_wa"]
+    assert {(row["epoch"], row["epoch_wa"]) for row in both} == {("12", "7")}
+    assert [{k: row[k] for k in rows[0]} for row in both] == rows
+    assert any(row["hypothesis"] != row["hypothesis_wa"] for row in both)
+    assert {row["epoch"] for row in run(ser_dir, 5, output="n.tsv")} == {"n/a"}
 
 
 def test_errors_leave_no_table(run, tmp_path, tse_dir, ser_dir, joint_dir, tiny_mixtures):
@@ -179,7 +197,6 @@ def test_the_output_is_no_input(own, tmp_path, joint_dir):
 
 
 def test_an_unknown_label(run, tmp_path, ser_config):
-    import torch
     import yaml
 
     from espnet_tse_ser.ser.build import build_ser_model

@@ -180,9 +180,9 @@ def test_a_row_of_another_program(tmp_path):
         "claims: [{than: noisy_noisy}]\n"
     )
     write_scores(tmp_path)
-    path = tmp_path / "scores/theirs/theirs.tsv/score_utt.tsv"
+    path = tmp_path / "scores/theirs/theirs/score_utt.tsv"
     shutil.copytree(tmp_path / "scores/noisy_noisy/default", path.parent)
-    new = dict(system="theirs", tag="theirs.tsv", train="elsewhere", p_ang="", p_sad="")
+    new = dict(system="theirs", tag="theirs", train="elsewhere", p_ang="", p_sad="")
     rewrite(path, lambda rows: [r | new | {"hypothesis": r["reference"]} for r in rows])
     results.main(arguments(tmp_path, f"--systems_dir={systems}"))
     assert shown(tmp_path) == ["noisy_noisy", "base", "theirs"]

@@ -102,7 +102,7 @@ def test_a_table_of_another_program(printed, conf):
     (conf / "systems/theirs.yaml").write_text(text)
     found = printed(names="theirs")
     assert found.pop("row") == [
-        ["theirs", "hyp.tsv", "noisy", "", "", "table", "theirs/hyp.tsv", "", "", "theirs/hyp.tsv"]
+        ["theirs", "hyp", "noisy", "", "", "table", "theirs/hyp.tsv", "", "", "theirs/hyp.tsv"]
     ]
     assert not any(found.values())
 

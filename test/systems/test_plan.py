@@ -207,7 +207,7 @@ def test_a_table_of_another_program(add, condition):
     p = plan("theirs", systems=systems)
     (row,) = p.rows
     assert row.model == "their/hyp.tsv" and row.recogniser is None
-    tag = "default+hyp.tsv" if condition == "denoised" else "hyp.tsv"
+    tag = "default+hyp" if condition == "denoised" else "hyp"
     assert row.row.directory.as_posix() == f"theirs/{tag}"
     assert (p.recognisers, p.joints, p.statistics) == ([], [], [])
     assert len(p.front_ends) == (condition == "denoised")  # whose output they recognised

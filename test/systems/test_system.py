@@ -208,5 +208,5 @@ def test_claims_are_about_rows_of_the_same_parts():
         *("ft/default", "ft/default+default+w1"),
     }
     theirs = System("theirs", "x", 9, "elsewhere", "noisy", hypotheses="a.tsv")
-    (row,) = name_rows([(theirs, "a.tsv")]).values()
-    assert row.parts == {"table": "a.tsv"} and are_alike(row, rows["noisy_noisy (hubert)"])
+    (row,) = name_rows([(theirs, "a")]).values()
+    assert row.parts == {"table": "a"} and are_alike(row, rows["noisy_noisy (hubert)"])

@@ -18,7 +18,6 @@ from espnet_tse_ser.systems.tags import check_tag, join_tags, split_tag, tag_of
         ("exp/other/td_speakerbeam", "tse", "td_speakerbeam"),
         ("exp/other/td_speakerbeam/", "tse", "td_speakerbeam"),
         ("user/model-name", "tse", "model-name"),
-        ("theirs/hyp.tsv", "table", "hyp.tsv"),
     ],
 )
 def test_what_gives_a_tag(source, kind, tag):
