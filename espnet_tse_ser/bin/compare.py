@@ -61,24 +61,24 @@ def compare(a, b):
 
 def render(compared):
     """The comparison as a table of Markdown."""
-    from espnet_tse_ser.metrics import report
+    from espnet_tse_ser.metrics import markdown
     from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS
 
     names = {"wa": "WA, %", "ua": "UA, %", "macro_f1": "macro-F1, %", "si_sdri": "SI-SDRi, dB"}
     rows = []
     for measure, c in compared["measures"].items():
-        show = report.number if measure == "si_sdri" else report.percent
+        show = markdown.number if measure == "si_sdri" else markdown.percent
         cells = [
             show(c[key], interval=c[f"{key}_ci"]) for key in ("value", "reference", "difference")
         ]
-        rows.append([names[measure], *cells, report.p_value(c["p"])])
+        rows.append([names[measure], *cells, markdown.p_value(c["p"])])
     seeds = [f"{count} seed{'s' * (count > 1)}" for count in compared["seeds"]]
     speakers = compared["speakers"]
     lines = [
         f"A: {compared['a']} ({seeds[0]})",
         f"B: {compared['b']} ({seeds[1]})",
-        f"{compared['n']} utterances, {report.over_speakers(speakers, '95 % intervals and p')}"
-        f"{report.smallest_p(speakers)}",
+        f"{compared['n']} utterances, {markdown.over_speakers(speakers, '95 % intervals and p')}"
+        f"{markdown.smallest_p(speakers)}",
         compared["pooling"],
     ]
     if compared["optimistic"]:
@@ -92,7 +92,7 @@ def render(compared):
             f"UA and macro-F1 without {', '.join(compared['classes_missing'])}, of which there is "
             "no utterance"
         )
-    return "\n".join(lines) + f"\n\n{report.table(['', 'A', 'B', 'A - B', 'p'], rows)}\n"
+    return "\n".join(lines) + f"\n\n{markdown.table(['', 'A', 'B', 'A - B', 'p'], rows)}\n"
 
 
 if __name__ == "__main__":

@@ -74,14 +74,16 @@ def main(argv=None):
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_rows
     from espnet_tse_ser.files import write_text, write_tsv
     from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.metrics.joining import join
+    from espnet_tse_ser.metrics.runs import all_seeds, chosen_folds, run_name
     from espnet_tse_ser.progress import log_to_stderr
     from espnet_tse_ser.systems.command_line import parse_tagged, rows_of
     from espnet_tse_ser.systems.system import read_systems
 
     log_to_stderr()
     device = set_up(args)
-    seeds = tables.all_seeds(args.seed, args.seeds)
-    folds = tables.chosen_folds(args.folds)
+    seeds = all_seeds(args.seed, args.seeds)
+    folds = chosen_folds(args.folds)
     tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)  # are the folds there?
     variation = read_variation(args.config)
     rows = rows_of(args.row, read_systems(args.systems_dir))
@@ -95,7 +97,7 @@ def main(argv=None):
     mixtures, targets, interferers = _mixtures(args, folds, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
-    runs = {(fold, seed): tables.run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
+    runs = {(fold, seed): run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
     origins = {row: _origin(args, row, runs.values(), *how, front_ends) for row, *how in rows}
     kept = [row for row in origins if _is_kept(output_dir / row.directory, origins[row])]
     rows = [(row, *how) for row, *how in rows if row not in kept]
@@ -117,7 +119,7 @@ def main(argv=None):
                     hypotheses[row][fold, seed] = found
     for row, _, configuration in rows:
         how = made_with(configuration, args.protocol, args.dev)
-        table = tables.join(row, hypotheses[row], tests, tse_scores, how)
+        table = join(row, hypotheses[row], tests, tse_scores, how)
         labels = [c.removeprefix("p_") for c in table[0] if c.startswith("p_")]
         directory = output_dir / row.directory
         (directory / _ORIGIN).unlink(missing_ok=True)

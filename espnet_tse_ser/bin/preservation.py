@@ -53,8 +53,8 @@ def main(argv=None):
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
     from espnet_tse_ser.metrics import preservation_table
+    from espnet_tse_ser.metrics.fields import fold_key
     from espnet_tse_ser.metrics.preservation_report import render
-    from espnet_tse_ser.metrics.tables import fold_key
 
     check_name(args.protocol)
     conditions = _conditions(args)
@@ -102,7 +102,8 @@ def _entries(args, conditions):
     """What to compare: a list of dicts, one an utterance; and the labels (None without HYP)."""
     from espnet_tse_ser.data.id_list import select
     from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.metrics.tables import chosen_folds, read_protocol
+    from espnet_tse_ser.metrics.runs import chosen_folds
+    from espnet_tse_ser.metrics.tables import read_protocol
 
     data_dir, labels, entries = Path(args.data_dir), None, []
     folds = chosen_folds(args.folds)

@@ -62,11 +62,13 @@ def main(argv=None):
     log_to_stderr()
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.metrics.joining import join
+    from espnet_tse_ser.metrics.runs import all_seeds, chosen_folds, run_name
     from espnet_tse_ser.systems.command_line import parse_tagged
 
     scores_dir = Path(args.scores_dir)
-    folds = tables.chosen_folds(args.folds)
-    seeds = tables.all_seeds(args.seed, args.seeds)
+    folds = chosen_folds(args.folds)
+    seeds = all_seeds(args.seed, args.seeds)
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_tables = parse_tagged(args.tse_scores, "--tse_scores")
     tse_scores = {tag: tables.read_tse_scores(path, tests) for tag, path in tse_tables.items()}
@@ -74,7 +76,7 @@ def main(argv=None):
     for row, configuration in _rows(args, tables):
         hypotheses = {}
         for fold, seed in itertools.product(tests, seeds):
-            run = tables.run_name(fold, seed, seeds[0])
+            run = run_name(fold, seed, seeds[0])
             path = scores_dir / row.directory / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
             check_protocol(args.protocol, path, rows.values())
@@ -86,7 +88,7 @@ def main(argv=None):
                 )
             hypotheses[fold, seed] = (path, rows)
         how = made_with(configuration, args.protocol, args.dev)
-        joined[row.directory] = tables.join(row, hypotheses, tests, tse_scores, how)
+        joined[row.directory] = join(row, hypotheses, tests, tse_scores, how)
     # written last, so that an error leaves no mixture of new and old tables
     two_epochs = args.protocol == OPTIMISTIC
     for directory, rows in joined.items():

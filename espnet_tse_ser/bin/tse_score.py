@@ -48,7 +48,7 @@ def _entries(data_dir, denoised_dir):
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.data.mixture_dir import find_interferers
     from espnet_tse_ser.files import read_tsv
-    from espnet_tse_ser.metrics.tables import index_rows
+    from espnet_tse_ser.metrics.fields import index_rows
 
     protocol_path = data_dir / "protocol.tsv"
     columns = ("mixture", "fold", "gender_state", "snr_db")

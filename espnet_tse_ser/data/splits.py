@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.metrics.fields import fold_key
 from espnet_tse_ser.metrics.stamp import PROTOCOLS
-from espnet_tse_ser.metrics.tables import fold_key
 
 
 def fold_of_speakers(entries, protocol):

@@ -1,8 +1,8 @@
 """PRESERVATION.md: the figures of preservation.json as tables."""
 
+from espnet_tse_ser.metrics.markdown import stamped, table
 from espnet_tse_ser.metrics.preservation import MEASURES, MIN_VOICED
 from espnet_tse_ser.metrics.preservation_table import ALL_MEASURES
-from espnet_tse_ser.metrics.report import stamped, table
 from espnet_tse_ser.metrics.stamp import Stamp
 
 _ARROWS = {True: "higher is better", False: "lower is better"}

@@ -16,13 +16,14 @@ from espnet_tse_ser.metrics import report
 from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
 from espnet_tse_ser.metrics.fields import fold_key
-from espnet_tse_ser.metrics.report import (
+from espnet_tse_ser.metrics.markdown import (
     marked,
     note_on_classes,
     number,
     of_known,
     p_value,
     percent,
+    stamped,
     table,
 )
 from espnet_tse_ser.metrics.results import gap_end, measure_rows
@@ -165,7 +166,7 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
     ]
     for sweep in sweeps:
-        sections.append(report.stamped(_section(sweep, systems), stamp.text()))
+        sections.append(stamped(_section(sweep, systems), stamp.text()))
         if sweep["sweep"] in plots:
             path = plots[sweep["sweep"]]
             sections.append(f"![{path}]({path})")

@@ -1,7 +1,7 @@
-"""Per-utterance score tables: joining hypotheses, protocol and scores of extracted speech.
+"""Per-utterance tables: of mixtures, hypotheses, extracted speech and, of all these, scores.
 
-A table says what made it: system, tag (see `systems.tags`), configurations, evaluation scheme, dev
-set and commit are the same in all rows; seed and epoch are those of a row's training.
+A score table says what made it: system, tag (see `systems.tags`), configurations, evaluation
+scheme, dev set and commit are the same in all rows; seed and epoch are those of a row's training.
 
 With the scheme best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
 UA, ``hypothesis_wa`` and ``epoch_wa``, which only these tables have, of the one with the best WA.
@@ -15,18 +15,16 @@ from espnet_tse_ser.ids import check_fold, check_id
 from espnet_tse_ser.metrics.comparable import check_comparable, check_whole
 from espnet_tse_ser.metrics.fields import (
     MIXTURE_COLUMNS,
-    SI_SDRS,
     SIGNAL_COLUMNS,
     check_filled,
     fold_key,
     index_rows,
-    name_utterances,
     read_classes,
     read_number,
     read_signal,
 )
 from espnet_tse_ser.systems.command_line import rows_of
-from espnet_tse_ser.systems.system import JOINT, name_rows
+from espnet_tse_ser.systems.system import name_rows
 
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
@@ -36,8 +34,6 @@ MADE_WITH = ("configuration", "scheme", "dev", "commit")  # the same in all rows
 _MAKER = ("system", "tag", "train", "test", *MADE_WITH)
 _DESCRIBED = ("gender", "gender_state", "interferer_emotions")
 _CHECKS = {"speaker": check_id, "fold": check_fold}
-_OF_HYPOTHESES = ("p_", "hypothesis", "epoch")
-_INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction
 
 
 def score_columns(labels, two_epochs=False):
@@ -157,63 +153,6 @@ def _check_mixture(path, uid, score, mixture):
             )
 
 
-def join(row, hypotheses, tests, tse_scores=None, made_with=None):
-    """Join the hypotheses of one system with the protocol and the signal scores.
-
-    Signal scores come from the hypotheses where the system extracts by itself (joint), from
-    ``tse_scores`` where it is tested on denoised speech; tested on noisy speech it has the
-    scores of the mixture only (if there are ``tse_scores``), tested on clean speech none.
-
-    Args:
-        row: `Row`, the system and its tag.
-        hypotheses: (fold, seed) -> (path for messages, id -> row of hyp.tsv).
-        tests: fold -> {id -> row of protocol.tsv}, from `read_protocol`.
-        tse_scores: tag of a front-end -> {id -> row of its score_utt.tsv}, or None.
-        made_with: dict with the `MADE_WITH` columns; what it lacks is "n/a".
-
-    Returns:
-        list of dicts with the keys of `score_columns`, sorted by id and seed.
-
-    Raises:
-        UserError: an id is missing or does not belong to the fold's test set, a reference is not
-            the protocol's emotion, or signal scores are missing.
-    """
-    joined = []
-    made_with = dict.fromkeys(MADE_WITH, "n/a") | (made_with or {})
-    for (fold, seed), (path, rows) in hypotheses.items():
-        test = tests[fold]
-        _check_ids(path, rows, test, f"{row.name}, fold {fold}, seed {seed}")
-        signal = _signal_scores(row, path, rows, tse_scores or {})
-        for uid, hypothesis in rows.items():
-            mixture = test[uid]
-            if hypothesis["reference"] != mixture["emotion"]:
-                raise UserError(
-                    f"{path}: {uid}: reference is {hypothesis['reference']} but the protocol says "
-                    f"{mixture['emotion']}; the data changed after stage 12: delete the file and "
-                    "run stage 12 again"
-                )
-            joined.append(
-                {
-                    "id": uid,
-                    "system": row.system.name,
-                    "tag": row.tag,
-                    "train": row.system.train,
-                    "test": row.system.test,
-                    **made_with,
-                    "fold": fold,
-                    "seed": seed,
-                    "epoch": "n/a",
-                    **{c: mixture[c] for c in ("speaker", "gender", "gender_state")},
-                    **{c: mixture[c] for c in ("snr_db", "overlap", "interferer_emotions")},
-                    "num_interferers": len(mixture["interferer_emotions"].split(",")),
-                    **{c: v for c, v in hypothesis.items() if c.startswith(_OF_HYPOTHESES)},
-                    "reference": hypothesis["reference"],
-                    **signal[uid],
-                }
-            )
-    return sorted(joined, key=lambda row: (row["id"], fold_key(row["seed"])))
-
-
 def read_scores(path):
     """Read a ``score_utt.tsv`` of stage 13.
 
@@ -300,77 +239,3 @@ def _read_own(path, row):
             f"{path}: is the table of {made}; move it there, or delete it and run stage 13 again"
         )
     return labels, rows
-
-
-def chosen_folds(text):
-    """The folds of the option ``--folds``, with spaces or commas between; None for None: all.
-
-    Raises:
-        UserError: it is empty.
-    """
-    folds = None if text is None else text.replace(",", " ").split()
-    if folds == []:
-        raise UserError('--folds is empty; name folds, e.g. "1 2", or leave it out for all')
-    return folds
-
-
-def all_seeds(main_seed, further):
-    """The seeds of the options ``--seed`` and ``--seeds`` as strings, that of ``--seed`` first.
-
-    Raises:
-        UserError: one is there twice.
-    """
-    seeds = [str(seed) for seed in (main_seed, *further)]
-    for number, seed in enumerate(seeds):
-        if seed in seeds[:number]:
-            raise UserError(
-                f'--seeds "{" ".join(seeds[1:])}": seed {seed} is there twice (that of --seed is '
-                f"{main_seed}); name each further seed once"
-            )
-    return seeds
-
-
-def run_name(fold, seed, main_seed):
-    """The directory of a training: that of the main seed is named after the fold alone."""
-    return f"fold{fold}" if seed == main_seed else f"fold{fold}_seed{seed}"
-
-
-def _check_ids(path, rows, test, run):
-    for ids, problem in (
-        (test.keys() - rows.keys(), "has no hypothesis for"),
-        (rows.keys() - test.keys(), "has hypotheses that are not in the test set:"),
-    ):
-        if ids:
-            raise UserError(
-                f"{path}: {run}: {problem} {name_utterances(ids)}; delete the file and run stage "
-                "12 again"
-            )
-
-
-def _signal_scores(row, path, rows, tse_scores):
-    """id -> {column of SIGNAL_COLUMNS: string} for the ids of ``rows``."""
-    test = row.system.test
-    columns = {JOINT: SIGNAL_COLUMNS, "denoised": SIGNAL_COLUMNS, "noisy": _INPUT_COLUMNS}
-    columns = columns.get(test, ())
-    if test == JOINT:
-        source, stage = rows, 12
-    elif test == "denoised":
-        source, stage = tse_scores.get(row.parts["tse"], {}), 8
-    else:  # what the mixture has is the same with any front-end
-        source, stage = next(iter(tse_scores.values()), {}), 8
-        columns = columns if source else ()
-    # The others may be empty: too little speech for STOI, interferers that are not known.
-    required = [c for c in columns if c in SI_SDRS]
-    missing = [
-        u
-        for u in rows
-        if columns and (u not in source or not all(source[u].get(c) for c in required))
-    ]
-    if missing:
-        raise UserError(
-            f"{path}: no signal scores (SI-SDR) for {name_utterances(missing)}; run stage "
-            f"{stage} again and score with its table"
-        )
-    return {
-        u: {c: source[u].get(c, "") if c in columns else "" for c in SIGNAL_COLUMNS} for u in rows
-    }

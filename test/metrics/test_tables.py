@@ -5,7 +5,7 @@ from declared import ROWS, SYSTEMS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import write_tsv
-from espnet_tse_ser.metrics import tables
+from espnet_tse_ser.metrics import joining, tables
 
 HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
 
@@ -30,7 +30,7 @@ def join(name, rows, tests=None, scores=None):
     tests = tests or {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
     hypotheses = {("1", "0"): ("hyp.tsv", {row["id"]: row for row in rows})}
     scores = None if scores is None else {"default": scores}
-    return tables.join(ROWS[name], hypotheses, tests, scores)
+    return joining.join(ROWS[name], hypotheses, tests, scores)
 
 
 def test_systems_are_the_contract():
@@ -84,7 +84,7 @@ def test_join_of_two_seeds():
         for seed, label in (("10", "sad"), ("9", "ang"))
     }
     tests = {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
-    rows = tables.join(ROWS["clean_clean"], hypotheses, tests)
+    rows = joining.join(ROWS["clean_clean"], hypotheses, tests)
     assert [(row["id"], row["seed"], row["hypothesis"]) for row in rows] == [
         (uid, seed, label)
         for uid in ("s1-a", "s1-b")
@@ -92,7 +92,7 @@ def test_join_of_two_seeds():
     ]
     del hypotheses["1", "10"][1]["s1-a"]
     with pytest.raises(UserError, match="clean_clean, fold 1, seed 10: has no .*s1-a"):
-        tables.join(ROWS["clean_clean"], hypotheses, tests)
+        joining.join(ROWS["clean_clean"], hypotheses, tests)
 
 
 def test_messages_name_at_most_five_ids():
@@ -190,7 +190,7 @@ def test_read_scores_of_two_seeds(tmp_path):
     hypotheses = {
         (k, s): ("hyp.tsv", {u: hypothesis(u) for u in tests[k]}) for k in "12" for s in "01"
     }
-    joined = tables.join(ROWS["clean_clean"], hypotheses, tests)
+    joined = joining.join(ROWS["clean_clean"], hypotheses, tests)
     write_tsv(path, joined, columns)
     assert len(tables.read_scores(path)[1]) == 8
     write_tsv(path, [*joined, joined[-1]], columns)
