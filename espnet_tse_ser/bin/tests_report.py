@@ -45,9 +45,11 @@ def main(argv=None):
 
     output_dir = Path(args.output_dir)
     own = chosen_rows(args.rows)
-    labels, scores, systems, _ = tables.read_rows(
+    labels, scores, systems, left_out = tables.read_rows(
         args.scores_dir, read_systems(args.systems_dir), own
     )
+    for name, reason in left_out.items():
+        logger.warning("%s is not shown: %s", name, reason)
     for name, rows in scores.items():
         path = Path(args.scores_dir) / systems[name].directory / "score_utt.tsv"
         check_table(path, rows)

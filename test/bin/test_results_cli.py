@@ -159,6 +159,48 @@ def test_another_row_that_cannot_be_compared(two_tags, kind, caplog):
             results.main(arguments(two_tags, *more))
 
 
+SCHEMES = {
+    "no column": ("best_test_epoch", False, "is of the scheme best_test_epoch, but only tables of"),
+    "a column": (
+        "loso",
+        True,
+        "is of the scheme loso, but only tables of best_test_epoch have the",
+    ),
+    "not stated": (
+        "n/a",
+        True,
+        "is of the scheme n/a, but only tables of best_test_epoch have the",
+    ),
+    "unknown": ("l", False, "scheme 'l': no such protocol; known: loso, loso_speaker, best_test"),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_schemes_that_tables_contradict(tmp_path, kind):
+    scheme, two_epochs, message = SCHEMES[kind]
+    write_scores(tmp_path, scheme=scheme)
+    for name in ("base", "noisy_noisy") if two_epochs else ():
+        path = tmp_path / f"scores/{name}/default/score_utt.tsv"
+        rewrite(path, lambda rows: [r | {"hypothesis_wa": r["hypothesis"]} for r in rows])
+    with pytest.raises(UserError, match=f"noisy_noisy/default/score_utt.tsv: {message}"):
+        results.main(arguments(tmp_path))
+
+
+def test_optimistic_results_say_so(tmp_path):
+    write_scores(tmp_path, scheme="best_test_epoch")
+    new = {"epoch": "3", "epoch_wa": "7"}
+    for name in ("base", "noisy_noisy"):
+        path = tmp_path / f"scores/{name}/default/score_utt.tsv"
+        rewrite(path, lambda rows: [r | {"hypothesis_wa": r["reference"]} | new for r in rows])
+    results.main(arguments(tmp_path))
+    figures = json.loads((tmp_path / "results.json").read_text())
+    assert figures["protocol"]["optimistic"] is True
+    assert {r["wa"] for r in figures["results"]} == {1.0}
+    epochs = {epoch for row in figures["made_with"] for epoch in row["epochs"].values()}
+    assert epochs == {"3/7"}  # the best in UA, the best in WA
+    assert "**Protocol best_test_epoch, optimistic" in (tmp_path / "RESULTS.md").read_text()
+
+
 def test_rows_that_are_asked_for(two_tags):
     results.main(arguments(two_tags, "--rows", "base/big+default"))
     assert len(shown(two_tags)) == 3  # others are shown where they can be compared

@@ -71,6 +71,27 @@ def test_only_what_is_asked_for(exp):
         tests_report.main(arguments(exp, "--tests", "snr_5 snr_6"))
 
 
+def test_rows(exp, caplog):
+    """Two tags of a system are two; one that cannot be compared is left out, or an error."""
+    write_scores(exp, systems=["ft"], tag="big+default+default", **MADE)
+    asked = ["--rows", "ft/default noisy_noisy/default"]
+    tests_report.main(arguments(exp, *asked))
+    text = (exp / "out/RESULTS_TESTS.md").read_text()
+    assert "| UA ft (big+default+default) | UA ft (default) |" in text
+    assert "snr_-5 (ft (big+default+default))" in text  # of this one no sweep was run
+    path = exp / "scores/ft/big+default+default/score_utt.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    tests_report.main(arguments(exp, *asked))
+    assert "big" not in (exp / "out/RESULTS_TESTS.md").read_text()
+    assert "ft (big+default+default) is not shown: " in caplog.text
+    with pytest.raises(UserError, match=r"big.default.default/score_utt.tsv: lacks 1 utterance"):
+        tests_report.main(arguments(exp))
+    with pytest.raises(UserError, match="--rows is empty; name rows"):
+        tests_report.main(arguments(exp, "--rows", " "))
+    with pytest.raises(UserError, match="no ft/more/score_utt.tsv in it"):
+        tests_report.main(arguments(exp, "--rows", "ft/more"))
+
+
 def test_nothing_run_and_other_classes(exp, capsys):
     path = exp / "tests/snr_5/base/default/score_utt.tsv"
     path.write_text(path.read_text().replace("sad", "hap"))

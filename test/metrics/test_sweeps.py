@@ -15,6 +15,7 @@ from espnet_tse_ser.metrics.results import measure_rows
 from espnet_tse_ser.metrics.stamp import Stamp
 from espnet_tse_ser.metrics.sweeps import Test
 from espnet_tse_ser.metrics.tables import MADE_WITH, score_columns
+from espnet_tse_ser.systems.system import Claim, System, name_rows
 
 NOISY = ("noisy_noisy", "base", "ft")
 
@@ -76,6 +77,39 @@ def test_upper_end_is_of_the_same_targets_and_seeds(main):
     assert row["recovered"]["ft"]["share"] == pytest.approx(expected, abs=1e-5)
     compared = row["against_main"]["ft"]
     assert row["n"] == compared["n"] == len(ids) and compared["seeds"] == [1, 1]
+
+
+def test_claims_of_another_system(main):
+    """Of one that is declared beside the paper's; each tag of a system by itself."""
+    claims = (Claim("noisy_noisy", in_sweeps=True), Claim("base"))
+    light = System("light", "SC light", 3.5, "noisy", "noisy", claims=claims)
+    names = [name for name in ROWS if name != "ft"]
+    rows = name_rows(
+        [*((ROWS[n].system, "default") for n in names), (light, "default"), (light, "b")]
+        + [(ROWS["ft"].system, tag) for tag in ("default", "default+default+w1")]
+    )
+    copies = {"light (default)": "base", "light (b)": "base", "ft (default)": "ft"}
+    copies["ft (default+default+w1)"] = "base"
+    scores = {name: main[copies.get(name, name)] for name in rows}
+    harder = {n: on_main_seed(variation("5", (copies.get(n, n),)))[copies.get(n, n)] for n in rows}
+    (sweep,) = sweeps.summarise([Test("t", "snr", 1, "y", harder)], scores, LABELS, rows)
+    row = sweep["rows"][1]
+    compared = {(c["system"], c["reference"]): c["measures"] for c in row["claims"]}
+    assert list(compared) == [
+        ("light (default)", "noisy_noisy"),  # light (b) is of another recogniser
+        ("ft (default)", "noisy_noisy"),
+        ("ft (default+default+w1)", "noisy_noisy"),
+    ]
+    expected = compare_rows(harder["base"], harder["noisy_noisy"], LABELS)["measures"]
+    assert compared["light (default)", "noisy_noisy"] == expected
+    assert compared["ft (default+default+w1)", "noisy_noisy"] == expected
+    claiming = ["light (b)", "light (default)", "ft (default)", "ft (default+default+w1)"]
+    assert list(row["against_main"]) == claiming
+    text = sweeps.render([sweep], [], {}, Stamp(), rows)
+    (line,) = [line for line in text.splitlines() if line.startswith("|  | n |")]
+    for column in ("UA light (b)", "ft (default) - noisy_noisy", "light (b) - light (b) of main"):
+        assert f"| {column} |" in line
+    assert "light (b) - noisy_noisy" not in line and "light (default) - base" not in line
 
 
 def test_text(main):
