@@ -6,6 +6,7 @@ to), ``value`` (its row) and ``about`` (one sentence), and, for each system that
 with it utterance by utterance, in the seeds that both have.
 """
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,7 +180,7 @@ def _read_scores(directory, labels, systems):
     scores = {}
     for name, row in systems.items():
         path = directory / row.directory / "score_utt.tsv"
-        if not path.is_file():
+        if not os.path.lexists(path):
             continue
         own_labels, scores[name] = read_scores(path)
         if own_labels != labels:

@@ -227,6 +227,19 @@ def test_a_test_is_of_one_epoch(tmp_path):
         read(tmp_path)
 
 
+def test_what_lies_in_place_of_a_table(tmp_path):
+    """Only where there is nothing was a system not run."""
+    write_test(tmp_path, "a", variation("0", ("base", "ft"), 2), "sweep: s\nvalue: 0\nabout: x\n")
+    path = tmp_path / "tests/a/ft/default/score_utt.tsv"
+    path.unlink()
+    assert list(read(tmp_path)[0][0].scores) == ["base"]
+    for make in (path.mkdir, lambda: path.symlink_to("nothing"), lambda: path.symlink_to(path)):
+        make()
+        with pytest.raises(UserError, match="ft/default/score_utt.tsv"):
+            read(tmp_path)
+        path.rmdir() if not path.is_symlink() else path.unlink()
+
+
 def test_other_folds_and_seeds_are_said(main):
     more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
     fewer = {name: [r for r in main[name] if r["fold"] == "2"] for name in NOISY}
