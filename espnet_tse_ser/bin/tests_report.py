@@ -58,7 +58,7 @@ def main(argv=None):
     names = None if args.tests is None else args.tests.split()
     if names == []:
         raise UserError("--tests is empty; name tests, or leave it out for all")
-    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, systems, names)
+    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, systems, names, own)
     if not any(test.scores for test in tests):
         raise UserError(
             f"{args.tests_dir}: no <name>/<system>/<tag>/score_utt.tsv of the tests in "

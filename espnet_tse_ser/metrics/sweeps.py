@@ -6,6 +6,7 @@ to), ``value`` (its row) and ``about`` (one sentence), and, for each system that
 with it utterance by utterance, in the seeds that both have.
 """
 
+import logging
 import os
 import re
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from espnet_tse_ser.metrics.speaker_totals import speaker_totals
 from espnet_tse_ser.metrics.tables import read_scores
 from espnet_tse_ser.systems.system import pairs_of
 
+logger = logging.getLogger(__name__)
+
 MAIN = "main"  # the row of the condition that the systems were trained for
 
 
@@ -53,7 +56,7 @@ def plot_name(sweep):
     return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
 
 
-def read_tests(tests_dir, conf_dir, labels, systems, names=None):
+def read_tests(tests_dir, conf_dir, labels, systems, names=None, own=None):
     """Read the tests that are configured, in the order of sweeps and values.
 
     They are recognised with one epoch of each system under any protocol.
@@ -62,6 +65,7 @@ def read_tests(tests_dir, conf_dir, labels, systems, names=None):
         tests_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
         labels: the classes, of the main condition. systems: name -> `Row`, those to show.
         names: the tests to read, others may be of other models; None: all.
+        own: directories ``<system>/<tag>`` that are asked for, see `tables.read_rows`.
 
     Returns:
         list of `Test`, and the names of directories in ``tests_dir`` without configuration.
@@ -89,7 +93,7 @@ def read_tests(tests_dir, conf_dir, labels, systems, names=None):
                 f"{path}: sweep '{conf.sweep}' has the value '{conf.value}' twice, also in "
                 f"{first}; change one"
             )
-        scores = _read_scores(tests_dir / path.stem, labels, systems)
+        scores = _read_scores(tests_dir / path.stem, labels, systems, own)
         described = (conf.sweep, conf.value, conf.about)
         tests.append(Test(path.stem, *described, scores))
     if not tests:
@@ -176,30 +180,46 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
     return "\n\n".join(sections) + "\n"
 
 
-def _read_scores(directory, labels, systems):
+def _read_scores(directory, labels, systems, own):
+    """Name of a row -> its utterances in one test; of rows that are not in ``own`` those that can
+    be compared with the others: they may be of mixtures that were others then."""
     scores = {}
-    for name, row in systems.items():
-        path = directory / row.directory / "score_utt.tsv"
+    asked = {name: own is None or str(row.directory) in own for name, row in systems.items()}
+    for name in sorted(systems, key=lambda name: not asked[name]):
+        path = directory / systems[name].directory / "score_utt.tsv"
         if not os.path.lexists(path):
             continue
-        own_labels, scores[name] = read_scores(path)
-        if own_labels != labels:
-            raise UserError(
-                f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
-                "condition; score the test again"
-            )
-        if "hypothesis_wa" in scores[name][0]:
-            raise UserError(
-                f"{path}: has the column hypothesis_wa, which no test has: a test is recognised "
-                "with one epoch of each system; run the test again"
-            )
-    if not scores:
-        return {}
+        try:
+            rows = _read_one(path, labels)
+            _check_alike(directory, [*list(scores.items())[:1], (name, rows)])
+            scores[name] = rows
+        except UserError as error:
+            if asked[name]:
+                raise
+            logger.warning("%s: %s is not shown: %s", directory, name, error)
+    return {name: scores[name] for name in systems if name in scores}
+
+
+def _read_one(path, labels):
+    own_labels, rows = read_scores(path)
+    if own_labels != labels:
+        raise UserError(
+            f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
+            "condition; score the test again"
+        )
+    if "hypothesis_wa" in rows[0]:
+        raise UserError(
+            f"{path}: has the column hypothesis_wa, which no test has: a test is recognised with "
+            "one epoch of each system; run the test again"
+        )
+    return rows
+
+
+def _check_alike(directory, scores):
     try:
-        check_comparable(scores.items(), one_experiment=True)
+        check_comparable(scores, one_experiment=True)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
-    return scores
 
 
 def _value_key(value):

@@ -149,8 +149,8 @@ def write_test(directory, name, scores, conf):
         )
 
 
-def read(directory):
-    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS, ROWS)
+def read(directory, own=None):
+    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS, ROWS, own=own)
 
 
 def test_reading(tmp_path):
@@ -258,6 +258,18 @@ def test_a_share_of_fewer_targets_says_so(main):
     (sweep,) = sweeps.summarise([test], few, LABELS, ROWS)
     assert sweep["rows"][1]["n"] == 144 and sweep["rows"][1]["recovered"]["ft"]["n"] == 96
     assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp(), ROWS)
+
+
+def test_a_row_of_former_mixtures_is_left_out(tmp_path, caplog):
+    scores = variation("0", ("base", "ft"), 2)
+    scores["ft"] = [{**row, "snr_db": -9.0} for row in scores["ft"]]
+    write_test(tmp_path, "a", scores, "sweep: snr\nvalue: 0\nabout: x\n")
+    with pytest.raises(UserError, match="snr_db is .* in base, but -9.0 in ft"):
+        read(tmp_path)
+    for own, other in (("base", "ft"), ("ft", "base")):
+        tests, _ = read(tmp_path, own=[f"{own}/default"])
+        assert list(tests[0].scores) == [own]
+        assert f"{other} is not shown: " in caplog.text
 
 
 def test_systems_of_a_test_share_their_utterances(tmp_path):
