@@ -252,9 +252,12 @@ def read_yaml(path):
 
 
 def read_json(path):
-    """Read a JSON file; a missing or broken one is a `UserError` that names it."""
+    """Read an object of a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
-        return json.loads(read_text(path), parse_constant=_refuse_constant)
+        value = json.loads(read_text(path), parse_constant=_refuse_constant)
+        if not isinstance(value, dict):
+            raise ValueError(f"expected an object, got {type(value).__name__}")
+        return value
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:

@@ -128,6 +128,14 @@ def test_text_that_is_not_utf_8(tmp_path, read):
         read(path)
 
 
+@pytest.mark.parametrize("text", ["[]", "[{}]", "1", "null", '"a"', "true"])
+def test_json_that_is_no_object(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"a.json: not valid JSON \(expected an object, got \w+\)"):
+        read_json(path)
+
+
 @pytest.mark.parametrize("text", ["a: 1\n", '{"a": 1}', "a\n1\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

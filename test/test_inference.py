@@ -174,6 +174,15 @@ def test_an_estimate_that_is_not_finite(tse_dir):
         extract(model, [GOOD], [GOOD], names=["b"])
 
 
+@pytest.mark.parametrize("size", [1e20, 1e25, 3e38])
+def test_an_estimate_whose_energy_is_not_finite(size):
+    from espnet_tse_ser.tse.extraction import rescale
+
+    estimate = np.array([size, -size, size], np.float32)
+    with pytest.raises(UserError, match="^b: what the model gives for it is NaN or infinite"):
+        rescale(estimate, GOOD[:3], "b")
+
+
 def test_a_recogniser_of_one_length(tmp_path, ser_config):
     torch.manual_seed(2)
     config = ser_config | {"frontend_conf": {"n_mels": 16, "fixed_seconds": 0.25}}

@@ -62,7 +62,7 @@ def prepare_esd(root, language="english", labels=ALL_LABELS, complete=True, spk2
     unknown = sorted(set(labels) - set(ALL_LABELS))
     if unknown or not labels:
         wrong = f"unknown ESD label(s) {' '.join(unknown)}" if unknown else "no ESD label"
-        raise UserError(f"{wrong}; known: {' '.join(ALL_LABELS)}")
+        raise UserError(f"--labels '{' '.join(labels)}': {wrong}; known: {' '.join(ALL_LABELS)}")
     genders = GENDERS | (_read_genders(spk2gender) if spk2gender is not None else {})
     utterances = []
     for speaker in _speakers(root, language, complete):

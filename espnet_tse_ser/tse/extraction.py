@@ -136,11 +136,10 @@ def rescale(estimate, mixture, name="the mixture"):
     """
     check_output(estimate, name)
     mixture = mixture - mixture.mean(dtype=np.float64)
-    level = level_to_mixture(
-        float(np.dot(estimate, mixture)),
-        float(np.dot(estimate, estimate)),
-        float(peak(estimate)),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        product, energy = (float(np.dot(estimate, other)) for other in (mixture, estimate))
+    check_output([product, energy], name)  # those of numbers that are huge are not
+    level = level_to_mixture(product, energy, float(peak(estimate)))
     return (level * estimate).astype(np.float32)
 
 
