@@ -7,7 +7,8 @@ An option is declared once, where it is taken: by the annotation of a parameter,
 
     def __init__(self, input_size, num_blocks: Number(1, 100, whole=True) = 2): ...
 
-`check_options` holds a configuration against these. Parameters without annotation are no options.
+`check_options` holds a configuration against these. ``bool``, ``int``, ``float`` and ``str`` are
+kinds as well. Parameters without annotation are no options.
 """
 
 import inspect
@@ -194,9 +195,13 @@ class Mapping(Kind):
 
 
 def options_of(taker):
-    """Name -> kind of the options that a class or function takes: its annotated parameters."""
-    parameters = inspect.signature(taker).parameters.values()
-    return {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    """Name -> kind of the options that a class or function takes: its annotated parameters.
+
+    Raises:
+        TypeError: one is annotated with something else.
+    """
+    parameters = inspect.signature(taker, eval_str=True).parameters.values()
+    return {p.name: _kind(p) for p in parameters if p.annotation is not p.empty}
 
 
 def check_options(conf, taker, where):
@@ -241,6 +246,21 @@ def check_option(value, kind, where):
         return kind(value)
     except ValueError as error:
         raise UserError(f"{where}: {error}; correct it") from None
+
+
+_PLAIN = {bool: Flag(), int: Number(whole=True), float: Number(), str: Text()}
+
+
+def _kind(parameter):
+    kind = parameter.annotation
+    if isinstance(kind, type) and kind in _PLAIN:
+        return _PLAIN[kind]
+    if not isinstance(kind, (Kind, Number)):
+        raise TypeError(
+            f"{parameter.name} is annotated with {kind!r}, which is no kind of option; use bool, "
+            "int, float, str, or one of espnet_tse_ser.kinds and numbers"
+        )
+    return kind
 
 
 def _known(value, known):

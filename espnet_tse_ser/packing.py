@@ -14,22 +14,28 @@ def pack(model_dir, archive):
     """Write ``config.yaml`` and the best weights of a joint or SER experiment to a zip archive.
 
     The unpacked archive is a model directory: ``TSESER.from_pretrained`` and ``bin.infer`` take it.
+    Modules of one's own that the model is made of are in its directory ``code``.
 
     Raises:
         UserError: the experiment is not finished, or cannot be loaded; or the archive would replace
             a part of it.
     """
     from espnet_tse_ser.inference import TSESER
+    from espnet_tse_ser.own_classes import file_of, find_module, own_classes
+    from espnet_tse_ser.ser.build import KINDS
 
     model_dir = Path(model_dir)
-    weights = find_weights(
-        model_dir, chosen_criterion(read_config(model_dir), model_dir / "config.yaml")
-    )
-    if os.path.realpath(archive) in map(os.path.realpath, (model_dir / "config.yaml", weights)):
+    path = model_dir / "config.yaml"
+    config = read_config(model_dir)
+    weights = find_weights(model_dir, chosen_criterion(config, path))
+    if os.path.realpath(archive) in map(os.path.realpath, (path, weights)):
         raise UserError(f"{archive}: is a part of the model; choose another name for the archive")
     TSESER.from_pretrained(model_dir, weights)  # what is packed can be used
+    parts = {"config.yaml": path, weights.name: weights}
+    for key, name in own_classes(config.get("ser", config), KINDS).items():
+        parts[f"code/{file_of(name)}"] = find_module(name, f"{path}: {key}")
     with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:
-        for name, source in (("config.yaml", model_dir / "config.yaml"), (weights.name, weights)):
+        for name, source in parts.items():
             # A fixed time stamp: the same model gives the same bytes.
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16

@@ -42,13 +42,18 @@ def main(argv=None):
     from espnet_tse_ser.checkpoints import get_rate
     from espnet_tse_ser.data.kaldi_dir import read_table
     from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.own_classes import checksums, own_classes
     from espnet_tse_ser.ser.build import build_frontend, check_ser_config
     from espnet_tse_ser.ser.feature_cache import check_configuration, combine, compute
+
+    def where(key):
+        return f"{args.config}: {key}"
 
     # Without the task, whose import takes longer than the jobs of a small set.
     config = {"frontend": "logmel"} | read_yaml(args.config)
     fs = get_rate(config, "fs", args.config)
-    config |= check_ser_config(config, lambda key: f"{args.config}: {key}", ("frontend",))
+    config["modules"] = checksums(own_classes(config, ("frontend",)), where)
+    config |= check_ser_config(config, where, ("frontend",))
     check_configuration(config, args.config)
     frontend = build_frontend(config, args.config)
     wavs = read_table(args.scp)

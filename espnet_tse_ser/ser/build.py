@@ -5,6 +5,7 @@ import importlib
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.kinds import Id, Several, check_option, check_options
 from espnet_tse_ser.numbers import RATE, shown
+from espnet_tse_ser.own_classes import check_modules, load_class, own_classes
 
 # Lazy, so that a log-mel model does not import the SSL front-end, and the like.
 CLASSES = {
@@ -18,9 +19,11 @@ CLASSES = {
     ("encoder", "shift_lstm"): "espnet_tse_ser.ser.shift_lstm:ShiftLSTM",
     ("encoder", "shiftformer"): "espnet_tse_ser.ser.shiftformer:Shiftformer",
     ("pooling", "stats"): "espnet_tse_ser.ser.pooling:StatsPooling",
+    ("model", "emotion"): "espnet_tse_ser.models.espnet_ser_model:ESPnetSERModel",
 }
 KINDS = tuple(dict.fromkeys(kind for kind, _ in CLASSES))
-_NEEDED = ("frontend", "encoder", "pooling")
+_NEEDED = ("frontend", "encoder", "pooling", "model")
+_DEFAULTS = {"model": "emotion"}  # of configurations from before there was a choice
 
 
 def check_ser_config(config, where, kinds=KINDS):
@@ -28,7 +31,7 @@ def check_ser_config(config, where, kinds=KINDS):
 
     Args:
         config: mapping, see there. where: function of a key -> beginning of messages about it.
-        kinds: the components to look at; with all of them also ``labels`` and ``model_conf``.
+        kinds: the components to look at; with all of them also ``labels``.
 
     Returns:
         dict of what is taken, with the values that are meant.
@@ -36,9 +39,10 @@ def check_ser_config(config, where, kinds=KINDS):
     Raises:
         UserError: a component is missing or not known, or one of its options does not fit.
     """
+    check_modules(own_classes(config, kinds), config.get("modules"), where)
     checked = {}
     for kind in kinds:
-        name, conf = config.get(kind), config.get(f"{kind}_conf")
+        name, conf = config.get(kind, _DEFAULTS.get(kind)), config.get(f"{kind}_conf")
         if name is None and kind in _NEEDED:
             raise UserError(f"{where(kind)}: the model needs one; use {_known(kind)}")
         checked[kind], checked[f"{kind}_conf"] = name, {}
@@ -46,11 +50,8 @@ def check_ser_config(config, where, kinds=KINDS):
             taker = get_class(kind, name, where(kind))
             checked[f"{kind}_conf"] = check_options(conf, taker, where(f"{kind}_conf"))
     if kinds == KINDS:
-        from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
-
-        conf = check_options(config.get("model_conf"), ESPnetSERModel, where("model_conf"))
         checked["labels"] = check_labels(config.get("labels"), where("labels"))
-        checked["model_conf"] = conf
+        checked["modules"] = config.get("modules") or {}
     return checked
 
 
@@ -68,18 +69,17 @@ def build_frontend(config, where="the SER model"):
 
 
 def build_ser_model(config, where="the SER model"):
-    """Build an untrained `ESPnetSERModel`.
+    """Build an untrained `ESPnetSERModel`, or a class that a configuration names in its place.
 
     Args:
         config: mapping with ``labels``, ``frontend``, ``normalize``, ``specaug``, ``preencoder``,
-            ``encoder``, ``pooling``, a ``_conf`` of each, ``model_conf`` and ``fs``.
+            ``encoder``, ``pooling``, ``model``, a ``_conf`` of each, ``fs``, and, with classes of
+            one's own, ``modules``.
         where: beginning of messages: the file of the configuration.
 
     Raises:
         UserError: an unknown component, or options that do not fit it.
     """
-    from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
-
     config = config | check_ser_config(config, lambda key: f"{where}: {key}")
     frontend = build_frontend(config, where)
     size = frontend.output_size()
@@ -89,19 +89,8 @@ def build_ser_model(config, where="the SER model"):
     size = size if preencoder is None else preencoder.output_size()
     encoder = _component(config, "encoder", where, size)
     pooling = _component(config, "pooling", where, encoder.output_size())
-    try:
-        return ESPnetSERModel(
-            config["labels"],
-            frontend,
-            normalize,
-            specaug,
-            preencoder,
-            encoder,
-            pooling,
-            **config["model_conf"],
-        )
-    except ValueError as error:
-        raise UserError(f"{where}: model_conf: {error}; correct it") from error
+    parts = (config["labels"], frontend, normalize, specaug, preencoder, encoder, pooling)
+    return _component(config, "model", where, *parts)
 
 
 def check_labels(labels, where="labels"):
@@ -114,27 +103,30 @@ def check_labels(labels, where="labels"):
 
 
 def get_class(kind, name, where="the SER model"):
-    """The class behind ``name`` of a ``kind`` of component (see `CLASSES`)."""
-    if name not in _names(kind):
+    """The class behind ``name`` of a ``kind`` of component: of `CLASSES`, or of one's own."""
+    if own_classes({kind: name}, (kind,)):
+        return load_class(name, where)
+    if name not in names_of(kind):
         raise UserError(f"{where}: {shown(name)} is not known; use {_known(kind)}")
     module, _, attribute = CLASSES[kind, name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
-def _names(kind):
+def names_of(kind):
+    """The names of a ``kind`` of component in `CLASSES`."""
     return [n for k, n in CLASSES if k == kind]
 
 
 def _known(kind):
-    return ", ".join(_names(kind))
+    return ", ".join([*names_of(kind), "or a class of your own (module:Class)"])
 
 
-def _component(config, kind, where, *sizes):
+def _component(config, kind, where, *parts):
     """Build one component of a checked configuration, or None where it names none."""
     if config[kind] is None:
         return None
     try:
-        return get_class(kind, config[kind])(*sizes, **config[f"{kind}_conf"])
+        return get_class(kind, config[kind], where)(*parts, **config[f"{kind}_conf"])
     except UserError as error:
         raise UserError(f"{where}: {kind}_conf: {error}") from None
     except (ValueError, RuntimeError, MemoryError) as error:  # sizes that do not fit, or memory

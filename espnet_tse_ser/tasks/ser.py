@@ -18,19 +18,33 @@ from espnet_tse_ser.data.signals import Features, Signals, read_lengths
 from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
-from espnet_tse_ser.kinds import Choice, Id, Maybe, Several
+from espnet_tse_ser.kinds import Choice, Either, Id, Maybe, Several
 from espnet_tse_ser.numbers import RATE, UTTERANCE_SECONDS
-from espnet_tse_ser.ser.build import CLASSES, build_ser_model, check_ser_config, get_class
+from espnet_tse_ser.own_classes import OwnClass, checksums, own_classes
+from espnet_tse_ser.ser.build import (
+    KINDS,
+    build_ser_model,
+    check_ser_config,
+    get_class,
+    names_of,
+)
 from espnet_tse_ser.tasks.checked import CheckedTask
-from espnet_tse_ser.tasks.mapping_action import MappingAction
 from espnet_tse_ser.tasks.options import set_emotion_defaults
 
 schedulers.register()
 
 
-def _choices(kind, default):
-    classes = {name: get_class(k, name) for k, name in CLASSES if k == kind}
-    return ClassChoices(kind, classes, default=default, optional=default is None)
+_DEFAULTS = {"frontend": "logmel", "encoder": "shift_cnn", "pooling": "stats", "model": "emotion"}
+
+
+def _choices(kind):
+    classes = {name: get_class(kind, name) for name in names_of(kind)}
+    return ClassChoices(kind, classes, default=_DEFAULTS.get(kind), optional=kind not in _DEFAULTS)
+
+
+def _kind_of_choice(kind):
+    either = Either(Choice(*names_of(kind)), OwnClass())
+    return either if kind in _DEFAULTS else Maybe(either)
 
 
 class SERTask(CheckedTask, DistributedTask, AbsTask):
@@ -41,16 +55,9 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
     """
 
     num_optimizers = 1
-    class_choices_list = [
-        _choices("frontend", "logmel"),
-        _choices("normalize", None),
-        _choices("specaug", None),
-        _choices("preencoder", None),
-        _choices("encoder", "shift_cnn"),
-        _choices("pooling", "stats"),
-    ]
+    class_choices_list = [_choices(kind) for kind in KINDS]
     trainer = EmotionTrainer
-    kinds = {
+    kinds = {kind: _kind_of_choice(kind) for kind in KINDS} | {
         "iterator_type": Choice("sequence"),
         "valid_iterator_type": Maybe(Choice("sequence")),
         "labels": Several(Id(), 2),
@@ -82,18 +89,13 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
             "fixed_seconds=7.5 instead for one length of all, always",
         )
         group.add_argument("--fs", default=16000, help="Sampling rate of the data in Hz")
-        group.add_argument(
-            "--model_conf",
-            action=MappingAction,
-            default={},
-            help="dropout, label_smoothing and class_weight of ESPnetSERModel",
-        )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
         set_emotion_defaults(parser)
 
     @classmethod
     def check_options(cls, options, where):
+        options.modules = checksums(own_classes(vars(options), KINDS), where)
         vars(options).update(check_ser_config(vars(options), where))
         if options.max_seconds is not None and options.frontend_conf.get("fixed_seconds"):
             raise UserError(

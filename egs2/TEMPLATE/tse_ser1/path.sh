@@ -18,6 +18,8 @@ export OMP_NUM_THREADS=1
 # Large tensors in huge pages: else a quarter of a large extractor's training is page faults.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 export PYTHONIOENCODING=UTF-8
+# Classes that a configuration names as module:Class are in files there.
+export ESPNET_TSE_SER_CODE=${PWD}/local
 export NCCL_SOCKET_IFNAME="^lo,docker,virbr,vmnet,vboxnet"
 
 . local/path.sh
