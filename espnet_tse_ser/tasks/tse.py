@@ -77,6 +77,7 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
             decoder="conv",
             iterator_type="task",
             num_att_plot=0,
+            num_workers=0,
             resume=True,
             sample_rate=16000,  # ESPnet's is 8000, nothing else here is
             use_matplotlib=False,
