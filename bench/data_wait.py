@@ -50,17 +50,17 @@ def training_commands(recipe, output, steps=40):
     ser = yaml.safe_load((recipe / "conf/train_ser.yaml").read_text())
     ser.pop("normalize", None)  # its statistics are not there, and cost nothing
     (output / "train_ser.yaml").write_text(yaml.safe_dump(ser))
-    epoch = ["--max_epoch", "1"]
-    tse = ["--config", "conf/train_tse.yaml", "--pool", "dump/clean/pretrain", *epoch]
+    short = ["--scheduler", "none", "--max_epoch"]  # a schedule is as long as its training
+    tse = ["--config", "conf/train_tse.yaml", "--pool", "dump/clean/pretrain", *short, "1"]
     tse += ["--mixing_conf", f"steps_per_epoch={steps}"]
-    joint = ["--config", "conf/train_tse_ser.yaml", *fold, *epoch]
+    joint = ["--config", "conf/train_tse_ser.yaml", *fold, *short, "1"]
     joint += ["--targets", "dump/clean/emo", "--interferers", "dump/clean/interferer"]
     joint += ["--tse_dir", output / "TSE", "--ser_config", output / "train_ser.yaml"]
     recogniser = ["--config", output / "train_ser.yaml", "--scp", "dump/mix/wav.scp", *fold]
     return {
         "TSE": command("tse_train", *tse),
         "joint": command("tse_ser_train", *joint),
-        "SER": command("ser_train", *recogniser, "--max_epoch", "2"),
+        "SER": command("ser_train", *recogniser, *short, "2"),
     }
 
 

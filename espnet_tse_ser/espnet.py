@@ -13,7 +13,6 @@ import functools
 import logging
 import os
 import resource
-from collections.abc import Sized
 from pathlib import Path
 
 import torch
@@ -37,7 +36,7 @@ from espnet_tse_ser.interruption import (
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 from espnet_tse_ser.plain_files import DamagedFile, only_plain_files, plain
 from espnet_tse_ser.precision import check_autocast, mixed_training
-from espnet_tse_ser.schedulers import check_steps
+from espnet_tse_ser.schedulers import check_lengths, count_updates
 from espnet_tse_ser.training.plan import PLAN, planned
 
 logger = logging.getLogger(__name__)
@@ -272,8 +271,13 @@ class ExtractionTrainer(Trainer):
         return options
 
     @classmethod
-    def run(cls, *, model, trainer_options, distributed_option, **kwargs):
+    def run(
+        cls, *, model, schedulers, train_iter_factory, trainer_options, distributed_option, **kwargs
+    ):
         directory = Path(trainer_options.output_dir)
+        updates = count_updates(train_iter_factory, trainer_options.accum_grad)
+        if updates is not None:
+            check_lengths(schedulers, updates, trainer_options.max_epoch)
         if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
             (directory / PENDING).unlink(missing_ok=True)
             if not trainer_options.resume:
@@ -291,6 +295,8 @@ class ExtractionTrainer(Trainer):
             ):
                 super().run(
                     model=model,
+                    schedulers=schedulers,
+                    train_iter_factory=train_iter_factory,
                     trainer_options=trainer_options,
                     distributed_option=distributed_option,
                     **kwargs,
@@ -305,14 +311,6 @@ class ExtractionTrainer(Trainer):
     def train_one_epoch(
         cls, *, iterator, options, distributed_option, reporter, summary_writer, **stateful
     ):
-        if isinstance(iterator, Sized):
-            updates = len(iterator) // options.accum_grad
-            if updates == 0:
-                raise UserError(
-                    f"accum_grad: {options.accum_grad} batches make one update, but an epoch has "
-                    f"{len(iterator)}; give less, or smaller batches"
-                )
-            check_steps(stateful["schedulers"], updates * options.max_epoch)
         if _writes(distributed_option):
             _commit_checkpoint(options.output_dir)
         # ESPnet leaves the gradients of the last batches, if accum_grad does not divide their

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler, AbsEpochStepScheduler
+from espnet2.schedulers.exponential_decay_warmup import ExponentialDecayWarmup
+from espnet2.schedulers.tristage_lr import TristageLR
 from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.schedulers import SCHEDULERS, check_steps, register
+from espnet_tse_ser.schedulers import SCHEDULERS, Steps, check_lengths, in_steps, register
 
 register()
 
@@ -116,8 +118,68 @@ def test_what_does_not_fit_is_refused(name, conf, message):
         SCHEDULERS[name](_optimizer(), **conf)
 
 
-def test_a_schedule_is_as_long_as_the_training():
+def test_epochs_are_as_many_steps_as_they_have():
+    conf = {"warmup_steps": "5 epochs", "max_steps": "100 epochs", "init_lr": 5e-7, "min_lr": 5e-6}
+    steps = {"warmup_steps": 35, "max_steps": 700, "init_lr": 5e-7, "min_lr": 5e-6}
+    assert in_steps(conf, 7) == steps
+    assert in_steps(steps | {"mode": "min", "scale_fn": None}, 7) == steps | {
+        "mode": "min",
+        "scale_fn": None,
+    }
+    assert in_steps({"warmup": "0.5epochs", "total": "1 epoch"}, 9) == {"warmup": 4, "total": 9}
+
+
+@pytest.mark.parametrize(
+    "value", ["epochs", "-1 epochs", "1e2 epochs", "nan epochs", "5 steps", 1.5]
+)
+def test_what_is_no_number_of_epochs(value):
+    with pytest.raises(
+        ValueError, match="expected a whole number of 1 or more, or epochs, e.g. '5"
+    ):
+        Steps(1)(value)
+
+
+def _schedulers(length):
+    """One of each kind that has a length."""
+    optimizer = _optimizer()
+    return [
+        SCHEDULERS["warmup_cosine"](optimizer, 1, length, 0, 0),
+        SCHEDULERS["trapezoid"](optimizer, 1, 1, length),
+        TristageLR(optimizer, length),
+        ExponentialDecayWarmup(optimizer, 0.1, 0.01, length),
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, length),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_training_that_ends_before_its_schedule_is_refused(kind):
+    scheduler = _schedulers(540)[kind]
+    check_lengths([scheduler, None], updates=18, epochs=30)
+    check_lengths([scheduler], updates=19, epochs=25)  # 475
+    message = (
+        "(max_steps|total|total_steps) is 540 steps, but the training has 95: 5 epochs of 19; "
+    )
+    with pytest.raises(UserError, match=f"scheduler_conf: {message}give .*: 5 epochs, or"):
+        check_lengths([None, scheduler], updates=19, epochs=5)
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_a_training_that_goes_on_after_its_schedule_says_so(kind, caplog):
+    scheduler = _schedulers(540)[kind]
+    check_lengths([scheduler], updates=20, epochs=30)
+    assert not caplog.records
+    check_lengths([scheduler], updates=22, epochs=30)
+    assert "is 540 steps, but the training has 660: 30 epochs of 22; the rate stays" in caplog.text
+
+
+def test_a_schedule_that_ends_with_an_error_is_long_enough():
     schedulers = [torch.optim.lr_scheduler.OneCycleLR(_optimizer(), 0.1, total_steps=9), None]
-    check_steps(schedulers, 9)
-    with pytest.raises(UserError, match="ends after 9 steps, .* has 10; give total_steps: 10"):
-        check_steps(schedulers, 10)
+    check_lengths(schedulers, 9, 1)
+    with pytest.raises(
+        UserError, match="total_steps is 9 steps, but the training has 10: 2 epochs"
+    ):
+        check_lengths(schedulers, 5, 2)
+
+
+def test_without_a_length_nothing_is_to_be_fitted():
+    check_lengths([torch.optim.lr_scheduler.ExponentialLR(_optimizer(), 0.9), None], 1, 1)

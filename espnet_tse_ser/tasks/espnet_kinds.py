@@ -16,6 +16,7 @@ from espnet2.utils.types import (
 
 from espnet_tse_ser.kinds import Choice, Either, Flag, Kind, Mapping, Maybe, Only, Several, Text
 from espnet_tse_ser.numbers import BATCH_SIZE, SEED, SHARE, Number
+from espnet_tse_ser.schedulers import Steps
 from espnet_tse_ser.tasks.mapping_action import MappingAction
 
 _WHOLE = Number(0, 2**31 - 1, whole=True)
@@ -141,13 +142,13 @@ _SCHEDULER = {
     "epochs": Maybe(_COUNT),
     "factor": Number(0, 1, above=True, below=True),
     "final_lr_scale": SHARE,
-    "first_cycle_steps": _COUNT,
+    "first_cycle_steps": Steps(1),
     "gamma": Number(0, 1, above=True),
     "hold_ratio": SHARE,
     "init_lr_scale": SHARE,
     "max_lr": _POSITIVE,
     "max_momentum": SHARE,
-    "max_steps": _COUNT,
+    "max_steps": Steps(1),
     "milestones": Several(_COUNT),
     "min_lr": _NONNEGATIVE,
     "mode": Text(),
@@ -155,13 +156,14 @@ _SCHEDULER = {
     "pct_start": Number(0, 1, above=True, below=True),
     "scale_fn": Only(None),
     "step_size": _COUNT,
-    "step_size_down": Maybe(_COUNT),
-    "step_size_up": _COUNT,
+    "step_size_down": Maybe(Steps(1)),
+    "step_size_up": Steps(1),
     "steps_per_epoch": Maybe(_COUNT),
     "threshold_mode": Choice("rel", "abs"),
-    "total_steps": Maybe(_COUNT),
+    "total_steps": Maybe(Steps(1)),
     "warmup_lr_list": Several(_NONNEGATIVE),
     "warmup_ratio": SHARE,
+    "warmup_steps": Steps(),
     "warmup_steps_list": Several(_NONNEGATIVE),
 }
 

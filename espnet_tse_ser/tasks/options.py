@@ -18,6 +18,7 @@ from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.kinds import check_option, check_options
 from espnet_tse_ser.machine import check_gpus
 from espnet_tse_ser.numbers import shown
+from espnet_tse_ser.schedulers import has_epochs
 from espnet_tse_ser.tasks.espnet_kinds import (
     kind_of,
     kinds_of_decay,
@@ -149,25 +150,35 @@ def _check_training(options, where):
         raise UserError(f"{where('plan')}: rprop has no rate to scale; take another optim")
     kinds, conf = kinds_of_decay(add_optimizer_hooks), "exclude_weight_decay_conf"
     setattr(options, conf, check_options(getattr(options, conf), kinds, where(conf)))
-    taker = optim_classes[options.optim]
-    kinds = kinds_of_optimizer(taker)
+    kinds = kinds_of_optimizer(optim_classes[options.optim])
     options.optim_conf = check_options(options.optim_conf, kinds, where("optim_conf"))
-    weights = torch.nn.Parameter(torch.zeros(1))
-    weights.grad = torch.zeros(1)
+    place = where("optim_conf") if options.optim_conf else where("optim")
     try:
-        optimizer = taker([weights], **options.optim_conf)
+        optimizer = _make_optimizer(options)
         if options.scheduler is None:
             optimizer.step()
     except Exception as error:  # whatever it takes amiss
-        place = where("optim_conf") if options.optim_conf else where("optim")
         raise UserError(f"{place}: {options.optim}: {first_line(error)}; correct it") from None
     if options.scheduler is None:
         return
-    taker = scheduler_classes[options.scheduler]
-    kinds = kinds_of_scheduler(taker)
+    kinds = kinds_of_scheduler(scheduler_classes[options.scheduler])
     options.scheduler_conf = check_options(options.scheduler_conf, kinds, where("scheduler_conf"))
+    if not has_epochs(options.scheduler_conf):
+        check_schedule(options, where("scheduler_conf"))
+
+
+def check_schedule(options, where):
+    """Check a schedule by making it and taking two steps.
+
+    Args:
+        options: namespace, whose scheduler_conf is in steps. where: beginning of a message.
+
+    Raises:
+        UserError: the options of the schedule do not go together.
+    """
+    optimizer = _make_optimizer(options)
     try:
-        scheduler = taker(optimizer, **options.scheduler_conf)
+        scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
         for _ in range(2):
             optimizer.step()
             if isinstance(scheduler, AbsValEpochStepScheduler):
@@ -176,9 +187,14 @@ def _check_training(options, where):
                 scheduler.step()
     except Exception as error:  # whatever it takes amiss
         reason = first_line(error)
-        raise UserError(
-            f"{where('scheduler_conf')}: {options.scheduler}: {reason}; correct it"
-        ) from None
+        raise UserError(f"{where}: {options.scheduler}: {reason}; correct it") from None
+
+
+def _make_optimizer(options):
+    """An optimizer of one number."""
+    weights = torch.nn.Parameter(torch.zeros(1))
+    weights.grad = torch.zeros(1)
+    return optim_classes[options.optim]([weights], **options.optim_conf)
 
 
 def _check_criteria(options, measures, where):

@@ -182,7 +182,10 @@ SHIFTSER = CONFIG | {
     "specaug_conf": {"time_width": 5, "channel_width": 3},
     "encoder": "shift_lstm",
     "scheduler": "warmup_cosine",
-    "scheduler_conf": {"warmup_steps": 2, "max_steps": 12, "init_lr": 1e-4, "min_lr": 1e-5},
+    "scheduler_conf": {
+        **{"warmup_steps": "1 epochs", "max_steps": "4 epochs"},
+        **{"init_lr": 1e-4, "min_lr": 1e-5},
+    },
 }
 
 
@@ -198,19 +201,25 @@ SHIFTSER = CONFIG | {
         },
     ],
 )
-def test_parts_of_shiftser_go_on_to_the_bit(data, tmp_path, changes):
+def test_parts_of_shiftser_go_on_to_the_bit(data, tmp_path, monkeypatch, changes):
     config = tmp_path / "train_ser.yaml"
     config.write_text(yaml.safe_dump(SHIFTSER | changes))
     _stats(data, tmp_path / "stats", config)
     further = {"config": config, "stats": tmp_path / "stats" / "fold1" / "feats_stats.npz"}
     _train(data, tmp_path / "whole", **further)
-    _train(data, tmp_path / "parts", "--max_epoch", 1, **further)
+    with monkeypatch.context() as patch:
+        patch.setattr("espnet_tse_ser.espnet.check_lengths", lambda *_: None)  # it was cut off
+        _train(data, tmp_path / "parts", "--max_epoch", 1, **further)
     first = torch.load(tmp_path / "parts" / "latest.pth", weights_only=True)["specaug.mask_vector"]
     _train(data, tmp_path / "parts", **further)
     assert _same(tmp_path / "whole", tmp_path / "parts")
     rates = [float(row["train_optim0_lr0"]) for row in read_tsv(tmp_path / "whole" / "epochs.tsv")]
     if "trapezoid" in changes.get("scheduler", ""):
         assert rates == pytest.approx([0.01 * epoch / 695 for epoch in range(4)], rel=1e-4)
+    else:
+        schedule = read_config(tmp_path / "whole")["scheduler_conf"]
+        assert (schedule["warmup_steps"], schedule["max_steps"]) == (2, 8)  # 16 utterances by 8
+        assert rates == sorted(rates, reverse=True) and rates[-1] < 3e-4  # it comes down
     last = torch.load(tmp_path / "parts" / "latest.pth", weights_only=True)["specaug.mask_vector"]
     assert (first != last).all()
 

@@ -117,6 +117,16 @@ def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
     assert (parts / "epochs.tsv").read_text() == (whole / "epochs.tsv").read_text()
 
 
+def test_a_schedule_in_epochs(train, whole, tiny_mixtures, tmp_path):
+    short = ("--max_epoch", "1", "--scheduler", "tristagelr", "--scheduler_conf")
+    exp = train(tmp_path / "exp", *short, "max_steps=1epochs")
+    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
+    steps = -(-len(ids) // TRAINING["batch_size"])
+    assert steps > 1 and read_config(exp)["scheduler_conf"]["max_steps"] == steps
+    with pytest.raises(UserError, match=f"max_steps is {2 * steps} steps, .* {steps}: 1 epochs of"):
+        train(tmp_path / "long", *short, "max_steps=2epochs")
+
+
 @pytest.mark.parametrize("further", [(), ("--model_conf", "freeze_tse=true")])
 def test_two_processes_train_as_one(train, tmp_path, further):
     def train_two(command):

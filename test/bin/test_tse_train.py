@@ -110,6 +110,21 @@ def test_two_processes_train_as_one(train, whole, tmp_path):
     assert_close(train(tmp_path / "two", main=train_two), whole)
 
 
+def test_a_schedule_in_epochs_is_one_in_steps(train, tse_config, tmp_path):
+    for name, conf in (
+        ("epochs", {"max_steps": "2 epochs", "warmup_steps": "0.5 epochs"}),
+        ("steps", {"max_steps": 4, "warmup_steps": 1}),
+    ):
+        schedule = {
+            "scheduler": "warmup_cosine",
+            "scheduler_conf": conf | {"init_lr": 0, "min_lr": 0},
+        }
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(tse_config | TRAINING | schedule))
+        train(tmp_path / name, config=tmp_path / f"{name}.yaml")
+    assert read_config(tmp_path / "epochs")["scheduler_conf"]["max_steps"] == 4
+    assert _equal(_weights(tmp_path / "epochs"), _weights(tmp_path / "steps"))
+
+
 def test_a_finished_training_is_not_touched(train, whole):
     before = {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")}
     train(whole)
@@ -128,10 +143,14 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         ({"mixing_conf": MIXING | {"segment": 160000}}, "0 speaker.s. of the .*pool"),
         ({"extractor_conf": {"layers": 2}}, "layers"),
         ({"no_such_key": 1}, "train_tse.yaml: unknown key 'no_such_key'"),
+        (
+            {"scheduler": "tristagelr", "scheduler_conf": {"max_steps": 9}},
+            "max_steps is 9 steps, but the training has 4: 2 epochs of 2; give max_steps: 2 epochs",
+        ),
         ({"accum_grad": 3}, "train_tse.yaml: accum_grad: 3 .* an epoch has 2 .steps_per_epoch"),
         (
             {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.1, "total_steps": 3}},
-            "onecyclelr ends after 3 steps, but the training has 4; give total_steps: 4",
+            "total_steps is 3 steps, but the training has 4: 2 epochs of 2; give total_steps",
         ),
     ):
         path = tmp_path / "train_tse.yaml"

@@ -8,6 +8,7 @@ import yaml
 from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_tse_ser.data.variations import read_variation
+from espnet_tse_ser.schedulers import in_steps
 from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tse.build import build_extraction_model
@@ -155,6 +156,7 @@ def test_steps_of_ser(path):
     if options.frontend == "ssl":
         tiny = {"arch": "custom", "arch_conf": TINY_SSL, "weights": None}
         options.frontend_conf = options.frontend_conf | tiny
+    options.scheduler_conf = in_steps(options.scheduler_conf, 100)
     finetune = options.frontend_conf.get("finetune", False)
     model = SERTask.build_model(options).train()
     (optimizer,) = SERTask.build_optimizers(options, model)
@@ -211,10 +213,26 @@ def test_rates(name, rates):
 
     options = parse(SERTask, f"egs2/iemocap_mix/tse_ser1/conf/tuning/train_ser_{name}.yaml")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], options.optim_conf["lr"])
-    scheduler = scheduler_classes[options.scheduler](optimizer, **options.scheduler_conf)
+    conf = in_steps(options.scheduler_conf, 127)
+    scheduler = scheduler_classes[options.scheduler](optimizer, **conf)
     for step, rate in rates.items():
         scheduler.last_epoch = step  # thousands of steps take seconds
         assert scheduler.get_lr() == [pytest.approx(rate, rel=1e-3, abs=1e-12)]
+
+
+@pytest.mark.parametrize("kind", ["tse", "ser", "tse_ser"])
+def test_a_schedule_ends_with_its_training(kind):
+    """In epochs, so that it does on any data; but for figures that are published."""
+    for path in configs(kind):
+        conf = read(path)
+        lengths = [conf.get("scheduler_conf", {}).get(key) for key in ("max_steps", "total")]
+        length = next(filter(None, lengths), None)
+        if length is None or conf["scheduler"] == "trapezoid_per_epoch":
+            continue
+        if "ravdess" in path and kind != "tse":
+            assert length == {"ser": 540, "tse_ser": 924}[kind]
+        else:
+            assert length == f"{conf['max_epoch']} epochs", path
 
 
 @pytest.mark.parametrize("path", configs("tse_ser"))

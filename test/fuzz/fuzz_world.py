@@ -69,7 +69,10 @@ CONFIGURATIONS = {
         **{"encoder": "shift_lstm", "encoder_conf": {"hidden_size": 4}},
         **{"batch_type": "unsorted", "batch_size": 4, "max_seconds": 0.3},
         "scheduler": "warmup_cosine",
-        "scheduler_conf": {"warmup_steps": 2, "max_steps": 12, "init_lr": 1e-4, "min_lr": 1e-5},
+        "scheduler_conf": {
+            **{"warmup_steps": "0.5 epochs", "max_steps": "1 epochs"},
+            **{"init_lr": 1e-4, "min_lr": 1e-5},
+        },
     },
     "train_ssl": _SER
     | _TRAINING

@@ -128,7 +128,14 @@ SCHEDULERS = [
     ("tristagelr", {"max_steps": 0}, "max_steps: expected a whole number of 1 or more"),
     ("tristagelr", {"warmup_ratio": 1.5}, "warmup_ratio: expected a number of 0 or more"),
     ("tristagelr", {"warmup_ratio": 0.5}, "tristagelr: .*; correct it"),
-    ("warmuplr", {"warmup_steps": -1}, "warmup_steps: expected a number of 0 or more"),
+    ("warmuplr", {"warmup_steps": -1}, "warmup_steps: expected a whole number of 0 or more, or ep"),
+    ("tristagelr", {"max_steps": "x epochs"}, "max_steps: expected a whole number .* got 'x ep"),
+    (
+        "trapezoid_per_epoch",
+        {"warmup": "1 epochs", "hold": 0, "total": 3},
+        "warmup: expected a who",
+    ),
+    ("steplr", {"step_size": "2 epochs"}, "step_size: expected a whole number of 1 or more"),
     ("warmup_cosine", {}, "has no|missing"),
     ("warmup_cosine", {"warmup_steps": "x"}, "warmup_steps: expected a whole number"),
     (
@@ -171,6 +178,7 @@ def test_schedulers(tmp_path, scheduler, conf, message):
         ("cosineannealingwarmuprestarts", {"first_cycle_steps": 30}),
         ("exponentialdecaywarmup", {"max_lr": 0.1, "min_lr": 0.01, "total_steps": 50}),
         ("trapezoid", {"warmup": 1, "hold": 1, "total": 3}),
+        ("trapezoid", {"warmup": 1, "hold": "1 epochs", "total": "3 epochs"}),
     ],
 )
 def test_schedulers_that_fit(tmp_path, scheduler, conf):
