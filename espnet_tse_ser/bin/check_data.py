@@ -34,7 +34,7 @@ def main(argv=None):
     from espnet_tse_ser.data import checks
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.protocol import read_protocol
-    from espnet_tse_ser.data.splits import fold_of_speakers
+    from espnet_tse_ser.data.splits import describe_dev, fold_of_speakers, read_split
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
@@ -48,7 +48,7 @@ def main(argv=None):
     mixtures = read_protocol(protocol_dir / "protocol.tsv")
     folds = sorted({m.fold for m in mixtures})
     seen = {}
-    splits = {f: checks.read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
+    splits = {f: read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
     checks.report(
         chain(
             checks.check_labels(targets, args.labels.split()),
@@ -62,6 +62,17 @@ def main(argv=None):
             *(checks.check_audio(pool, label, seen) for label, pool in pools.items()),
         )
     )
+    speaker_of = {m.mixture: m.speaker for m in mixtures}
+    for fold, split in splits.items():
+        logging.info(
+            "fold %s: train %d, dev %d, test %d; dev: %s",
+            *(fold, *(len(split[side]) for side in split), describe_dev([split], speaker_of)),
+        )
+    asked = args.folds.split()
+    for fold, count in checks.untested(mixtures, asked).items() if asked else ():
+        logging.warning(
+            "%d utterances of fold %s are never tested: --folds is %s", count, fold, args.folds
+        )
     sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())
     logging.info("%d mixtures in %d folds; %s: no violation", len(mixtures), len(folds), sizes)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS, add_dev_option, made_with
+from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS, made_with, measure
 from espnet_tse_ser.numbers import COUNT, RATE, SEED
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ def get_parser():
     parser.add_argument(
         "--interferers", required=True, help="formatted interferer pool, or --targets"
     )
-    parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
+    parser.add_argument(
+        "--protocol_dir", required=True, help="holds protocol.tsv and splits (stage 2)"
+    )
     parser.add_argument("--folds", required=True, help="folds to test, e.g. '1 2'")
     parser.add_argument(
         "--row",
@@ -61,7 +63,6 @@ def get_parser():
     )
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
-    add_dev_option(parser)
     add_options(parser)
     return parser
 
@@ -97,8 +98,11 @@ def main(argv=None):
     mixtures, targets, interferers = _mixtures(args, folds, variation)
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
+    measured = measure(args.protocol_dir, tests)
     runs = {(fold, seed): run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
-    origins = {row: _origin(args, row, runs.values(), *how, front_ends) for row, *how in rows}
+    origins = {
+        row: _origin(args, row, runs.values(), measured, *how, front_ends) for row, *how in rows
+    }
     kept = [row for row in origins if _is_kept(output_dir / row.directory, origins[row])]
     rows = [(row, *how) for row, *how in rows if row not in kept]
     logger.info("%d of %d systems were tested before", len(kept), len(origins))
@@ -118,7 +122,7 @@ def main(argv=None):
                 for row, *found in recognize_rows(data, tested, *how):
                     hypotheses[row][fold, seed] = found
     for row, _, configuration in rows:
-        how = made_with(configuration, args.protocol, args.dev)
+        how = made_with(configuration, args.protocol, *measured)
         table = join(row, hypotheses[row], tests, tse_scores, how)
         labels = [c.removeprefix("p_") for c in table[0] if c.startswith("p_")]
         directory = output_dir / row.directory
@@ -132,7 +136,7 @@ def _front_end(row):
     return row.parts["tse"] if row.system.test == "denoised" else None
 
 
-def _origin(args, row, runs, directory, configuration, front_ends):
+def _origin(args, row, runs, measured, directory, configuration, front_ends):
     """What the table of a row follows from, as text: mixtures, data, weights and how it is made."""
     from espnet_tse_ser.checkpoints import weights_of
 
@@ -144,7 +148,8 @@ def _origin(args, row, runs, directory, configuration, front_ends):
         if tag not in front_ends:
             raise UserError(f"--front_ends: has no '{tag}', which {row.directory} is tested on")
         files.append(weights_of(front_ends[tag], "valid.loss"))
-    lines = [f"{row.directory} {configuration} {args.protocol} {args.dev} {args.seed} {args.seeds}"]
+    how = (configuration, args.protocol, *measured, args.seed, args.seeds)
+    lines = [" ".join(map(str, (row.directory, *how)))]
     return "\n".join(lines + [f"{path} {_checksum(path)}" for path in files]) + "\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.ids import check_id
-from espnet_tse_ser.metrics.stamp import Stamp, add_dev_option, add_protocol_option, check_name
+from espnet_tse_ser.metrics.stamp import Stamp, add_protocol_option, check_name, measure
 from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
 
@@ -43,7 +43,9 @@ def get_parser():
     )
     parser.add_argument("--nj", type=COUNT.option, default=1, help="number of processes")
     add_protocol_option(parser)
-    add_dev_option(parser)
+    parser.add_argument(
+        "--protocol_dir", help="holds protocol.tsv and splits (stage 2), for the head of each table"
+    )
     return parser
 
 
@@ -66,8 +68,9 @@ def main(argv=None):
     path = output_dir / "preservation_utt.tsv"
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])
     rows = preservation_table.read_preservation(path)
-    folds = sorted({row["fold"] for row in rows}, key=fold_key)
-    stamp = Stamp(args.protocol, args.dev, tuple(folds))
+    folds = tuple(sorted({row["fold"] for row in rows}, key=fold_key))
+    measured = (None, None) if args.protocol_dir is None else measure(args.protocol_dir, folds)
+    stamp = Stamp(args.protocol, measured[0], folds, (), len(entries), measured[1])
     figures = {
         "protocol": stamp.as_dict(),
         "summary": preservation_table.summarise(rows),

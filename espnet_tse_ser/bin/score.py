@@ -9,10 +9,10 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.metrics.stamp import (
     OPTIMISTIC,
-    add_dev_option,
     add_protocol_option,
     check_protocol,
     made_with,
+    measure,
 )
 from espnet_tse_ser.numbers import SEED
 from espnet_tse_ser.progress import log_to_stderr
@@ -27,7 +27,9 @@ def get_parser():
         required=True,
         help="holds <system>/<tag>/fold<k>/hyp.tsv, of a further seed fold<k>_seed<s>/hyp.tsv",
     )
-    parser.add_argument("--protocol_dir", required=True, help="holds protocol.tsv (stage 2)")
+    parser.add_argument(
+        "--protocol_dir", required=True, help="holds protocol.tsv and splits (stage 2)"
+    )
     parser.add_argument(
         "--tse_scores",
         default="",
@@ -53,7 +55,6 @@ def get_parser():
     )
     parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
     add_protocol_option(parser)
-    add_dev_option(parser)
     return parser
 
 
@@ -72,6 +73,7 @@ def main(argv=None):
     tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
     tse_tables = parse_tagged(args.tse_scores, "--tse_scores")
     tse_scores = {tag: tables.read_tse_scores(path, tests) for tag, path in tse_tables.items()}
+    measured = measure(args.protocol_dir, tests)
     labels, joined = None, {}
     for row, configuration in _rows(args, tables):
         hypotheses = {}
@@ -87,7 +89,7 @@ def main(argv=None):
                     "systems before; train and recognise all systems with the same labels"
                 )
             hypotheses[fold, seed] = (path, rows)
-        how = made_with(configuration, args.protocol, args.dev)
+        how = made_with(configuration, args.protocol, *measured)
         joined[row.directory] = join(row, hypotheses, tests, tse_scores, how)
     # written last, so that an error leaves no mixture of new and old tables
     two_epochs = args.protocol == OPTIMISTIC

@@ -1,18 +1,16 @@
 """Checks of the data before any training. Violations name their ids and are reported together."""
 
 from collections import Counter, defaultdict
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
 from espnet_tse_ser.data.audio import read_mono
-from espnet_tse_ser.data.id_list import read_lines
+from espnet_tse_ser.data.splits import SIDES
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.progress import progress
 
 MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker
-SIDES = ("train", "dev", "test")
 
 
 def check_audio(pool, label, seen=None):
@@ -68,6 +66,11 @@ def check_folds(mixtures, folds):
     for fold in folds:
         if fold not in known:
             yield f"there is no fold {fold}, only {' '.join(sorted(known))}; correct --folds"
+
+
+def untested(mixtures, folds):
+    """Fold -> number of its mixtures, of those that are not among ``folds`` (names)."""
+    return Counter(m.fold for m in mixtures if m.fold not in folds)
 
 
 def check_speakers(pools):
@@ -183,15 +186,6 @@ def check_split(fold, split, mixtures, protocol="loso"):
                         f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"
                     )
-
-
-def read_split(directory):
-    """Read ``{train,dev,test}.lst`` of one fold.
-
-    Raises:
-        UserError: a list is missing, or a line of it holds no id.
-    """
-    return {side: read_lines(Path(directory) / f"{side}.lst") for side in SIDES}
 
 
 def report(violations, limit=20):

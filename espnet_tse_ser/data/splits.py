@@ -1,12 +1,16 @@
 """Folds and development sets: who is trained on, tuned on, tested on."""
 
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.data.id_list import read_lines
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.fields import fold_key
 from espnet_tse_ser.metrics.stamp import PROTOCOLS
+
+SIDES = ("train", "dev", "test")
 
 
 def fold_of_speakers(entries, protocol):
@@ -156,3 +160,33 @@ def split_fold(entries, fold, dev_split, dev_share, seed, protocol="loso", group
             f"fold '{fold}': {len(train)} train and {len(dev)} dev are left; change --dev_share"
         )
     return {"train": train, "dev": sorted(dev), "test": test}
+
+
+def read_split(directory):
+    """Read ``{train,dev,test}.lst`` of one fold.
+
+    Raises:
+        UserError: a list is missing, or a line of it holds no id.
+    """
+    return {side: read_lines(Path(directory) / f"{side}.lst") for side in SIDES}
+
+
+def describe_dev(splits, speaker_of):
+    """How the dev sets of folds were cut, and which share of the training side they are, in words.
+
+    Args:
+        splits: of each fold the ids of ``train``, ``dev`` and ``test``. speaker_of: id -> speaker.
+
+    >>> split = {"train": ["a1", "a2", "b1"], "dev": ["c1"], "test": ["d1"]}
+    >>> describe_dev([split], {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "d1": "d"})
+    'by speaker, 25.0 % of the training side'
+    """
+    ways, shares = set(), set()
+    for split in splits:
+        if set(split["dev"]) == set(split["test"]):
+            return "the test fold"
+        train, dev = ({speaker_of[utt] for utt in split[side]} for side in ("train", "dev"))
+        ways.add("by utterance" if train & dev else "by speaker")
+        shares.add(100 * len(split["dev"]) / (len(split["dev"]) + len(split["train"])))
+    ends = dict.fromkeys(f"{share:.1f}" for share in (min(shares), max(shares)))
+    return f"{' and '.join(sorted(ways))}, {' to '.join(ends)} % of the training side"

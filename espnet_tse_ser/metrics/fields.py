@@ -14,6 +14,7 @@ MIXTURE_COLUMNS = ("snr_db", "overlap", "num_interferers", "interferer_emotions"
 
 NUMBERS = {
     "seed": SEED,
+    "utterances": Number(1, 10**9, whole=True),
     "snr_db": Number(),
     "overlap": Number(0, 1),
     "num_interferers": Number(0, 1000, whole=True),

@@ -21,12 +21,18 @@ POOLING = (
 
 @dataclass(frozen=True)
 class Stamp:
-    """The protocol (None: not stated), the dev set in words, folds and seeds of a table."""
+    """What a table is of.
+
+    The protocol (None: not stated), the dev set in words, folds and seeds, and how many utterances
+    are tested, of how many that the protocol has (None: not known).
+    """
 
     protocol: str | None = None
     dev: str | None = None
     folds: tuple = ()
     seeds: tuple = ()
+    tested: int | None = None
+    utterances: int | None = None
 
     @property
     def optimistic(self):
@@ -49,6 +55,9 @@ class Stamp:
         parts += [f"fold {self.folds[0]}"] if len(self.folds) == 1 else []
         parts += [f"folds {', '.join(self.folds)} {how}"] if len(self.folds) > 1 else []
         parts += [f"folds {how}"] if not self.folds else []
+        if self.utterances is not None:
+            n = "all" if self.tested == self.utterances else f"{self.tested} of"
+            parts.append(f"{n} {self.utterances} utterances")
         parts += [f"seed {self.seeds[0]}"] if len(self.seeds) == 1 else []
         if len(self.seeds) > 1:
             once = "pooled (an utterance counts once, as the mean over them)"
@@ -65,18 +74,33 @@ def add_protocol_option(parser):
     parser.add_argument("--protocol", help=f"that the systems were trained under: {known}")
 
 
-def add_dev_option(parser):
-    """Add ``--dev`` to a command line."""
-    parser.add_argument(
-        "--dev", help='the dev set in words, printed with every table, e.g. "speaker 0.1"'
-    )
-
-
 def stamp_of(rows):
     """The stamp of the rows of a score table."""
     folds, seeds = (sorted({r[c] for r in rows}, key=fold_key) for c in ("fold", "seed"))
-    stated = (None if rows[0][c] == "n/a" else rows[0][c] for c in ("scheme", "dev"))
-    return Stamp(*stated, tuple(folds), tuple(seeds))
+    columns = ("scheme", "dev", "utterances")
+    scheme, dev, utterances = (None if rows[0][c] == "n/a" else rows[0][c] for c in columns)
+    tested = len({row["id"] for row in rows})
+    return Stamp(scheme, dev, tuple(folds), tuple(seeds), tested, utterances and int(utterances))
+
+
+def measure(protocol_dir, folds):
+    """The dev sets of folds in words, and how many utterances the protocol has in all folds.
+
+    Args:
+        protocol_dir: of stage 2, with the lists of the folds.
+    """
+    from espnet_tse_ser.data.id_list import read_ids, select
+    from espnet_tse_ser.data.splits import SIDES, describe_dev
+    from espnet_tse_ser.metrics.tables import read_protocol
+
+    path = Path(protocol_dir) / "protocol.tsv"
+    tests = read_protocol(path)
+    speaker_of = {utt: row["speaker"] for rows in tests.values() for utt, row in rows.items()}
+    splits = []
+    for fold in folds:
+        lists = {side: path.parent / "splits" / f"fold{fold}" / f"{side}.lst" for side in SIDES}
+        splits.append({side: select(speaker_of, read_ids(lists[side]), path) for side in SIDES})
+    return describe_dev(splits, speaker_of), len(speaker_of)
 
 
 def check_name(protocol, where="--protocol"):
@@ -118,12 +142,13 @@ def check_protocol(protocol, path, rows):
     )
 
 
-def made_with(configuration, scheme, dev):
+def made_with(configuration, scheme, dev, utterances):
     """The columns of a score table that say what made it, see `tables.MADE_WITH`."""
     return {
         "configuration": configuration,
         "scheme": scheme or "n/a",
-        "dev": dev or "n/a",
+        "dev": dev,
+        "utterances": utterances,
         "commit": commit_of() or "n/a",
     }
 

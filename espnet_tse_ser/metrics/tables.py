@@ -1,7 +1,8 @@
 """Per-utterance tables: of mixtures, hypotheses, extracted speech and, of all these, scores.
 
 A score table says what made it: system, tag (see `systems.tags`), configurations, evaluation
-scheme, dev set and commit are the same in all rows; seed and epoch are those of a row's training.
+scheme, dev set, the number of utterances in the protocol and commit are the same in all rows; seed
+and epoch are those of a row's training.
 
 With the scheme best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
 UA, ``hypothesis_wa`` and ``epoch_wa``, which only these tables have, of the one with the best WA.
@@ -29,7 +30,7 @@ from espnet_tse_ser.systems.system import name_rows
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
 PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
-MADE_WITH = ("configuration", "scheme", "dev", "commit")  # the same in all rows of a table
+MADE_WITH = ("configuration", "scheme", "dev", "utterances", "commit")  # the same in all rows
 
 _MAKER = ("system", "tag", "train", "test", *MADE_WITH)
 _DESCRIBED = ("gender", "gender_state", "interferer_emotions")
@@ -171,6 +172,8 @@ def read_scores(path):
     for line, row in enumerate(rows, 2):
         check_filled(path, line, row, (*_DESCRIBED, *_MAKER, "epoch"))
         row["seed"] = str(read_number(path, line, row, "seed"))
+        if row["utterances"] != "n/a":
+            read_number(path, line, row, "utterances")
         for column in ("snr_db", "overlap", "num_interferers"):
             row[column] = read_number(path, line, row, column)
         row |= read_signal(path, line, row)

@@ -74,6 +74,18 @@ def test_sound_data(data, caplog):
     )
 
 
+def test_what_dev_is_and_what_is_never_tested(data, caplog):
+    caplog.set_level("INFO")
+    assert check(data, "--folds", "1 2 3") == 0
+    dev = "train 10, dev 10, test 10; dev: by speaker, 50.0 % of the training side"
+    assert all(f"fold {fold}: {dev}" in caplog.text for fold in "123")
+    assert "never tested" not in caplog.text
+    assert check(data, "--folds", "2") == 0
+    assert "10 utterances of fold 1 are never tested: --folds is 2" in caplog.text
+    assert "10 utterances of fold 3 are never tested: --folds is 2" in caplog.text
+    assert "of fold 2 are never" not in caplog.text
+
+
 def test_targets_may_interfere_with_each_other(data, caplog):
     caplog.set_level("INFO")
     among_targets(data)

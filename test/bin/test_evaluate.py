@@ -186,7 +186,6 @@ def test_what_the_same_models_made_is_kept(run, recognised, tmp_path, models, ts
         assert run({}, **how) == again and recognised() == set()
     for options in (
         ["--protocol", "best_test_epoch"],
-        ["--dev", "speaker 0.2"],
         ["--seeds", "3"],
     ):
         run({}, *options, **how)

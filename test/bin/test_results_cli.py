@@ -55,6 +55,20 @@ def test_outputs(tmp_path):
     assert (tmp_path / "results.json").read_bytes() == first
 
 
+def test_every_table_says_how_many_utterances_were_tested(tmp_path):
+    dev = "by speaker, 33.3 % of the training side"
+    write_scores(tmp_path, scheme="loso", dev=dev, utterances="50")
+    results.main(arguments(tmp_path))
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert text.count(f"Protocol loso; dev: {dev}; folds 1, 2 ") > 7
+    assert text.count("; 40 of 50 utterances; ") == text.count("Protocol loso; ")
+    stamp = json.loads((tmp_path / "results.json").read_text())["protocol"]
+    assert (stamp["dev"], stamp["tested"], stamp["utterances"]) == (dev, 40, 50)
+    write_scores(tmp_path, utterances="many")
+    with pytest.raises(UserError, match="line 2: .*utterances: expected a whole number"):
+        results.main(arguments(tmp_path))
+
+
 def test_several_seeds(tmp_path):
     write_scores(tmp_path, seeds="012")
     results.main(arguments(tmp_path))

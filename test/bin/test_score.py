@@ -31,6 +31,16 @@ def experiment(tmp_path):
         for u, e in emotions.items()
     ]
     write_tsv(tmp_path / "mix/protocol.tsv", protocol, PROTOCOL_COLUMNS)
+    for fold, other in ("12", "21"):
+        sides = {
+            "train": [f"s{other}-a"],
+            "dev": [f"s{other}-b"],
+            "test": [f"s{fold}-a", f"s{fold}-b"],
+        }
+        for side, ids in sides.items():
+            path = tmp_path / f"mix/splits/fold{fold}/{side}.lst"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{uid}\n" for uid in ids))
     tse = [dict(id=u, fold=u[1], gender_state="same", snr_db="1.50", **SIGNAL) for u in emotions]
     write_tsv(tmp_path / "tse.tsv", tse, TSE_COLUMNS)
     for system in ("clean_clean", "base", "ft"):
@@ -170,14 +180,24 @@ def test_tables_say_what_made_them(experiment):
     path = experiment / "scores/ft/default/fold2/hyp.tsv"
     rows = [row | {"epoch": "7"} for row in read_tsv(path)]
     write_tsv(path, rows, rows[0])
-    stated = ["--protocol", "loso", "--dev", "speaker 0.1"]
-    score.main(arguments(experiment, *rows_of("ft/default"), *stated))
+    score.main(arguments(experiment, *rows_of("ft/default"), "--protocol", "loso", "--folds", "2"))
     _, rows = read_scores(experiment / "scores/ft/default/score_utt.tsv")
-    assert [row["epoch"] for row in rows] == ["n/a", "n/a", "7", "7"]
+    assert [row["epoch"] for row in rows] == ["7", "7"]
     for row in rows:
-        made = [row[c] for c in ("system", "tag", "configuration", "scheme", "dev")]
-        assert made == ["ft", "default", "conf/ft.yaml", "loso", "speaker 0.1"]
+        made = [row[c] for c in ("system", "tag", "configuration", "scheme", "dev", "utterances")]
+        dev = "by utterance, 50.0 % of the training side"
+        assert made == ["ft", "default", "conf/ft.yaml", "loso", dev, "4"]
         assert row["commit"] == (commit_of() or "n/a")
+
+
+def test_the_lists_of_the_folds_have_to_be_there(experiment):
+    path = experiment / "mix/splits/fold2/dev.lst"
+    path.write_text("s1-c\n")
+    with pytest.raises(UserError, match="protocol.tsv: 1 of 1 id.s. are missing, first 's1-c'"):
+        score.main(arguments(experiment))
+    path.unlink()
+    with pytest.raises(UserError, match="fold2/dev.lst: no such list of ids; run stage 2"):
+        score.main(arguments(experiment))
 
 
 def test_two_front_ends_side_by_side(experiment):

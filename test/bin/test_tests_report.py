@@ -12,7 +12,7 @@ from espnet_tse_ser.bin import tests_report
 from espnet_tse_ser.errors import UserError, run
 
 SYSTEMS = ("clean_clean", "noisy_noisy", "base", "ft")
-MADE = {"scheme": "loso", "dev": "speaker 0.1"}
+MADE = {"scheme": "loso", "dev": "by speaker, 9 %", "utterances": "50"}
 
 
 @pytest.fixture
@@ -53,7 +53,8 @@ def test_outputs(exp, caplog):
     assert [row["value"] for row in talkers["rows"]] == ["main"]
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
     text = (exp / "out/RESULTS_TESTS.md").read_text()
-    assert "Protocol loso; dev: speaker 0.1; folds 1, 2 pooled (figures of all" in text
+    assert "Protocol loso; dev: by speaker, 9 %; folds 1, 2 pooled" in text
+    assert "no means over folds); 40 of 50 utterances; seed 0." in text
     assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
     assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]
     assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text

@@ -12,13 +12,12 @@ from espnet_tse_ser.data.checks import (
     check_mixtures,
     check_speakers,
     check_split,
-    read_split,
     report,
 )
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.protocol import make_protocol
-from espnet_tse_ser.data.splits import split_fold
+from espnet_tse_ser.data.splits import read_split, split_fold
 from espnet_tse_ser.errors import UserError
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from espnet_tse_ser.data.splits import (
     PROTOCOLS,
+    describe_dev,
     fold_of_speakers,
     hold_out_speakers,
     share_of_speakers,
@@ -33,6 +34,32 @@ def test_held_out_speakers_are_balanced():
     assert held_out == hold_out_speakers(dict(reversed(gender.items())), 0.2, seed=3)
     assert held_out != hold_out_speakers(gender, 0.2, seed=4)
     assert len(hold_out_speakers(gender, 0.001, seed=0)) == 2  # at least one of each
+
+
+SPEAKERS = {e.utt: e.speaker for e in ENTRIES}
+
+
+@pytest.mark.parametrize(
+    ("dev_split", "share", "described"),
+    [  # of 64 training utterances, eight of each of eight speakers
+        ("speaker", 0.1, "by speaker, 25.0 % of the training side"),  # one of each gender
+        ("utterance", 0.25, "by utterance, 25.0 % of the training side"),
+        ("utterance", 0.1, "by utterance, 25.0 % of the training side"),  # one of each four
+    ],
+)
+def test_the_share_of_dev_is_measured(dev_split, share, described):
+    splits = [split_fold(ENTRIES, fold, dev_split, share, seed=0) for fold in "012"]
+    assert describe_dev(splits, SPEAKERS) == described
+
+
+def test_shares_of_dev_that_differ_between_folds():
+    few = {"train": ["m0-ang0", "m1-ang0"], "dev": ["m2-ang0"], "test": ["f0-ang0"]}
+    more = few | {"train": ["m0-ang0", "m0-ang1", "m1-ang0"], "dev": ["m0-ang2"]}
+    assert describe_dev([few, few], SPEAKERS) == "by speaker, 33.3 % of the training side"
+    both = "by speaker and by utterance, 25.0 to 33.3 % of the training side"
+    assert describe_dev([few, more], SPEAKERS) == both
+    same = {"train": ["m0-ang0"], "dev": ["m1-ang0"], "test": ["m1-ang0"]}
+    assert describe_dev([same], SPEAKERS) == "the test fold"
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 2, float("nan")])

@@ -139,7 +139,7 @@ def test_every_test_is_reported(recipe):
     text = (recipe / "exp/RESULTS_TESTS.md").read_text()
     for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
         assert f"## {sweep}" in text
-    assert "Protocol loso; dev: speaker 0.1" in text
+    assert "Protocol loso; dev: by speaker, 25.0 % of the training side; folds 1, 2" in text
 
 
 def test_what_extraction_keeps(recipe):

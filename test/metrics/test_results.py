@@ -293,7 +293,7 @@ def test_report_holds_every_table(scores):
     summary = results.summarise(scores, LABELS, rows_of(scores))
     header = {"date": "2025-01-01", "git commit": None}
     figures = make_figures(scores)
-    stamp = Stamp("loso", "speaker 0.1", tuple("12345"), ("0",))
+    stamp = Stamp("loso", "by utterance, 10.0 % of it", tuple("12345"), ("0",), 240, 240)
     text = report.render(figures, header, stamp, ["plots/a.png"], SYSTEMS.values())
     assert len(text.splitlines()) < 250
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
@@ -314,8 +314,9 @@ def test_report_holds_every_table(scores):
         "Folds",
         "Confusions",
     ):
-        under = f"folds 1, 2, 3, 4, 5 {pooled_folds.get(heading, POOLED)}; seed 0.\n\n"
-        assert f"\n## {heading}\n\nProtocol loso; dev: speaker 0.1; {under}" in text
+        folds = f"folds 1, 2, 3, 4, 5 {pooled_folds.get(heading, POOLED)}"
+        under = f"{folds}; all 240 utterances; seed 0.\n\n"
+        assert f"\n## {heading}\n\nProtocol loso; dev: by utterance, 10.0 % of it; {under}" in text
     c = figures.differences[4]["measures"]["ua"]
     assert c["p"] < 0.05 and f"{100 * c['difference']:.2f} [" in text
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text

@@ -33,7 +33,7 @@ snr_range=                # "lowest highest" SNR in dB, for levels=snr
 gender_state=random       # random, or only mixtures of the same or of different gender
 protocol=loso             # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
-dev_share=0.1             # share of the training side that becomes dev
+dev_share=0.1             # share of the training side that becomes dev; by speaker at least one of each gender
 ## Models
 systems=                  # systems, of conf/systems: what they need is trained (empty: all that are there)
 tse_config=conf/train_tse.yaml            # config of TSE pretraining, where a system names none
@@ -235,6 +235,9 @@ stage_check() {
         --interferers "${clean}/${interferer_set}" \
         --pretrain "${clean}/pretrain" --protocol_dir "${protocol_dir}" --labels "${labels}" \
         --folds "${folds}"
+    # The share of dev in each fold, and what is never tested.
+    sed -nE 's/^.* (INFO|WARNING): (fold .*|.* never tested.*|.* no violation)$/    \2/p' \
+        "${protocol_dir}/log/check_data.log" || true
 }
 
 stage_simulate() {
@@ -446,13 +449,8 @@ stage_score() {
     step --redo "${inputs[@]}" --writes "${tables[*]}" "${scores}" \
         score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
         --tse_scores "${tse_scores[*]}" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" --dev "$(dev_set)" "${rows[@]}"
+        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" "${rows[@]}"
     preservation
-}
-
-# How dev was made, in words for the tables.
-dev_set() {
-    [ "${protocol}" != loso ] || echo "${dev_split} ${dev_share}"
 }
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
@@ -480,7 +478,7 @@ preservation() {
             --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
             --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}/${name}" \
             preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}/${name}" \
-            --protocol "${protocol}" --dev "$(dev_set)" --clean_hyp "${scores}/${clean_row}/${hyp}" \
+            --protocol "${protocol}" --protocol_dir "${protocol_dir}" --clean_hyp "${scores}/${clean_row}/${hyp}" \
             --condition noisy "${mix}/wav.scp" "${scores}/${noisy}/${hyp}" \
             --condition denoised "$(scp_of denoised "${tag}")" "${scores}/${denoised}/${hyp}" \
             --condition "${joint%%/*}" "${scores}/${joint}/fold{fold}/audio/wav.scp" \
@@ -535,7 +533,7 @@ stage_tests() {
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
             --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
             --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
-            --dev "$(dev_set)" --folds "${folds}" --front_ends "${front_ends[*]}" \
+            --folds "${folds}" --front_ends "${front_ends[*]}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")
     done < <(test_names)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The recipe of the paper: IEMOCAP, with LibriSpeech for interferers and pretraining.
+# The recipe of the paper: IEMOCAP, with LibriSpeech for interferers and pretraining. README.md says
+# why dev is cut by utterance.
 set -e -u -o pipefail
 
 exec ./tse_ser.sh \
@@ -7,4 +8,5 @@ exec ./tse_ser.sh \
     --ser_config conf/train_ser.yaml \
     --joint_config conf/train_tse_ser.yaml \
     --folds "1 2 3 4 5" \
+    --dev_split utterance \
     "$@"
