@@ -342,7 +342,7 @@ def test_missing_installation_is_named(recipe):
 
 def test_setup_wants_one_new_directory_beside_the_template(egs2):
     setup = "TEMPLATE/tse_ser1/setup.sh"
-    for arguments in ("", "a b"):
+    for arguments in ("", "a b", "--from", "--from a", "--form a b", "-x"):
         result = bash(f"{setup} {arguments}", egs2)
         assert result.returncode == 2
         assert "Usage" in result.stderr
@@ -353,6 +353,36 @@ def test_setup_wants_one_new_directory_beside_the_template(egs2):
     result = bash(f"{setup} new/tse_ser1", egs2)
     assert result.returncode == 2
     assert "exists already" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["", "--from egs2/ravdess_mix/tse_ser1"])
+def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
+    """One can be written over and no other changes, of this recipe or of one that it comes from."""
+    egs2 = shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    new = egs2 / "new_mix/tse_ser1"
+    result = bash(f"egs2/TEMPLATE/tse_ser1/setup.sh {source} egs2/new_mix/tse_ser1", tmp_path)
+    assert result.returncode == 0, result.stderr
+    of = egs2 / ("ravdess_mix" if source else "iemocap_mix") / "tse_ser1"
+    names = [p.relative_to(of) for p in of.glob("conf/**/train_*.yaml")]
+    assert len(names) > 8 and len(names) == len(list(new.glob("conf/**/train_*.yaml")))
+    for name in [*names, *map(Path, ("run.sh", "cmd.sh", "local/data.sh"))]:
+        assert not (new / name).is_symlink()
+        same = (new / name).read_bytes() == (of / name).read_bytes()
+        assert same or not source and name.suffix == ".sh"
+    before = {p: p.read_bytes() for p in egs2.rglob("*") if p.is_file()}
+    result = bash(f"cp {of}/conf/train_tse.yaml {new}/conf/train_ser.yaml", tmp_path)
+    assert result.returncode == 0, result.stderr
+    changed = [p for p, content in before.items() if p.read_bytes() != content]
+    assert changed == [new / "conf/train_ser.yaml"]
+
+
+def test_setup_wants_a_recipe_to_begin_with(egs2):
+    setup = "TEMPLATE/tse_ser1/setup.sh --from"
+    for source, missing in (("none", "none/run.sh"), ("iemocap_mix/tse_ser1", "tse_ser1/run.sh")):
+        result = bash(f"{setup} {source} new/tse_ser1", egs2)
+        assert result.returncode == 2
+        assert f"--from {source}: there is no " in result.stderr and missing in result.stderr
+        assert not (egs2 / "new").exists()
 
 
 def test_new_recipe_says_what_to_fill_in(egs2):
@@ -471,6 +501,19 @@ def test_which_features_are_kept(recipe, config, options, kept):
     done = calls(recipe)
     assert len(done) == (1 if kept is None else 3)
     assert all(f"--dtype {kept}" in c for c in done[:-1]) and ("--feats" in done[-1]) == bool(kept)
+
+
+def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
+    shown = ["fold 1: train 6, dev 3", "9 mixtures: no violation"]
+    shown.append("39 utterances of fold 0 are never tested: x")
+    stand_in = recipe / "stand_in"
+    lines = ["INFO: check audio of emo: 9 done", *(f"INFO: {text}" for text in shown[:2])]
+    lines = "".join(f"echo '12:00:00,000 {line}'\n" for line in [*lines, f"WARNING: {shown[2]}"])
+    stand_in.write_text(f"{stand_in.read_text()}if [[ $2 == *.check_data ]]; then\n{lines}fi\n")
+    for _ in range(2):  # also when it is done already
+        result = run(recipe, "--stop_stage check")
+        assert result.returncode == 0, result.stderr
+        assert re.findall(r"^    (\S.*)$", result.stdout, re.MULTILINE) == shown
 
 
 def test_stages_by_name_and_number(recipe):
@@ -801,7 +844,8 @@ def test_a_lock_of_another_machine_is_respected(recipe):
 
 def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
     step = recipe / "utils/run_step.sh"
-    step.write_text(step.read_text().replace("second < 60", "second < 2"))
+    assert "second <= 60" in step.read_text()
+    step.write_text(step.read_text().replace("second <= 60", "second <= 2"))
     directory = recipe / "exp/tse_stats_default"
     directory.mkdir(parents=True)
     mine = f"{os.uname().nodename} {os.getpid()}"
@@ -894,6 +938,7 @@ def test_marks_on_a_full_disk_do_not_block_what_follows(options, recipe):
 
 def test_of_two_jobs_one_works_on_a_directory(recipe):
     step = recipe / "utils/run_step.sh"
+    assert "second <= 60" in step.read_text()
     step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
     directory = recipe / "exp/x"
     for _ in range(5):
@@ -1158,6 +1203,7 @@ def test_a_look_at_thousands_of_files_takes_no_time(tmp_path):
 )
 def test_whether_a_forgotten_job_of_slurm_still_works_on_a_directory(recipe, squeue, runs):
     step = recipe / "utils/run_step.sh"
+    assert "second <= 60" in step.read_text()
     step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
     (recipe / "utils/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
     (recipe / "utils/squeue").chmod(0o755)

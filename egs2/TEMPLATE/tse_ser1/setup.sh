@@ -1,27 +1,39 @@
 #!/usr/bin/env bash
-# Makes a new recipe: egs2/TEMPLATE/tse_ser1/setup.sh egs2/<corpus>/tse_ser1
+# Makes a new recipe: egs2/TEMPLATE/tse_ser1/setup.sh [--from RECIPE] egs2/<corpus>/tse_ser1
 set -e -u -o pipefail
 
-if [ $# -ne 1 ]; then
-    echo "Usage: $0 <target-dir>, e.g. $0 egs2/my_corpus_mix/tse_ser1" >&2
+usage() {
+    echo "Usage: $0 [--from <recipe-dir>] <target-dir>, e.g. $0 --from egs2/ravdess_mix/tse_ser1" \
+        "egs2/my_corpus_mix/tse_ser1" >&2
     exit 2
-fi
-target=$1
+}
+
 template=$(cd "$(dirname "$0")" && pwd -P)
+from=${template}
+conf=${template}/../../iemocap_mix/tse_ser1/conf
+if [ "${1:-}" = --from ] && [ $# -gt 1 ]; then
+    from=$2
+    conf=$2/conf
+    shift 2
+fi
+[ $# -eq 1 ] && [[ $1 != -* ]] || usage
+target=$1
 egs2=$(dirname "$(dirname "${target}")")
 
-if [ ! -d "${egs2}/TEMPLATE" ]; then
-    echo "$0: ${egs2}/TEMPLATE does not exist; the target has to be egs2/<corpus>/tse_ser1" >&2
+fail() {
+    echo "$0: $*" >&2
     exit 2
-fi
-if [ -e "${target}" ]; then
-    echo "$0: ${target} exists already; choose another name or remove it" >&2
-    exit 2
-fi
+}
+[ -d "${egs2}/TEMPLATE" ] ||
+    fail "${egs2}/TEMPLATE does not exist; the target has to be egs2/<corpus>/tse_ser1"
+[ ! -e "${target}" ] || fail "${target} exists already; choose another name or remove it"
+for path in "${from}"/{run.sh,cmd.sh,local} "${conf}"; do
+    [ -e "${path}" ] || fail "--from ${from}: there is no ${path}; give the directory of a recipe"
+done
 
 mkdir -p "${target}"
-# What a recipe changes is copied, with the paper's configurations to begin with ...
-cp -R "${template}"/{run.sh,cmd.sh,local} "${template}/../../iemocap_mix/tse_ser1/conf" "${target}"
+# What a recipe changes is copied, as real files: who writes one writes no other ...
+cp -RL "${from}"/{run.sh,cmd.sh,local} "${conf}" "${target}"
 # ... and what all recipes share is linked.
 for name in tse_ser.sh status.sh path.sh db.sh utils; do
     ln -s "../../TEMPLATE/tse_ser1/${name}" "${target}/${name}"
