@@ -44,7 +44,8 @@ def main(argv=None):
     from espnet_tse_ser.files import read_yaml
     from espnet_tse_ser.own_classes import checksums, own_classes
     from espnet_tse_ser.ser.build import build_frontend, check_ser_config
-    from espnet_tse_ser.ser.feature_cache import check_configuration, combine, compute
+    from espnet_tse_ser.ser.feature_cache import combine, compute
+    from espnet_tse_ser.ser.frozen import check_frozen
 
     def where(key):
         return f"{args.config}: {key}"
@@ -54,7 +55,7 @@ def main(argv=None):
     fs = get_rate(config, "fs", args.config)
     config["modules"] = checksums(own_classes(config, ("frontend",)), where)
     config |= check_ser_config(config, where, ("frontend",))
-    check_configuration(config, args.config)
+    check_frozen(config, args.config)
     frontend = build_frontend(config, args.config)
     wavs = read_table(args.scp)
     if args.combine:

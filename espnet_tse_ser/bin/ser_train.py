@@ -53,9 +53,9 @@ def main(argv=None):
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
     if args.feats is not None:
-        from espnet_tse_ser.ser.feature_cache import check_configuration
+        from espnet_tse_ser.ser.frozen import check_frozen
 
-        check_configuration(vars(options), args.config)
+        check_frozen(vars(options), args.config)
         options.feats_dir = args.feats
     _write_lists(args, options.labels, is_first_process(options))
     SERTask.main(args=options)

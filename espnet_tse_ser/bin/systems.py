@@ -94,15 +94,9 @@ def lines(args):
 def _frozen(config):
     """Whether the features of a SER configuration do not change in training, as printed."""
     from espnet_tse_ser.files import read_yaml
-    from espnet_tse_ser.kinds import Flag, check_option
+    from espnet_tse_ser.ser.frozen import why_not_frozen
 
-    conf = read_yaml(config)
-    options = conf.get("frontend_conf") or {}
-    where = f"{config}: frontend_conf"
-    if conf.get("frontend") != "ssl" or not isinstance(options, dict):
-        return ""
-    trained = check_option(options.get("finetune", False), Flag(), f"{where}: finetune")
-    return "" if trained or str(options.get("layer")).startswith("weighted") else "frozen"
+    return "frozen" if why_not_frozen(read_yaml(config), config) is None else ""
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from espnet_tse_ser.files import (
 )
 from espnet_tse_ser.ids import check_id
 from espnet_tse_ser.progress import progress
+from espnet_tse_ser.ser.frozen import check_frozen
 
 logger = logging.getLogger(__name__)
 
@@ -144,30 +145,6 @@ class FeatureCache:
         return f"remove {self.directory / '.done'} and run stage 9: it computes what has changed"
 
 
-def check_configuration(config, where="the front-end"):
-    """Raise `UserError` unless a SER configuration's front-end always gives the same features.
-
-    Args:
-        config: mapping with ``frontend`` and ``frontend_conf``, checked.
-        where: beginning of the message: the file of the configuration.
-    """
-    conf = config["frontend_conf"]
-    reason = None
-    if config["frontend"] != "ssl":
-        reason = f"front-end '{config['frontend']}' is computed as fast as it is read"
-    elif conf.get("finetune", False):
-        reason = "finetune: true changes the front-end in training"
-    elif conf.get("layer") == "weighted":
-        reason = "layer: weighted is learned in training"
-    elif conf.get("weights", "bundle") is None:
-        reason = "weights: null makes another front-end of random weights in every training"
-    if reason is not None:
-        raise UserError(
-            f"{where}: features cannot be kept: {reason}; do without (--feats_dtype none in a "
-            "recipe), or correct frontend and frontend_conf"
-        )
-
-
 def describe(frontend):
     """What the features of a front-end depend on.
 
@@ -184,7 +161,7 @@ def describe(frontend):
     kind = "ssl" if hasattr(frontend, "architecture") else type(frontend).__name__
     config = {"finetune": kind == "ssl" and frontend.finetune}
     config |= {"layer": frontend.layer if kind == "ssl" else None}
-    check_configuration({"frontend": kind, "frontend_conf": config})
+    check_frozen({"frontend": kind, "frontend_conf": config})
     digest = hashlib.sha256()
     for name, tensor in sorted(frontend.ssl.state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()

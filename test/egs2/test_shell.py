@@ -444,7 +444,7 @@ def test_all_stages_then_nothing_is_done_again(recipe):
 
     again = run(recipe, '--folds "1 2" --seed 5 --nj 3 --batch_size 2 --max_jobs 5')
     assert again.returncode == 0, again.stderr
-    assert calls(recipe) == []  # no Python at all, so no seconds either
+    assert calls(recipe) == []
 
 
 def test_features_of_a_frozen_frontend_are_kept(recipe):
@@ -486,7 +486,10 @@ def test_features_of_a_frozen_frontend_are_kept(recipe):
         ("frontend: 'ssl'  # HuBERT\nfrontend_conf:\n  finetune: false\n", "", "float32"),
         ("frontend: ssl\n", "--feats_dtype float16", "float16"),
         ("frontend: ssl\n", "--feats_dtype none", None),
+        ("{frontend: SSL}\n", "", "float32"),
         ("frontend: ssl\nfrontend_conf:\n  finetune: true\n", "", None),
+        ("frontend: ssl\nfrontend_conf:\n  finetune: True\n", "", None),
+        ("frontend: ssl\nfrontend_conf: {'finetune': 'on'}\n", "", None),
         ("frontend: ssl\nfrontend_conf: {layer: weighted}\n", "", None),
         ("frontend: logmel\n", "", None),
         ("encoder: shift_cnn\n", "", None),
@@ -501,6 +504,16 @@ def test_which_features_are_kept(recipe, config, options, kept):
     done = calls(recipe)
     assert len(done) == (1 if kept is None else 3)
     assert all(f"--dtype {kept}" in c for c in done[:-1]) and ("--feats" in done[-1]) == bool(kept)
+
+
+def test_a_configuration_that_is_none_stops_before_anything_is_made(recipe):
+    assert run(recipe, "--stop_stage simulate").returncode == 0
+    calls(recipe)
+    (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\nfrontend_conf: {finetune: maybe}\n")
+    result = run(recipe, "--conditions clean --stage ser_stats --joint_init clean")
+    assert result.returncode == 2 and not calls(recipe)
+    message = "error: conf/train_ser.yaml: frontend_conf: finetune: expected true or false, got"
+    assert message in result.stderr
 
 
 def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
