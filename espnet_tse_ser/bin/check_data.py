@@ -62,16 +62,19 @@ def main(argv=None):
             *(checks.check_audio(pool, label, seen) for label, pool in pools.items()),
         )
     )
+    asked = args.folds.split() or folds
     speaker_of = {m.mixture: m.speaker for m in mixtures}
-    for fold, split in splits.items():
+    for fold in asked:
+        split = splits[fold]
         logging.info(
             "fold %s: train %d, dev %d, test %d; dev: %s",
             *(fold, *(len(split[side]) for side in split), describe_dev([split], speaker_of)),
         )
-    asked = args.folds.split()
-    for fold, count in checks.untested(mixtures, asked).items() if asked else ():
+    left_out = checks.untested(mixtures, asked)
+    if left_out:
         logging.warning(
-            "%d utterances of fold %s are never tested: --folds is %s", count, fold, args.folds
+            "%d utterances of fold %s are never tested: --folds is %s",
+            *(left_out.total(), ", ".join(sorted(left_out)), args.folds),
         )
     sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())
     logging.info("%d mixtures in %d folds; %s: no violation", len(mixtures), len(folds), sizes)

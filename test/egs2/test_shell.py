@@ -36,8 +36,13 @@ set -eu
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
-if [[ $2 == *.results ]]; then echo the table > exp/RESULTS.md; fi
-if [[ $2 == *.tests_report ]]; then echo the tests > exp/RESULTS_TESTS.md; fi
+if [[ $2 == *.results ]]; then
+    mkdir -p exp/plots
+    echo the table | tee exp/plots/ladder_ua.png > exp/RESULTS.md
+fi
+if [[ $2 == *.tests_report ]]; then
+    echo the tests | tee exp/plots/sweep_x.png > exp/RESULTS_TESTS.md
+fi
 for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
@@ -693,9 +698,17 @@ def test_every_stage_gets_how_mixtures_are_made(recipe):
 def test_lost_results_are_made_again(recipe):
     assert run(recipe, "--folds 1").returncode == 0
     calls(recipe)
-    (recipe / "exp/RESULTS.md").unlink()
-    assert run(recipe, "--folds 1").returncode == 0
-    assert [c.split()[0] for c in calls(recipe)] == ["results"]
+    for lost, steps in (
+        ("RESULTS.md", ["results"]),
+        ("RESULTS_TESTS.md", ["tests_report"]),
+        ("plots/ladder_ua.png", ["results"]),
+        ("plots/sweep_x.png", ["tests_report"]),
+        ("plots", ["results", "tests_report"]),
+    ):
+        bash(f"rm -r {lost}", recipe / "exp")
+        result = run(recipe, "--folds 1")
+        assert result.returncode == 0 and " is gone or empty" in result.stdout
+        assert [c.split()[0] for c in calls(recipe)] == steps, lost
 
 
 def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
