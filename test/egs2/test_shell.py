@@ -77,6 +77,7 @@ def egs2(tmp_path):
     conf.mkdir(parents=True)
     for name in ("train_tse", "train_ser", "train_tse_ser"):
         (conf / f"{name}.yaml").write_text(f"name: {name}\n")
+    shutil.copytree(TEMPLATE / "conf/systems", conf / "systems")
     (tmp_path / "espnet_tse_ser").symlink_to(ROOT / "espnet_tse_ser")
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools/activate_python.sh").write_text("")
@@ -368,17 +369,18 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
     result = bash(f"egs2/TEMPLATE/tse_ser1/setup.sh {source} egs2/new_mix/tse_ser1", tmp_path)
     assert result.returncode == 0, result.stderr
     of = egs2 / ("ravdess_mix" if source else "iemocap_mix") / "tse_ser1"
-    names = [p.relative_to(of) for p in of.glob("conf/**/train_*.yaml")]
-    assert len(names) > 8 and len(names) == len(list(new.glob("conf/**/train_*.yaml")))
+    names = [p.relative_to(of) for p in of.glob("conf/**/*.yaml") if p.parent.name != "tests"]
+    assert len(names) > 14 and Path("conf/systems/ft.yaml") in names
     for name in [*names, *map(Path, ("run.sh", "cmd.sh", "local/data.sh"))]:
         assert not (new / name).is_symlink()
         same = (new / name).read_bytes() == (of / name).read_bytes()
         assert same or not source and name.suffix == ".sh"
     before = {p: p.read_bytes() for p in egs2.rglob("*") if p.is_file()}
-    result = bash(f"cp {of}/conf/train_tse.yaml {new}/conf/train_ser.yaml", tmp_path)
-    assert result.returncode == 0, result.stderr
-    changed = [p for p, content in before.items() if p.read_bytes() != content]
-    assert changed == [new / "conf/train_ser.yaml"]
+    for name in ("conf/train_ser.yaml", "conf/systems/ft.yaml"):
+        result = bash(f"cp {of}/conf/train_tse.yaml {new}/{name}", tmp_path)
+        assert result.returncode == 0, result.stderr
+    changed = {p for p, content in before.items() if p.read_bytes() != content}
+    assert changed == {new / "conf/train_ser.yaml", new / "conf/systems/ft.yaml"}
 
 
 def test_setup_wants_a_recipe_to_begin_with(egs2):
@@ -515,7 +517,7 @@ def test_a_configuration_that_is_none_stops_before_anything_is_made(recipe):
     assert run(recipe, "--stop_stage simulate").returncode == 0
     calls(recipe)
     (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\nfrontend_conf: {finetune: maybe}\n")
-    result = run(recipe, "--conditions clean --stage ser_stats --joint_init clean")
+    result = run(recipe, "--systems clean_noisy --stage ser_stats")
     assert result.returncode == 2 and not calls(recipe)
     message = "error: conf/train_ser.yaml: frontend_conf: finetune: expected true or false, got"
     assert message in result.stderr

@@ -42,9 +42,4 @@ for name in slurm.conf tests; do
     rm -rf "${target}/conf/${name}"
     ln -s "../../../TEMPLATE/tse_ser1/conf/${name}" "${target}/conf/${name}"
 done
-rm -rf "${target}/conf/systems"
-mkdir "${target}/conf/systems" # one's own beside those of the paper
-for path in "${template}"/conf/systems/*.yaml; do
-    ln -s "../../../../TEMPLATE/tse_ser1/conf/systems/${path##*/}" "${target}/conf/systems"
-done
 echo "Made ${target}. Now fill in ${target}/local/data.sh."
