@@ -263,14 +263,16 @@ class _Output:
                 self._write()
 
     def add(self, mixture, estimate):
-        self._product += float(np.dot(estimate, mixture))
-        self._energy += float(np.dot(estimate, estimate))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._product += float(np.dot(estimate, mixture))
+            self._energy += float(np.dot(estimate, estimate))
         self._peak = max(self._peak, float(peak(estimate)))
         self._scratch.write(np.ascontiguousarray(estimate, np.float32).data)
 
     def _write(self):
         import soundfile
 
+        check_output([self._product, self._energy], "the mixture")
         level = level_to_mixture(self._product, self._energy, self._peak)
         form = {"format": self.path.suffix[1:].upper(), "subtype": "PCM_16"}
         self._scratch.seek(0)
