@@ -57,6 +57,11 @@ class RenderedMixtures:
         """Samples ``(num_samples,)`` of "mix" (what is recognised), "ref" or "enroll"."""
         return self.signals[utt][self.input if kind == "mix" else kind]
 
+    def stream(self, name, utt):
+        """What a stream (data/streams.py) has of ``utt``: ``(num_samples,)``."""
+        kinds = {"speech": self.input, "mixture": "mix", "clean": "ref", "enrollment": "enroll"}
+        return self.signals[utt][kinds[name]]
+
     def input_scores(self):
         """id -> row with the scores that the mixtures have, see `score`."""
         scores = {utt: self.score(utt, signals["mix"]) for utt, signals in self.signals.items()}

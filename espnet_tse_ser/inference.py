@@ -24,6 +24,7 @@ from espnet_tse_ser.checkpoints import (
 from espnet_tse_ser.data.amplitudes import check_amplitudes, check_not_silent, check_rate
 from espnet_tse_ser.data.audio import mix_down, resample
 from espnet_tse_ser.data.checks import MIN_SAMPLES
+from espnet_tse_ser.data.streams import STREAMS, of_streams
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.tse.extraction import (
     Embeddings,
@@ -61,6 +62,7 @@ class TSESER:
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
+        self.recogniser = model.ser_model if self.extracts else model
 
     @classmethod
     def from_pretrained(cls, model_dir, weights=None, device="cpu"):
@@ -78,38 +80,70 @@ class TSESER:
         load_weights(model, Path(weights))
         return cls(model, rate, device, epoch_of(weights))
 
-    def __call__(self, mixture, enrollment=None, rate=None):
+    @property
+    def inputs(self):
+        """The streams (data/streams.py) that `recognize` takes, in its order."""
+        return ("mixture", "enrollment") if self.extracts else self.recogniser.inputs
+
+    def __call__(self, mixture, enrollment=None, rate=None, speech=None):
         """Recognise one recording.
 
         Args:
             mixture: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1];
                 channels are averaged.
             enrollment: the same of the target alone; needed by a joint model only.
-            rate: of both in Hz; default the model's. Both are resampled when it differs.
+            rate: of all in Hz; default the model's. They are resampled when it differs.
+            speech: what a front-end made of the mixture, for a recogniser of both.
 
         Returns:
             `Recognition`.
 
         Raises:
-            UserError: no enrollment, a signal as `prepare` refuses it, or a model whose output is
-                not finite.
+            UserError: a signal is missing, is one as `prepare` refuses it, or is no input of the
+                model; or a model whose output is not finite.
         """
-        names = ["the mixture"]
-        mixture = self.prepare(mixture, rate, *names)
-        if not self.extracts:
-            return self.recognize([mixture], names=names)[0]
-        if enrollment is None:
+        given = {"mixture": (mixture, rate, "the mixture")}
+        for name, signal in (("enrollment", enrollment), ("speech", speech)):
+            if signal is not None:
+                given[name] = (signal, rate, f"the {name}")
+        signals = self.arrange(given)
+        return self.recognize(*([signal] for signal in signals), names=["the mixture"])[0]
+
+    def arrange(self, given):
+        """The prepared signals of one recording in the order of `inputs`.
+
+        Args:
+            given: name -> arguments of `prepare`, of "mixture", "enrollment" and "speech".
+
+        Raises:
+            UserError: as `prepare`; or one is missing.
+        """
+        if "mixture" not in self.inputs:  # it is the recording itself that is recognised
+            given = given | {"speech": given["mixture"]}
+        missing = [name for name in self.inputs if name not in given]
+        if missing == ["enrollment"] and self.extracts:
             raise UserError("this model extracts the target and needs an enrollment of it")
-        enrollment = self.prepare(enrollment, rate, "the enrollment")
-        return self.recognize([mixture], [enrollment], names=names)[0]
+        if missing:
+            raise UserError(
+                f"this model recognises from {', '.join(self.inputs)}: give {missing[0]}"
+            )
+        signals = [self.prepare(*given[name]) for name in self.inputs]
+        lengths = {
+            len(s) for s, name in zip(signals, self.inputs, strict=True) if STREAMS[name].aligned
+        }
+        if len(lengths) > 1:
+            raise UserError(
+                f"{given['speech'][-1]}: has not as many samples as the mixture; give both"
+            )
+        return signals
 
     @torch.no_grad()
-    def recognize(self, mixtures, enrollments=None, embeddings=None, names=None):
+    def recognize(self, *signals, embeddings=None, names=None):
         """Recognise a batch.
 
         Args:
-            mixtures, enrollments: lists of ``(num_samples,)`` arrays at the model's rate. A SER
-            model also takes features ``(frames, size)`` of its front-end as ``mixtures``.
+            signals: for each of the `inputs` a list of ``(num_samples,)`` arrays at the model's
+                rate. A SER model also takes features ``(frames, size)`` of its front-end.
             embeddings: what `embeddings` returned, to embed an enrollment of several calls once.
             names: what errors call the mixtures.
 
@@ -119,16 +153,17 @@ class TSESER:
         Raises:
             UserError: what the model gives is not finite.
         """
+        signals = dict(zip(self.inputs, signals, strict=True))
+        mixtures = signals["mixture" if self.extracts else "speech"]
         names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
-        device = device_of(self.model)
-        speech, lengths = pad_signals(mixtures, device)
-        estimates = None
+        streams = self._pad(signals)
         if self.extracts:
-            embedding = (embeddings or self.embeddings())(enrollments)
-            estimates = self.model.tse_model.extract_embedded(speech, lengths, embedding)
-            speech = estimates
+            embedding = (embeddings or self.embeddings())(signals["enrollment"])
+            mixture, lengths = streams["mixture"], streams["mixture_lengths"]
+            estimates = self.model.tse_model.extract_embedded(mixture, lengths, embedding)
+            streams |= {"speech": estimates, "speech_lengths": lengths}
         results = []
-        for index, row in enumerate(self._posteriors(speech, lengths, names)):
+        for index, row in enumerate(self._posteriors(streams, names)):
             extracted = None
             if self.extracts:
                 estimate = estimates[index, : lengths[index]].cpu().numpy()
@@ -148,20 +183,30 @@ class TSESER:
         return Embeddings(self.model.tse_model, self.rate)
 
     @torch.no_grad()
-    def classify(self, speech, name="the signal"):
+    def classify(self, signals, name="the signal"):
         """Probabilities (list in the order of ``labels``) of the speech of one, not extracted.
 
         Args:
-            speech: ``(num_samples,)`` at the model's rate. name: what an error calls it.
+            signals: name of each input of the recogniser -> ``(num_samples,)`` at the model's rate.
+            name: what an error calls them.
 
         Raises:
             UserError: what the model gives is not finite.
         """
-        return self._posteriors(*pad_signals([speech], device_of(self.model)), [name])[0]
+        return self._posteriors(
+            self._pad({k: [signals[k]] for k in self.recogniser.inputs}), [name]
+        )[0]
 
-    def _posteriors(self, speech, lengths, names):
-        recogniser = self.model.ser_model if self.extracts else self.model
-        rows = torch.softmax(recogniser.logits(speech, lengths).double(), -1).tolist()
+    def _pad(self, signals):
+        """A batch of streams, with lengths, of lists of arrays."""
+        device, batch = device_of(self.model), {}
+        for name, arrays in signals.items():
+            batch[name], batch[f"{name}_lengths"] = pad_signals(arrays, device)
+        return batch
+
+    def _posteriors(self, streams, names):
+        logits = self.recogniser.logits(**of_streams(streams, self.recogniser.inputs))
+        rows = torch.softmax(logits.double(), -1).tolist()
         for row, name in zip(rows, names, strict=True):
             check_output(row, name)
         return rows

@@ -35,11 +35,10 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
     embeddings = model.embeddings() if model.extracts else None
     for batch in progress(inference_batches(data.lengths, batch_size, data.fs), label):
         if features is None:
-            mixtures = [data.audio("mix", utt) for utt in batch]
+            signals = [[data.stream(name, utt) for utt in batch] for name in model.inputs]
         else:
-            mixtures = [features.load(utt) for utt in batch]
-        enrollments = [data.audio("enroll", utt) for utt in batch] if model.extracts else None
-        results = model.recognize(mixtures, enrollments, embeddings, batch)
+            signals = [[features.load(utt) for utt in batch]]
+        results = model.recognize(*signals, embeddings=embeddings, names=batch)
         for utt, result in zip(batch, results, strict=True):
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}

@@ -150,7 +150,12 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
     if not segment_seconds * model.rate >= 2 * MIN_SAMPLES:
         least = 2 * MIN_SAMPLES / model.rate
         raise UserError(f"--segment_seconds must be {least:g} or more, got {segment_seconds:g}")
-    segments = _Segments(model, recording, segment_seconds)
+    if not model.extracts and model.inputs != ("speech",):
+        raise UserError(
+            f"{recording.path}: is longer than --window_seconds {window_seconds:g}, and this model "
+            f"recognises from {', '.join(model.inputs)}: that is not cut into segments; give more"
+        )
+    segments = _Segments(model, recording, enrollment, segment_seconds)
     if not model.extracts:
         for block in recording.blocks():
             segments.add(block, block)
@@ -172,8 +177,8 @@ def overall(segments):
     >>> overall([Segment(0, 5, {"a": 0.4, "b": 0.6}), Segment(5, 10, None)])
     {'a': 0.4, 'b': 0.6}
     """
-    heard = [s.probabilities for s in segments if s.probabilities is not None]
-    return {label: sum(p[label] for p in heard) / len(heard) for label in heard[0]}
+    found = [s.probabilities for s in segments if s.probabilities is not None]
+    return {label: sum(p[label] for p in found) / len(found) for label in found[0]}
 
 
 @torch.no_grad()
@@ -210,18 +215,23 @@ def _extract(model, recording, embedding, window):
 class _Segments:
     """Classifies what is added, a segment at a time, as soon as it is complete."""
 
-    def __init__(self, model, recording, seconds):
+    def __init__(self, model, recording, enrollment, seconds):
         num_samples = recording.num_samples
         count = -(-num_samples // round(min(seconds * model.rate, num_samples)))
         self.model, self.name, self.found = model, recording.path, []
         self._bounds = [num_samples * k // count for k in range(count + 1)]
-        self._speech, self._mixture, self._position = [], Extremes(), 0
+        self._enrollment, self._position = enrollment, 0
+        self._begin()
+
+    def _begin(self):
+        self._signals, self._mixture = {"speech": [], "mixture": []}, Extremes()
 
     def add(self, mixture, speech):
         """Add ``(n,)`` samples of the recording and the speech in them that is classified."""
         while len(speech):
             take = self._bounds[len(self.found) + 1] - self._position
-            self._speech.append(speech[:take])
+            self._signals["speech"].append(speech[:take])
+            self._signals["mixture"].append(mixture[:take])
             self._mixture.add(mixture[:take])
             self._position += len(speech[:take])
             mixture, speech = mixture[take:], speech[take:]
@@ -239,10 +249,11 @@ class _Segments:
         probabilities = None
         if not self._mixture.is_silent:
             name = f"{self.name}: {start:.3f} to {end:.3f} s"
-            row = self.model.classify(np.concatenate(self._speech), name)
+            signals = {stream: np.concatenate(parts) for stream, parts in self._signals.items()}
+            row = self.model.classify(signals | {"enrollment": self._enrollment}, name)
             probabilities = dict(zip(self.model.labels, row, strict=True))
         self.found.append(Segment(start, end, probabilities))
-        self._speech, self._mixture = [], Extremes()
+        self._begin()
 
 
 class _Output:

@@ -161,7 +161,7 @@ def test_what_is_not_finite_is_no_emotion(joint_dir, part, value):
             call()
     if part == "ser_model":
         with pytest.raises(UserError, match="^5 to 6 s: what the model gives"):
-            model.classify(GOOD, "5 to 6 s")
+            model.classify({"speech": GOOD}, "5 to 6 s")
 
 
 def test_an_estimate_that_is_not_finite(tse_dir):

@@ -141,7 +141,7 @@ def test_windows_are_near_the_whole(joint, files):
     # Each emotion is that of its part of what was written, whose level does not matter.
     for segment in segments:
         part = written[int(segment.start * RATE) : int(segment.end * RATE)]
-        row = joint.classify(part.astype(np.float32))
+        row = joint.classify({"speech": part.astype(np.float32)})
         assert list(segment.probabilities.values()) == pytest.approx(row, abs=2e-3)
     # Without output the same.
     assert recognize_recording(joint, long, enrollment, None, **options) == segments

@@ -24,6 +24,9 @@ def get_parser():
     parser.add_argument("--model_dir", required=True, help="experiment, e.g. exp/tse_ser_X/fold1")
     parser.add_argument("--mixture", required=True, help="audio file, any rate and channel count")
     parser.add_argument("--enrollment", help="audio file of the target alone (joint models)")
+    parser.add_argument(
+        "--speech", help="audio file: what a front-end made of the mixture (recognisers of both)"
+    )
     parser.add_argument("--output_wav", help="write the extracted target here (16-bit)")
     parser.add_argument(
         "--window_seconds",
@@ -46,19 +49,16 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     # Files first: a wrong one must not wait for the model.
     if args.output_wav is not None:
-        _check_output(Path(args.output_wav), args.mixture, args.enrollment)
+        _check_output(Path(args.output_wav), args.mixture, args.enrollment, args.speech)
     from espnet_tse_ser.data.audio import read_audio
 
     seconds = _seconds(args.mixture)
-    mixture = None if seconds > args.window_seconds else read_audio(args.mixture)
-    enrollment = read_audio(args.enrollment) if args.enrollment is not None else None
-    model = _load(args, set_up(args), enrollment)
-    if model.extracts:
-        enrollment = model.prepare(*enrollment, args.enrollment)
-    if mixture is None:
-        result = _long(args, model, enrollment)
-    else:
-        result = _short(args, model, mixture, enrollment)
+    paths = {name: getattr(args, name) for name in ("mixture", "enrollment", "speech")}
+    if seconds > args.window_seconds:
+        del paths["mixture"]
+    given = {name: (*read_audio(path), path) for name, path in paths.items() if path is not None}
+    model = _load(args, set_up(args), "enrollment" in given)
+    result = (_short if "mixture" in given else _long)(args, model, given)
     print(to_json(result, args.mixture))
 
 
@@ -84,23 +84,22 @@ def _check_output(path, *inputs):
         raise UserError(f"--output_wav {path}: {above} is not a directory; choose another place")
 
 
-def _load(args, device, enrollment):
+def _load(args, device, is_enrolled):
     from espnet_tse_ser.inference import TSESER
 
     model = TSESER.from_pretrained(args.model_dir, device=device)
     if args.output_wav is not None and not model.extracts:
         raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
-    if enrollment is None and model.extracts:
+    if model.extracts and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
     return model
 
 
-def _short(args, model, mixture, enrollment):
+def _short(args, model, given):
     from espnet_tse_ser.data.audio import write_audio
 
-    samples, rate = mixture
-    mixtures = [model.prepare(samples, rate, args.mixture)]
-    result = model.recognize(mixtures, [enrollment] if model.extracts else None)[0]
+    samples, rate, _ = given["mixture"]
+    result = model.recognize(*([signal] for signal in model.arrange(given)))[0]
     if args.output_wav is not None:
         write_audio(args.output_wav, result.speech, result.rate)
     return _as_json(result.probabilities) | {
@@ -109,9 +108,10 @@ def _short(args, model, mixture, enrollment):
     }
 
 
-def _long(args, model, enrollment):
+def _long(args, model, given):
     from espnet_tse_ser.recording import Recording, overall, recognize_recording
 
+    enrollment = model.prepare(*given["enrollment"]) if model.extracts else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(
         *(model, recording, enrollment, args.output_wav),

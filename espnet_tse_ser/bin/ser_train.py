@@ -18,10 +18,15 @@ def get_parser():
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
-    parser.add_argument("--data_dir", required=True, help="has utt2emo and utt2num_samples")
+    parser.add_argument(
+        "--data_dir", required=True, help="mixture directory: utt2emo, utt2num_samples, streams"
+    )
     parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
     parser.add_argument(
         "--feats", help="features of the audio (stage 9), to train without reading it"
+    )
+    parser.add_argument(
+        "--embeddings", help="table of vectors in archives, of a model that is trained towards them"
     )
     parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
@@ -39,34 +44,59 @@ def main(argv=None):
     from espnet_tse_ser.tasks.ser import SERTask
 
     given = {"output_dir": args.output_dir, "seed": args.seed}
-    speech = "wav.scp" if args.feats is None else "feats.scp"
-    for phase, part in (("train", "train"), ("valid", "dev")):
-        data = f"{args.output_dir}/data/{part}"
-        given[f"{phase}_data_path_and_name_and_type"] = [
-            (f"{data}/{speech}", "speech", "text"),
-            (f"{data}/utt2emo", "emotion", "text"),
-        ]
+    parts = {"train": f"{args.output_dir}/data/train", "valid": f"{args.output_dir}/data/dev"}
+    for phase, data in parts.items():
+        given[f"{phase}_data_path_and_name_and_type"] = [(f"{data}/utt2emo", "emotion", "text")]
         given[f"{phase}_shape_file"] = [f"{data}/utt2num_samples"]
     options = parse_task_options(SERTask, ["--config", args.config, *further], **given)
     if options.normalize is not None:
         if args.stats is None:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
+    tables = _find_tables(args, options)
     if args.feats is not None:
-        from espnet_tse_ser.ser.frozen import check_frozen
-
-        check_frozen(vars(options), args.config)
+        _check_feats(args, options, tables)
         options.feats_dir = args.feats
-    _write_lists(args, options.labels, is_first_process(options))
+    for phase, data in parts.items():
+        lists = vars(options)[f"{phase}_data_path_and_name_and_type"]
+        for name in tables:
+            file = "feats.scp" if args.feats and name == "speech" else f"{name}.scp"
+            lists.append((f"{data}/{file}", name, "text"))
+    _write_lists(args, tables, options.labels, is_first_process(options))
     SERTask.main(args=options)
 
 
-def _write_lists(args, labels, write):
-    """Check wav.scp, utt2emo and utt2num_samples of train and dev, and ``write`` them.
+def _find_tables(args, options):
+    """Name of each stream of the model -> the file that lists it."""
+    from espnet_tse_ser.data.streams import find_table, streams_of
+    from espnet_tse_ser.ser.build import get_class
+
+    where = f"{args.config}: model: {options.model}"
+    given = {"speech": args.scp, "embedding": args.embeddings}
+    names = streams_of(get_class("model", options.model), where)
+    return {name: find_table(name, args.data_dir, given, where) for name in names}
+
+
+def _check_feats(args, options, tables):
+    from espnet_tse_ser.ser.frozen import check_frozen
+
+    check_frozen(vars(options), args.config)
+    if len(tables) > 1:
+        raise UserError(
+            f"{args.config}: model: {options.model} gets {', '.join(tables)}, and features of "
+            "speech alone are no input of it; do without --feats (--feats_dtype none in a recipe)"
+        )
+
+
+def _write_lists(args, tables, labels, write):
+    """Check the tables of train and dev, and ``write`` them.
 
     With ``--feats`` also feats.scp, of features that must be those of the audio. They have a
     directory of their own, because ESPnet would group batches by the utt2category that lies beside
     the mixtures.
+
+    Args:
+        tables: name of each stream -> the file that lists it.
     """
     from espnet_tse_ser.data.id_list import read_ids, select
     from espnet_tse_ser.data.kaldi_dir import read_table, write_table
@@ -74,11 +104,8 @@ def _write_lists(args, labels, write):
     from espnet_tse_ser.data.signals import read_lengths
 
     data_dir = Path(args.data_dir)
-    paths = {
-        "wav.scp": Path(args.scp),
-        "utt2emo": data_dir / "utt2emo",
-        "utt2num_samples": data_dir / "utt2num_samples",
-    }
+    paths = {f"{name}.scp": path for name, path in tables.items()}
+    paths |= {name: data_dir / name for name in ("utt2emo", "utt2num_samples")}
     tables = {name: read_table(path) for name, path in paths.items()}
     if args.feats is not None:
         from espnet_tse_ser.ser.feature_cache import FeatureCache
@@ -89,13 +116,13 @@ def _write_lists(args, labels, write):
         ids = read_ids(Path(args.split) / f"{part}.lst")
         chosen = {name: select(tables[name], ids, path) for name, path in paths.items()}
         if args.feats is not None:
-            cache.check(chosen["wav.scp"])
+            cache.check(chosen["speech.scp"])
             chosen["feats.scp"] = {uid: cache.place(uid) for uid in ids}
             for uid, length in read_lengths(paths["utt2num_samples"], ids).items():
                 if length != cache.entries[uid].samples:
                     raise UserError(
                         f"{paths['utt2num_samples']}: '{uid}': says {length} samples, but its "
-                        f"audio ({chosen['wav.scp'][uid]}) has {cache.entries[uid].samples}; "
+                        f"audio ({chosen['speech.scp'][uid]}) has {cache.entries[uid].samples}; "
                         "correct it, or run the stage that writes it again"
                     )
         for uid, label in chosen["utt2emo"].items():

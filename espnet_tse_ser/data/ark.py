@@ -114,7 +114,7 @@ def write_array(stream, key, array):
     has none for float16: this is written as NPY, which only `read_array` and kaldiio read.
 
     Args:
-        array: ``(rows, columns)`` of float32 or float16.
+        array: ``(rows, columns)`` or ``(size,)`` of float32 or float16.
 
     Returns:
         the offset of the entry.
@@ -122,7 +122,8 @@ def write_array(stream, key, array):
     stream.write(f"{key} ".encode())
     offset = stream.tell()
     if array.dtype == np.float32:
-        stream.write(b"\0BFM " + struct.pack("<bibi", 4, len(array), 4, array.shape[1]))
+        sizes = b"".join(struct.pack("<bi", 4, size) for size in array.shape)
+        stream.write((b"\0BFV " if array.ndim == 1 else b"\0BFM ") + sizes)
         stream.write(array.astype("<f4", order="C", copy=False).data)
         return offset
     content = io.BytesIO()

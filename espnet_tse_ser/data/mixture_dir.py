@@ -51,6 +51,18 @@ class MixtureDir:
         length = None if kind == "enroll" else self.lengths[utt]
         return read_signal(utt, self.tables[kind][utt], self.fs, length, MIN_SAMPLES)
 
+    def stream(self, name, utt):
+        """What a stream (data/streams.py) has of ``utt``: ``(num_samples,)``."""
+        if name == "mixture":
+            path = self._mixtures[utt]
+            return read_signal(utt, path, self.fs, self.lengths[utt], MIN_SAMPLES)
+        return self.audio({"speech": "mix", "clean": "ref", "enrollment": "enroll"}[name], utt)
+
+    @functools.cached_property
+    def _mixtures(self):
+        path = self.directory / "wav.scp"
+        return select(read_table(path), self.ids, path)
+
     def interferers(self, utt):
         """The interferers as they are in the mixture, list of ``(num_samples,)``.
 

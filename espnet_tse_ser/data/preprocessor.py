@@ -4,15 +4,17 @@ import zlib
 
 import numpy as np
 
+from espnet_tse_ser.data.streams import STREAMS
 from espnet_tse_ser.errors import UserError
 
 
 class EmotionPreprocessor:
-    """Turn the emotion's name into its index, and optionally crop speech in training.
+    """Turn the emotion's name into its index, and optionally crop the streams in training.
 
     Args:
         labels: the classes, in the order of their indices.
-        max_samples: longest speech in training; a longer one is cropped at a random place.
+        max_samples: longest speech in training; a longer one is cropped at a random place, which
+            is the same in all streams that are aligned.
         train: crop at all.
         max_frames: the same for features that are given instead of speech.
         seed: of the training.
@@ -30,24 +32,27 @@ class EmotionPreprocessor:
     def __call__(self, uid, data):
         """Map ``{speech: (T,), emotion: str}`` to ``{speech: (T,) float32, emotion: (1,) int64}``.
 
-        ``speech`` may be features ``(F, D)`` of any precision instead.
+        Any streams may be there. ``speech`` may be features ``(F, D)`` of any precision instead.
 
         Raises:
             UserError: the label is unknown.
         """
         data = dict(data)
-        data["speech"] = self._crop(uid, np.asarray(data["speech"], np.float32))
+        for name in STREAMS.keys() & data.keys():
+            stream = np.asarray(data[name], np.float32)
+            data[name] = self._crop(uid, stream) if STREAMS[name].aligned else stream
         if "emotion" in data:
             data["emotion"] = np.array([label_index(uid, data["emotion"], self.labels)], np.int64)
         return data
 
-    def _crop(self, uid, speech):
-        longest = self.max_samples if speech.ndim == 1 else self.max_frames
-        if longest is None or len(speech) <= longest:
-            return speech
+    def _crop(self, uid, stream):
+        longest = self.max_samples if stream.ndim == 1 else self.max_frames
+        if longest is None or len(stream) <= longest:
+            return stream
+        # Drawn anew for each stream of an utterance: they have one length, and so one start.
         rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
-        start = int(rng.integers(len(speech) - longest + 1))
-        return speech[start : start + longest]
+        start = int(rng.integers(len(stream) - longest + 1))
+        return stream[start : start + longest]
 
 
 def label_index(uid, label, labels):

@@ -58,28 +58,39 @@ class Signals(_Table):
     """A mapping id -> samples ``(num_samples,)``, read whenever they are asked for.
 
     Args:
-        paths: dict id -> audio file. fs: their rate in Hz. lengths: id -> samples they must have.
+        paths: dict id -> audio file. fs: their rate in Hz.
+        lengths: id -> samples they must have; None: they may have any number of them.
     """
 
-    def __init__(self, paths, fs, lengths):
+    def __init__(self, paths, fs, lengths=None):
         super().__init__(paths)
         self.fs, self.lengths = fs, lengths
 
     def __getitem__(self, utt):
-        return read_signal(utt, self.paths[utt], self.fs, self.lengths[utt])
+        length = None if self.lengths is None else self.lengths[utt]
+        return read_signal(utt, self.paths[utt], self.fs, length)
 
 
 class Features(_Table):
-    """A mapping id -> features ``(frames, size)`` float32 in archives (``file.ark:offset``)."""
+    """A mapping id -> features ``(frames, size)`` float32 in archives (``file.ark:offset``).
+
+    Args:
+        paths: dict id -> place in an archive. ndim: 1 for vectors ``(size,)`` in their stead.
+    """
+
+    def __init__(self, paths, ndim=2):
+        super().__init__(paths)
+        self.ndim = ndim
 
     def __getitem__(self, utt):
         try:
             feats = read_array(self.paths[utt])
         except UserError as error:
             raise UserError(f"'{utt}': {error}") from None
-        if feats.ndim != 2 or not np.isfinite(feats).all():
+        if feats.ndim != self.ndim or not np.isfinite(feats).all():
+            what = "features (frames, size)" if self.ndim == 2 else "vector (size)"
             raise UserError(
-                f"'{utt}': {self.paths[utt]}: no features (frames, size), or not all are finite; "
-                "run stage 9 again"
+                f"'{utt}': {self.paths[utt]}: holds no {what}, or not all of it is finite; run the "
+                "stage that writes it again"
             )
         return feats

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.data.streams import of_streams
 from espnet_tse_ser.kinds import Maybe, Several
 from espnet_tse_ser.numbers import DROPOUT, Number
 from espnet_tse_ser.precision import float32, widened
@@ -14,6 +15,12 @@ from espnet_tse_ser.precision import float32, widened
 
 class ESPnetSERModel(AbsESPnetModel):
     """Recognise the emotion of an utterance.
+
+    A class in its place, ``model`` of a configuration, may have other inputs and losses. It
+    declares the streams (data/streams.py) that it recognises from as ``inputs``, those that it is
+    trained towards as ``targets``, and what `losses` measures, with the better direction, as
+    ``measures``.
+    `logits` and `losses` get the streams by these names, and their lengths as ``<name>_lengths``.
 
     Args:
         labels: the classes, in the order of the outputs.
@@ -28,6 +35,10 @@ class ESPnetSERModel(AbsESPnetModel):
     After a forward in evaluation mode ``predictions`` holds one ``(reference, hypothesis)`` pair of
     class indices for each utterance since `reset_predictions`.
     """
+
+    inputs = ("speech",)
+    targets = ()
+    measures = {"loss": "min", "acc": "max"}
 
     def __init__(
         self,
@@ -59,17 +70,17 @@ class ESPnetSERModel(AbsESPnetModel):
         """Forget the predictions of earlier forwards."""
         self.predictions = []
 
-    def logits(self, speech, lengths):
+    def logits(self, speech, speech_lengths):
         """Classify.
 
         Args:
             speech: ``(B, T)``, or the front-end's features of it ``(B, F, D)``.
-            lengths: valid samples or frames ``(B,)``. What lies beyond has no effect.
+            speech_lengths: valid samples or frames ``(B,)``. What lies beyond has no effect.
 
         Returns:
             ``(B, len(labels))``.
         """
-        feats, num_frames = self._features(speech, lengths)
+        feats, num_frames = self._features(speech, speech_lengths)
         with float32(feats):
             feats = widened(feats)
             if self.normalize is not None:
@@ -88,24 +99,35 @@ class ESPnetSERModel(AbsESPnetModel):
             logits, emotion, weight=self.class_weight, label_smoothing=self.label_smoothing
         )
 
-    def forward(self, speech, speech_lengths, emotion, **kwargs):
+    def losses(self, emotion, **batch):
+        """Classify, and compute what is to be minimised.
+
+        Args:
+            emotion: class indices ``(B,)``. batch: the streams of `inputs` and `targets`, and more.
+
+        Returns:
+            logits ``(B, len(labels))``, the loss (scalar), and further `measures` (a dict).
+        """
+        logits = self.logits(**of_streams(batch, self.inputs))
+        with float32(logits):
+            return logits, self.emotion_loss(logits, emotion), {}
+
+    def forward(self, emotion, **batch):
         """Compute the loss of a batch.
 
         Args:
-            speech, speech_lengths: as in `logits`; emotion: class indices ``(B, 1)``.
+            emotion: class indices ``(B, 1)``. batch: as of `losses`.
 
         Returns:
-            loss (scalar), stats (``loss``, ``acc``), weight (the batch size).
+            loss (scalar), stats (`measures`), weight (the batch size).
         """
-        logits = self.logits(speech, speech_lengths)
         emotion = emotion[:, 0]
-        with float32(logits):
-            loss = self.emotion_loss(logits, emotion)
+        logits, loss, stats = self.losses(emotion, **batch)
         hypotheses = logits.argmax(-1)
         if not self.training:
             self.predictions += zip(emotion.tolist(), hypotheses.tolist(), strict=True)
-        stats = {"loss": loss.detach(), "acc": (hypotheses == emotion).float().mean()}
-        return force_gatherable((loss, stats, len(speech)), loss.device)
+        stats |= {"loss": loss.detach(), "acc": (hypotheses == emotion).float().mean()}
+        return force_gatherable((loss, stats, len(emotion)), loss.device)
 
     def collect_feats(self, speech, speech_lengths, **kwargs):
         """Features of the front-end, before normalisation: ``feats``, ``feats_lengths``."""

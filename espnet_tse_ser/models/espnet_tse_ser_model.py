@@ -3,24 +3,30 @@
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.data.streams import of_streams
 from espnet_tse_ser.kinds import Flag
 from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.precision import float32
+
+_INPUTS = ("speech", "mixture", "enrollment")  # the streams that a recogniser may have
 
 
 class ESPnetTSESERModel(AbsESPnetModel):
     """Extract the target from a mixture, recognise its emotion, train both on one loss.
 
-    L = ``w_tse`` * extraction loss (negative SI-SNR) + ``w_ser`` * cross entropy.
+    L = ``w_tse`` * extraction loss (negative SI-SNR) + ``w_ser`` * that of the recogniser (cross
+    entropy).
 
     Args:
-        tse_model: `ESPnetTSEModel`; ser_model: `ESPnetSERModel`.
+        tse_model: `ESPnetTSEModel`; ser_model: `ESPnetSERModel`, whose speech is the estimate, or
+            one with further streams: mixture and enrollment, and as a target the clean one.
         w_tse, w_ser: weights of the two losses.
         freeze_tse, freeze_ser: keep that part as it is: no gradient, evaluation mode throughout.
-        ser_gradient_to_tse: whether the cross entropy trains the extraction too.
+        ser_gradient_to_tse: whether the recogniser's loss trains the extraction too.
 
     Raises:
-        ValueError: nothing is left to train, or a part is to be trained on nothing.
+        ValueError: nothing is left to train, a part is to be trained on nothing, or the recogniser
+            needs a stream that is not there.
     """
 
     def __init__(
@@ -40,6 +46,9 @@ class ESPnetTSESERModel(AbsESPnetModel):
             raise ValueError("with w_tse 0 nothing trains the extraction; give freeze_tse: true")
         if not freeze_ser and w_ser == 0:
             raise ValueError("with w_ser 0 nothing trains the recogniser; give freeze_ser: true")
+        missing = {*ser_model.inputs} - {*_INPUTS} | {*ser_model.targets} - {*_INPUTS, "clean"}
+        if missing:
+            raise ValueError(f"the recogniser needs '{min(missing)}', which a joint model has not")
         self.tse_model, self.ser_model = tse_model, ser_model
         self.w_tse, self.w_ser = w_tse, w_ser
         self.ser_gradient_to_tse = ser_gradient_to_tse
@@ -80,9 +89,16 @@ class ESPnetTSESERModel(AbsESPnetModel):
             estimate ``(B, T)``, zero beyond ``lengths``, of arbitrary level; logits
             ``(B, len(labels))``.
         """
+        estimate, streams = self._extract(speech_mix, lengths, enroll, enroll_lengths)
+        return estimate, self.ser_model.logits(**of_streams(streams, self.ser_model.inputs))
+
+    def _extract(self, speech_mix, lengths, enroll, enroll_lengths):
+        """The estimate, and a dict of the streams that a recogniser may have as inputs."""
         estimate, _ = self.tse_model.extract(speech_mix, lengths, enroll, enroll_lengths)
-        heard = estimate if self.ser_gradient_to_tse else estimate.detach()
-        return estimate, self.ser_model.logits(heard, lengths)
+        speech = estimate if self.ser_gradient_to_tse else estimate.detach()
+        streams = {"speech": speech, "mixture": speech_mix, "enrollment": enroll}
+        of = {"speech": lengths, "mixture": lengths, "enrollment": enroll_lengths}
+        return estimate, streams | {f"{name}_lengths": of[name] for name in _INPUTS}
 
     def forward(
         self,
@@ -103,20 +119,22 @@ class ESPnetTSESERModel(AbsESPnetModel):
         Returns:
             loss (scalar), stats, weight (the batch size).
         """
-        estimate, logits = self.extract_and_classify(
+        estimate, streams = self._extract(
             speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
         )
         emotion = emotion[:, 0]
+        logits, ser_loss, ser_stats = self.ser_model.losses(
+            emotion, clean=speech_ref1, clean_lengths=speech_mix_lengths, **streams
+        )
         with float32(estimate):
             tse_loss, stats = self.tse_model.extraction_loss(
                 estimate, speech_ref1, speech_mix_lengths
             )
-            ser_loss = self.ser_model.emotion_loss(logits, emotion)
         hypotheses = logits.argmax(-1)
         if not self.training:
             self.predictions.extend(zip(emotion.tolist(), hypotheses.tolist(), strict=True))
         loss = self.w_tse * tse_loss + self.w_ser * ser_loss
-        stats |= {
+        stats |= ser_stats | {
             "ser_loss": ser_loss.detach(),
             "acc": (hypotheses == emotion).float().mean(),
             "loss": loss.detach(),

@@ -1,6 +1,5 @@
 """Speech emotion recognition as an ESPnet task."""
 
-from pathlib import Path
 from typing import Optional
 
 from espnet2.tasks.abs_task import AbsTask
@@ -10,11 +9,11 @@ from espnet2.utils.types import str_or_none
 from espnet_tse_ser import schedulers
 from espnet_tse_ser.corpora import LABELS
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.decoded import DecodedOnce
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.data.prefetching import PrefetchingIterFactory
 from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
-from espnet_tse_ser.data.signals import Features, Signals, read_lengths
+from espnet_tse_ser.data.signals import read_lengths
+from espnet_tse_ser.data.streams import STREAMS, open_stream, streams_of
 from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
@@ -97,6 +96,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
     def check_options(cls, options, where):
         options.modules = checksums(own_classes(vars(options), KINDS), where)
         vars(options).update(check_ser_config(vars(options), where))
+        streams_of(get_class("model", options.model), f"{where('model')}: {options.model}")
         if options.max_seconds is not None and options.frontend_conf.get("fixed_seconds"):
             raise UserError(
                 f"{where('max_seconds')} (a random crop in training) and fixed_seconds of "
@@ -105,7 +105,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
 
     @classmethod
     def measures(cls, options):
-        train = {"loss": "min", "acc": "max"}
+        train = get_class("model", options.model).measures
         return {"train": train, "valid": train | dict.fromkeys(("wa", "ua", "macro_f1"), "max")}
 
     @classmethod
@@ -124,23 +124,20 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
 
     @classmethod
     def build_dataset(cls, args, iter_options, keys_to_load=None):
-        """ESPnet's, but for speech: what its readers of audio and archives take can run code.
+        """ESPnet's, but for the streams: what its readers of audio and archives take can run code.
 
-        They only read the table of speech, wav.scp or feats.scp, as text. The shape file is
-        utt2num_samples. Audio is decoded once.
+        They only read the tables, wav.scp, feats.scp, ..., as text. The shape file is
+        utt2num_samples.
         """
         for path, _, kind in iter_options.data_path_and_name_and_type:
             if kind != "text":
                 raise UserError(f"{path}: data of type '{kind}' cannot be read here; give text")
         dataset = super().build_dataset(args, iter_options, keys_to_load)
-        path = Path(dataset.debug_info["speech"][0])
-        paths = read_table(path)
-        if path.name == "feats.scp":
-            dataset.loader_dict["speech"] = Features(paths)
-        else:
-            lengths = read_lengths(iter_options.shape_files[0], paths)
-            signals = Signals(paths, args.fs, lengths)
-            dataset.loader_dict["speech"] = DecodedOnce(signals, lengths)
+        for path, name, _ in iter_options.data_path_and_name_and_type:
+            if name in STREAMS:
+                table = read_table(path)
+                lengths = read_lengths(iter_options.shape_files[0], table)
+                dataset.loader_dict[name] = open_stream(name, path, table, args.fs, lengths)
         return dataset
 
     @classmethod
@@ -150,11 +147,11 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
 
     @classmethod
     def required_data_names(cls, train=True, inference=False):
-        return ("speech",) if inference else ("speech", "emotion")
+        return () if inference else ("emotion",)
 
     @classmethod
     def optional_data_names(cls, train=True, inference=False):
-        return ()
+        return tuple(STREAMS)
 
     @classmethod
     def build_model(cls, args):

@@ -31,6 +31,7 @@ from espnet_tse_ser.kinds import Choice, Maybe, Only, check_options
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.ser.build import get_class
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.tasks.mapping_action import MappingAction
 from espnet_tse_ser.tasks.options import set_emotion_defaults
@@ -92,7 +93,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
     @classmethod
     def measures(cls, options):
         names, trained = criterion_names(options.tse)
-        own = {"ser_loss": "min", "acc": "max", "loss": "min"}
+        own = {"ser_loss": "min"} | get_class("model", options.ser.get("model", "emotion")).measures
         valid = own | dict.fromkeys(("wa", "ua", "macro_f1"), "max")
         train, valid = dict.fromkeys(trained, "min") | own, dict.fromkeys(names, "min") | valid
         return {"train": train, "valid": valid}

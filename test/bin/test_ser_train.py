@@ -145,7 +145,7 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     epochs = read_tsv(tmp_path / "whole" / "epochs.tsv", ["epoch", "valid_ua", "valid_wa"])
     assert [row["epoch"] for row in epochs] == ["1", "2", "3", "4"]
     assert max(float(row["valid_ua"]) for row in epochs) > 0.5  # chance is 0.25
-    dev = (tmp_path / "whole" / "data" / "dev" / "wav.scp").read_text().splitlines()
+    dev = (tmp_path / "whole" / "data" / "dev" / "speech.scp").read_text().splitlines()
     assert len(dev) == 8 and all(line.startswith("a-") for line in dev)
 
     assert_measures(SERTask, tmp_path / "whole")

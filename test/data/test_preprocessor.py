@@ -39,6 +39,22 @@ def test_crop_in_training_only():
     assert len(EmotionPreprocessor(LABELS, 10, train=True)("a", data)["speech"]) == 10
 
 
+def test_streams_of_an_utterance_are_cropped_at_one_place():
+    data = {name: np.arange(10) + n for n, name in enumerate(("clean", "mixture", "speech"))}
+    data |= {"enrollment": np.arange(7), "embedding": np.arange(5), "emotion": "hap"}
+    crop = EmotionPreprocessor(LABELS, 4, train=True)
+    starts = set()
+    for crop.epoch in range(50):
+        out = crop("a", data)
+        starts.add(int(out["clean"][0]))
+        for n, name in enumerate(("clean", "mixture", "speech")):
+            np.testing.assert_array_equal(out[name], np.arange(4) + out["clean"][0] + n)
+        assert len(out["enrollment"]) == 7 and len(out["embedding"]) == 5
+        alone = crop("a", {"speech": data["speech"], "emotion": "hap"})
+        np.testing.assert_array_equal(alone["speech"], out["speech"])
+    assert starts == set(range(7))
+
+
 def test_features_are_cropped_by_frames():
     data = {"speech": np.arange(20, dtype=np.float16).reshape(10, 2)}
     starts = set()

@@ -65,5 +65,5 @@ def test_features(tmp_path):
     features = Features(places)
     assert features["a"].dtype == np.float32 and list(features) == ["a", "b"]
     np.testing.assert_allclose(features["a"], arrays["a"], atol=2e-3)
-    with pytest.raises(UserError, match="^'b': .*a.ark:.* not all are finite"):
+    with pytest.raises(UserError, match="^'b': .*a.ark:.* not all of it is finite"):
         features["b"]

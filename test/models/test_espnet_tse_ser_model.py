@@ -160,9 +160,9 @@ def test_a_frozen_part_stays_as_it_is(joint_config, batch, part):
 def _calling_norm(frozen, method, batch):
     """``method`` after a forward of the batch norm, as if it were one of its layers."""
 
-    def call(*args):
+    def call(*args, **keywords):
         frozen.norm(batch["speech_mix"][:, None])
-        return method(*args)
+        return method(*args, **keywords)
 
     return call
 
