@@ -99,8 +99,7 @@ class TSESER:
             `Recognition`.
 
         Raises:
-            UserError: a signal is missing, is one as `prepare` refuses it, or is no input of the
-                model; or a model whose output is not finite.
+            UserError: as `arrange`, or the model's output is not finite.
         """
         given = {"mixture": (mixture, rate, "the mixture")}
         for name, signal in (("enrollment", enrollment), ("speech", speech)):
@@ -116,8 +115,14 @@ class TSESER:
             given: name -> arguments of `prepare`, of "mixture", "enrollment" and "speech".
 
         Raises:
-            UserError: as `prepare`; or one is missing.
+            UserError: as `prepare`; one is missing; or there is speech, but the model gets none
+                beside the mixture.
         """
+        if "speech" in given and not {"speech", "mixture"} <= {*self.inputs}:
+            raise UserError(
+                f"this model recognises from {', '.join(self.inputs)}: it gets no speech beside "
+                "the mixture; leave that out"
+            )
         if "mixture" not in self.inputs:  # it is the recording itself that is recognised
             given = given | {"speech": given["mixture"]}
         missing = [name for name in self.inputs if name not in given]
@@ -156,7 +161,8 @@ class TSESER:
         signals = dict(zip(self.inputs, signals, strict=True))
         mixtures = signals["mixture" if self.extracts else "speech"]
         names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
-        streams = self._pad(signals)
+        wanted = {"mixture", *self.recogniser.inputs}  # of enrollments mostly embeddings alone
+        streams = self._pad({name: signals[name] for name in self.inputs if name in wanted})
         if self.extracts:
             embedding = (embeddings or self.embeddings())(signals["enrollment"])
             mixture, lengths = streams["mixture"], streams["mixture_lengths"]

@@ -216,6 +216,8 @@ def test_in_a_joint_training(code, tiny, tmp_path, capsys):
     write_audio(tmp_path / "long.wav", mixture, 16000)
     command = ["--mixture", "long.wav", "--enrollment", enrollment, "--model_dir", "exp"]
     expected = model(mixture, _read(enrollment)).probabilities
+    with pytest.raises(UserError, match="from mixture, enrollment: it gets no speech beside the"):
+        model(mixture, _read(enrollment), speech=mixture)
     for seconds in (len(mixture) / 16000 + 0.01, len(mixture) / 16000 - 0.01):
         infer.main([*command, "--window_seconds", str(seconds), "--segment_seconds", "60"])
         found = json.loads(capsys.readouterr().out.splitlines()[-1])
