@@ -870,25 +870,6 @@ def test_a_lock_of_another_machine_is_respected(recipe):
     assert run(recipe, "--stop_stage simulate").returncode == 0
 
 
-def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 2"))
-    directory = recipe / "exp/tse_stats_default"
-    directory.mkdir(parents=True)
-    mine = f"{os.uname().nodename} {os.getpid()}"
-    start_time = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    (directory / ".job").write_text(f"{mine} {start_time}|\n")
-    result = run(recipe, "--stop_stage tse_stats")
-    assert result.returncode == 1
-    assert f"exp/tse_stats_default: process {mine} {start_time} (host, pid, start)" in result.stderr
-    assert "if it has ended, remove exp/tse_stats_default/.job" in result.stderr
-    # of a process that has ended
-    (directory / ".job").write_text(f"{mine} {int(start_time) + 1}|\n")
-    assert run(recipe, "--stop_stage tse_stats").returncode == 0
-    assert not (directory / ".job").exists()
-
-
 def test_more_seeds_train_and_test_once_more(recipe):
     options = "--systems 'noisy_noisy joint_noisy' --folds '1 2' --seed 3"
     assert run(recipe, options).returncode == 0
@@ -962,21 +943,6 @@ def test_marks_on_a_full_disk_do_not_block_what_follows(options, recipe):
         assert result.returncode == 0, result.stderr
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def test_of_two_jobs_one_works_on_a_directory(recipe):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
-    directory = recipe / "exp/x"
-    for _ in range(5):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        (directory / ".begun").touch()
-        command = "utils/run_step.sh exp/x '' false bash -c 'echo ran >>exp/x/ran; sleep 3'"
-        bash(f"{command} & {command} & wait", recipe)
-        assert (directory / "ran").read_text() == "ran\n"
-        assert sorted(p.name for p in directory.iterdir()) == [".done", "ran"]
 
 
 # --- names that reach a shell ---------------------------------------------------------------
@@ -1174,71 +1140,3 @@ def test_what_belongs_to_nobody_may_go(finished):
     (finished / "exp/scores/noisy_noisy/default/score_utt.tsv").unlink()
     result = run(finished, f"{DONE} --stop_stage score")
     assert result.returncode == 0 and calls(finished) == []
-
-
-def outputs(command, directory):
-    return bash(f"set -eu; . {TEMPLATE}/utils/outputs.sh; {command}", directory)
-
-
-def test_outputs(tmp_path):
-    """What is there and not empty, sorted; its names are relative."""
-    directory = tmp_path / "a+b"
-    (directory / "sub").mkdir(parents=True)
-    for name in ("z.tsv", "x.scp", "two words.tsv", "sub/y"):
-        (directory / name).write_text("k /v\n")
-    (directory / "empty").touch()
-    result = outputs('note_outputs a+b .n "x.scp *.tsv x.* sub/* empty gone sub"', tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert (directory / ".wrote.n").read_text().splitlines() == [
-        *("sub/y", "two words.tsv", "x.scp", "z.tsv")
-    ]
-    assert [p.name for p in directory.glob(".*")] == [".wrote.n"]
-    assert outputs("first_gone a+b .n; first_gone a+b .m", tmp_path).stdout == ""
-    (directory / "two words.tsv").write_text("")
-    assert outputs("first_gone a+b .n", tmp_path).stdout == "a+b/two words.tsv\n"
-    assert outputs("note_outputs a+b .m ''; note_outputs a+b .o none", tmp_path).returncode == 0
-    assert not (directory / ".wrote.m").exists() and (directory / ".wrote.o").read_text() == ""
-
-
-def test_a_look_at_thousands_of_files_takes_no_time(tmp_path):
-    directory = tmp_path / "mix"
-    directory.mkdir()
-    (directory / ".wrote").write_text("wav.scp\nspk1.scp\n")
-    paths = [directory / f"{n:05d} x.flac" for n in range(5000)]
-    for path in paths:
-        path.write_text("x")
-    for name in ("wav.scp", "spk1.scp"):
-        (directory / name).write_text("".join(f"{p.stem[:5]} {p}\n" for p in paths))
-    before = os.times()
-    assert outputs("first_gone mix ''", tmp_path).stdout == ""
-    after = os.times()
-    used = after.children_user + after.children_system
-    assert used - before.children_user - before.children_system < 0.2
-    paths[4321].unlink()
-    assert outputs("first_gone mix ''", tmp_path).stdout == f"{paths[4321]}\n"
-
-
-@pytest.mark.parametrize(
-    ("squeue", "runs"),
-    [
-        ("echo state RUNNING", False),
-        ("echo Welcome; echo state PENDING; echo bye", False),
-        ("echo Unable to contact slurm controller >&2; exit 1", False),
-        ("echo Welcome", True),
-        ("true", True),
-        ("echo Welcome; echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True),
-    ],
-)
-def test_whether_a_forgotten_job_of_slurm_still_works_on_a_directory(recipe, squeue, runs):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
-    (recipe / "utils/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
-    (recipe / "utils/squeue").chmod(0o755)
-    directory = recipe / "exp/x"
-    directory.mkdir(parents=True)
-    (directory / ".begun").touch()
-    (directory / ".job").write_text("elsewhere 12 3456|77_3\n")
-    result = bash("PATH=$PWD/utils:$PATH; run_step.sh exp/x '' false touch exp/x/ran", recipe)
-    assert (result.returncode == 0) == (directory / "ran").exists() == runs
-    assert ("Slurm job 77_3 (scancel 77_3; squeue says: " in result.stderr) != runs

@@ -186,22 +186,17 @@ stage_number() {
 # --- the stages -----------------------------------------------------------------------------
 
 stage_data() {
-    local set name path files record
+    local set name path files settings=()
     # Where the corpora are belongs to the settings.
-    record="local/data.sh ${local_data_opts}"$'\n'$(cksum local/data.sh)
     . ./db.sh
     while IFS='=' read -r name _; do
-        [ -z "${!name}" ] || record+=$'\n'"${name}=${!name}"
+        [ -z "${!name}" ] || settings+=(--setting "${name}=${!name}")
     done < <(grep '^[A-Z0-9_]*=' db.sh)
-    begin_step data .local "${record}" true
-    if [ "${_todo}" = true ]; then
-        # shellcheck disable=SC2086
-        run_killable local/data.sh ${local_data_opts} || fail "local/data.sh failed"
-        for set in emo interferer pretrain; do
-            [ -s "data/${set}/wav.scp" ] || fail "local/data.sh wrote no data/${set}/wav.scp"
-        done
-        end_step data .local "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold"
-    fi
+    step --program --redo --name local --input local/data.sh "${settings[@]}" \
+        --writes "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold" \
+        --expects "emo/wav.scp interferer/wav.scp pretrain/wav.scp" \
+        data "local/data.sh ${local_data_opts}"
+    run_steps
     for path in data/*/wav.scp; do
         set=${path%/wav.scp}
         set=${set#data/}
@@ -334,12 +329,11 @@ keep_features() {
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         [ ${#feats[@]} -gt 0 ] || continue
         dir=${feats[1]}
-        step --redo --nj "${nj}" --input "${config}" --input "$(done_of "${condition}" "${tag}")" \
-            --writes "frontend.json index.tsv feats.scp" "${dir}" \
+        # It tells how many they are, their size, and the time they took.
+        step --redo --nj "${nj}" --tell " utterances, " --input "${config}" \
+            --input "$(done_of "${condition}" "${tag}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
             ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
-        # How many they are, their size, and the time they took.
-        sed -n 's/^.* INFO: \(.* utterances, .*\)$/    \1/p' "${dir}/log/ser_features.combine.log" || true
     done
 }
 
@@ -353,7 +347,6 @@ stage_ser_stats() {
             ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
             --splits "${protocol_dir}/splits" --output_dir "${expdir}/${dir}"
     done < <(planned statistics)
-    run_batch
 }
 
 # shellcheck disable=SC2086
@@ -371,7 +364,6 @@ stage_ser() {
                 --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" --labels ${labels} ${ser_args}
         done < <(runs)
     done < <(planned recogniser)
-    run_batch
 }
 
 # shellcheck disable=SC2086,SC2206
@@ -401,7 +393,6 @@ stage_joint() {
                 "${mixing[@]}" ${joint_args}
         done < <(runs)
     done < <(planned joint)
-    run_batch
 }
 
 stage_infer() {
@@ -430,7 +421,6 @@ stage_infer() {
                 "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(planned row)
-    run_batch
 }
 
 stage_score() {
@@ -472,7 +462,6 @@ preservation() {
                 inputs+=(--input "${scores}/${row}/fold${fold}/.done")
             done
         done
-        run_batch
         hyp="fold{fold}/hyp.tsv"
         step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" \
             --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
@@ -492,6 +481,7 @@ stage_results() {
         --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
         --rows "$(row_names)"
+    run_steps
     cat "${results}/RESULTS.md"
 }
 
@@ -537,12 +527,12 @@ stage_tests() {
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")
     done < <(test_names)
-    run_batch
     [ ${#inputs[@]} -gt 0 ] || return 0
     step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" \
         --writes "RESULTS_TESTS.md tests.json plots/sweep_*.png" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
         --output_dir "${results}" --rows "$(row_names)" --tests "$(test_names | paste -s -d ' ')"
+    run_steps
     log "  see ${results}/RESULTS_TESTS.md"
 }
 
@@ -630,8 +620,7 @@ if [ "${status}" = true ]; then
     exit
 fi
 
-trap stop_steps INT TERM HUP
-trap leave_steps EXIT
+start_steps
 number=0
 while IFS='|' read -r name title reads writes; do
     number=$((number + 1))
@@ -640,6 +629,8 @@ while IFS='|' read -r name title reads writes; do
         log "Stage ${number} ${name}: ${title}"
         log "  reads ${reads}"
         "stage_${name}" </dev/null
+        run_steps
         log "Stage ${number} ${name} done in $((SECONDS - started)) s: ${writes}"
     fi
 done < <(stage_table)
+finish_steps
