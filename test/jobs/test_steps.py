@@ -11,7 +11,7 @@ import pytest
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.jobs.marks import checksum
-from espnet_tse_ser.jobs.steps import Step
+from espnet_tse_ser.jobs.step import Step
 
 ROOT = Path(__file__).parents[2]
 UTILS = ROOT / "egs2/TEMPLATE/tse_ser1/utils"
@@ -151,7 +151,7 @@ def test_one_after_the_other_and_alike_side_by_side(recipe):
     status, said, errors = recipe.run([*map(words, steps)], max_jobs=5, ngpu=1)
     assert (status, errors) == (0, "")
     batch = f"exp/.batch.{os.uname().nodename}."
-    train = "cuda --max-jobs-run 5 --gpu 1 --num_threads 3"
+    train = "cuda --gpu 1 --num_threads 3 --max-jobs-run 5"
     wrapped = [line.split(batch)[0] for line in recipe.calls("wrappers.txt")]
     assert wrapped == [
         "train JOB=1:2 dump/x/log/simulate.JOB.log bash dump/x/log/simulate.sh --job JOB --nj 2",
