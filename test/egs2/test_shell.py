@@ -26,12 +26,13 @@ STAGES = (
     "score results tests pack upload"
 ).split()
 
-STAND_IN = (
-    rf"""#!/usr/bin/env bash
+REAL = rf"""#!/usr/bin/env bash
 # called as: python -m espnet_tse_ser.bin.COMMAND OPTIONS
 set -eu
 [ "$2" != espnet_tse_ser.bin.systems ] || exec {sys.executable} "$@" # what is to be done is real
 """
+STAND_IN = (
+    REAL
     + r"""
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
@@ -912,8 +913,7 @@ def test_after_ctrl_c_the_jobs_have_ended(recipe):
     # They get their time to save; nobody else may begin before.
     assert run(recipe, "--stop_stage protocol").returncode == 0
     (recipe / "stand_in").write_text(
-        "#!/usr/bin/env bash\n"
-        "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
+        REAL + "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
         "echo started >>calls.txt; sleep 30 & wait $!\n"
     )
     calls(recipe)
