@@ -141,13 +141,15 @@ def _find_holder(content):
 
 
 def _tell(step):
-    """Show what the program said in the lines of its log with a text."""
+    """Show the messages in a step's log that it is to tell."""
+    import re  # takes a while
+
     path = f"{step.log}.combine.log" if step["nj"] else f"{step.log}.log"
+    message = re.compile(rf".* (?:INFO|WARNING): ({step['tell']})\n")
     if os.path.isfile(path):
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            for line in stream:
-                if step["tell"] in line:
-                    say("  " + line.rpartition(" INFO: ")[2].rstrip("\n"))
+            for found in filter(None, map(message.fullmatch, stream)):
+                os.write(1, os.fsencode(f"    {found[1]}\n"))
 
 
 def _differences(had, asked):

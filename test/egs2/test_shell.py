@@ -537,6 +537,28 @@ def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
         assert re.findall(r"^    (\S.*)$", result.stdout, re.MULTILINE) == shown
 
 
+def test_a_gpu_for_all_that_run_networks(recipe):
+    (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
+    options = "--folds 1 --ngpu 1 --max_jobs 1 --stop_stage tests"
+    result = run(recipe, options, CUDA_VISIBLE_DEVICES="0")
+    assert result.returncode == 0, result.stderr
+    commands = {True: set(), False: set()}
+    for call in calls(recipe):
+        commands["--device cuda" in call].add(call.split()[0] + " --combine" * ("--comb" in call))
+    assert commands[True] == {"extract", "ser_features", "recognize", "evaluate"}
+    assert not commands[True] & commands[False]
+    # it is no setting
+    assert run(recipe, options.replace("--ngpu 1", "--ngpu 0")).returncode == 0
+    assert calls(recipe) == []
+
+
+def test_a_test_reads_the_interferers_that_it_names(recipe):
+    (recipe / "conf/tests/other.yaml").write_text("{interferers: esd}  # new\n")
+    result = run(recipe, "--stage tests --stop_stage tests --tests 'other snr_0'")
+    assert result.returncode == 1
+    assert "dump/clean/esd/.done is missing" in result.stderr
+
+
 def test_stages_by_name_and_number(recipe):
     assert run(recipe, "--stop-stage protocol").returncode == 0
     assert [c.split()[0] for c in calls(recipe)][-1] == "protocol"

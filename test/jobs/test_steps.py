@@ -20,7 +20,7 @@ STAND_IN = """#!/usr/bin/env bash
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >>calls.txt
 [[ $* != *fail* ]] || exit 2
 [[ $* != *wait* ]] || sleep 60
-[[ $* != *tell* ]] || echo "12:00 INFO: dump: 5 utterances, 1 MB" >&2
+[[ $* != *tell* ]] || printf "12:00 INFO: %s\\n" "dump: 5 utterances, 1 MB" "2 x" >&2
 """
 
 
@@ -131,6 +131,7 @@ def test_which_steps_run_side_by_side():
         ("--batch --train 1 --input exp/a/.done exp/c train", False),
         ("--batch --train 2 exp/b train", False),
         ("--batch exp/b stats", False),
+        ("--batch --train 1 --network exp/b train", False),
         ("--train 1 exp/b train", False),
     ):
         assert Step(words(text)).can_join([first]) == expected, text
@@ -182,6 +183,28 @@ def test_one_after_the_other_and_alike_side_by_side(recipe):
     again = recipe.run([*map(words, steps)])
     assert again[0] == 0 and not recipe.calls() and not recipe.calls("wrappers.txt")
     assert again[1][-2:] == ["exp/d: done already", "exp one: done already"]
+
+
+@pytest.mark.parametrize("ngpu", [0, 1, 2])
+def test_what_runs_a_network_gets_one_gpu_if_there_are_some(recipe, ngpu, monkeypatch):
+    steps = [
+        words("--network --nj 1 dump/x extract --a"),
+        words("--network --batch exp/b infer --b"),
+        words("--network --batch --input exp/b/.done exp/c infer --c"),
+        words("--batch exp/d import --d"),
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    status, _, errors = recipe.run(steps, ngpu=ngpu)
+    assert (status, errors) == (0, "")
+    wrapper, device = ("cuda --gpu 1", " --device cuda") if ngpu else ("train", "")
+    called = [
+        line.split("JOB=")[0].split("dump")[0].rstrip() for line in recipe.calls("wrappers.txt")
+    ]
+    assert called == [wrapper, "train", wrapper, wrapper, "train"]
+    assert recipe.calls() == [
+        *(f"extract --a{device} --job 1 --nj 1", "extract --a --combine --nj 1"),
+        *(f"infer --b{device}", f"infer --c{device}", "import --d"),
+    ]
 
 
 def test_several_requests(recipe):
@@ -288,8 +311,8 @@ def test_a_program(recipe):
 
 
 def test_what_a_log_tells_is_shown_each_time(recipe):
-    steps = [words("--nj 1 --tell 5_utt dump/x features --tell"), words("exp/x train --tell")]
-    steps[0][3] = " utterances, "
+    steps = [words("--nj 1 --tell X dump/x features --tell"), words("exp/x train --tell")]
+    steps[0][3] = "none|.* utterances, (1|2) MB"
     shown = "dump: 5 utterances, 1 MB"
     assert recipe.run(steps)[1].count(shown) == 1
     assert recipe.run(steps)[1] == ["dump/x: done already", shown, "exp/x: done already"]
