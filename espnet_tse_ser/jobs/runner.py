@@ -31,12 +31,13 @@ class Runner:
 
     def __init__(self, settings, me):
         self.settings = settings
+        self._python = settings["python"].split()
         self._on_cluster = settings["on_cluster"] == "true"
         self.locks = []
         host, _, mark = me.partition(" ")
         self.waiter = Waiter(int(settings["pid"]), mark)
-        self._batches, self._stem = settings["expdir"], f".batch.{host}"
-        self._directory = f"{self._batches}/{self._stem}.{os.getpid()}"
+        self._stem = f"{settings['expdir']}/.batch.{host}"
+        self._directory = f"{self._stem}.{os.getpid()}"
         self.batch = []
 
     def run(self, step):
@@ -67,6 +68,7 @@ class Runner:
         if not self.batch:
             return
         self._remove_left_batches()
+        _remove_directory(self._directory)  # of a process whose id is ours now
         os.makedirs(self._directory)
         for number, step in enumerate(self.batch, 1):
             os.makedirs(f"{step.dir}/log", exist_ok=True)
@@ -135,8 +137,8 @@ class Runner:
         return self.waiter.run(words, note)
 
     def _command(self, step):
-        words = [*self.settings["python"].split(), "-m", f"espnet_tse_ser.bin.{step.command}"]
-        return [*words, *step.arguments, *step["unrecorded"].split()]
+        words = [*self._python, "-m", f"espnet_tse_ser.bin.{step.command}", *step.arguments]
+        return words + step["unrecorded"].split()
 
     def _write_job(self, path, step):
         """Write PATH.sh, which does a step."""
@@ -147,7 +149,7 @@ class Runner:
             command = ["env", f"OMP_NUM_THREADS={step['train']}", *command]
         if self._is_launched(step):
             _write_script(f"{path}.train.sh", command)
-            job += [*self.settings["python"].split(), "-m", "espnet2.bin.launch", *ngpu]
+            job += [*self._python, "-m", "espnet2.bin.launch", *ngpu]
             job += ["--cmd", self.settings["cuda_cmd"], "--log", f"{step.log}.log"]
             job += ["--num_nodes", self.settings["num_nodes"]]
             job += ["--init_file_prefix", f"{step.dir}/.dist_init_"]
@@ -165,21 +167,15 @@ class Runner:
 
     def _wrapper(self, step):
         """The wrapper that runs a step, with its options."""
-        ngpu = self.settings["ngpu"]
+        ngpu, cuda_cmd = self.settings["ngpu"], self.settings["cuda_cmd"].split()
         if self._is_launched(step):
             # launch itself calls cuda_cmd, on this machine, once for each training
             gpus = [] if self._on_cluster else ["--gpu", ngpu]
             return ["run.pl", "--grace", "120", *gpus]
         if step["train"]:
-            return [
-                *self.settings["cuda_cmd"].split(),
-                "--gpu",
-                ngpu,
-                "--num_threads",
-                step["train"],
-            ]
+            return [*cuda_cmd, "--gpu", ngpu, "--num_threads", step["train"]]
         if self._on_gpu(step):
-            return [*self.settings["cuda_cmd"].split(), "--gpu", "1"]
+            return [*cuda_cmd, "--gpu", "1"]
         return self.settings["train_cmd"].split()
 
     def _limit(self):
@@ -202,13 +198,11 @@ class Runner:
 
     def _remove_left_batches(self):
         """Remove the directories of batches whose processes were killed."""
-        os.makedirs(self._batches, exist_ok=True)
-        for entry in os.listdir(self._batches):
-            stem, _, pid = entry.rpartition(".")
-            path = f"{self._batches}/{entry}"
-            if stem == self._stem and (
-                path == self._directory or not os.path.isdir(f"/proc/{pid}")
-            ):
+        parent = os.path.dirname(self._stem)
+        os.makedirs(parent, exist_ok=True)
+        for path in (f"{parent}/{entry}" for entry in os.listdir(parent)):
+            stem, _, pid = path.rpartition(".")
+            if stem == self._stem and pid not in os.listdir("/proc"):
                 _remove_directory(path)
 
 
