@@ -48,6 +48,20 @@ for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
 )
+# What run.pl does, one job after the other, without the start of a Python for each.
+QUICK = r"""#!/usr/bin/env bash
+last=1
+while [[ $1 == -* || $1 == JOB=1:* ]]; do
+    [[ $1 == -* ]] && shift 2 || { last=${1#JOB=1:}; shift; }
+done
+status=0
+for ((job = 1; job <= last; job++)); do
+    mkdir -p "${1%/*}"
+    words=${*:2}
+    bash -c "${words//JOB/${job}}" </dev/null >"${1//JOB/${job}}" 2>&1 || status=1
+done
+exit ${status}
+"""
 DATA_SH = r"""#!/usr/bin/env bash
 echo "data.sh $*" >> calls.txt
 for set in emo interferer pretrain; do
@@ -87,7 +101,7 @@ def egs2(tmp_path):
 
 @pytest.fixture
 def recipe(egs2):
-    """A recipe made by setup.sh, with a local/data.sh and the stand-in for Python."""
+    """A recipe made by setup.sh, with a local/data.sh and stand-ins for Python and run.pl."""
     result = bash("TEMPLATE/tse_ser1/setup.sh new_mix/tse_ser1", egs2)
     assert result.returncode == 0, result.stderr
     directory = egs2 / "new_mix/tse_ser1"
@@ -98,10 +112,16 @@ def recipe(egs2):
     (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
     declare(directory, "joint_noisy", "train: joint\ntest: joint\nstarts_from: noisy_noisy\n")
     declare(directory, "scratch", "train: joint\ntest: joint\n")
-    python = directory / "stand_in"
-    python.write_text(STAND_IN)
-    python.chmod(0o755)
+    for name, text in (("stand_in", STAND_IN), ("utils/run.pl", QUICK)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
     return directory
+
+
+@pytest.fixture
+def run_pl(recipe):
+    """The wrapper itself, for tests of more than which commands are run."""
+    shutil.copy(TEMPLATE / "utils/run.pl", recipe / "utils/run.pl")
 
 
 def declare(recipe, name, text):
@@ -404,7 +424,7 @@ def test_new_recipe_says_what_to_fill_in(egs2):
 # --- stages and steps -----------------------------------------------------------------------
 
 
-def test_all_stages_then_nothing_is_done_again(recipe):
+def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
     result = run(recipe, '--folds "1 2" --seed 5')
     assert result.returncode == 0, result.stderr
     assert re.search(r"Stage 17 upload done in \d+ s: nothing", result.stdout)
@@ -537,7 +557,7 @@ def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
         assert re.findall(r"^    (\S.*)$", result.stdout, re.MULTILINE) == shown
 
 
-def test_a_gpu_for_all_that_run_networks(recipe):
+def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
     (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
     options = "--folds 1 --ngpu 1 --max_jobs 1 --stop_stage tests"
     result = run(recipe, options, CUDA_VISIBLE_DEVICES="0")
@@ -736,7 +756,7 @@ def test_lost_results_are_made_again(recipe):
         assert [c.split()[0] for c in calls(recipe)] == steps, lost
 
 
-def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
+def test_a_failing_step_stops_with_the_end_of_its_log(recipe, run_pl):
     result = run(recipe, FAIL_ON="tse_stats")
     assert result.returncode == 1
     assert "error: asked to fail" in result.stderr
@@ -748,7 +768,7 @@ def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
     assert run(recipe, "--stop_stage tse_stats").returncode == 0
 
 
-def test_a_failing_training_lets_the_others_finish(recipe):
+def test_a_failing_training_lets_the_others_finish(recipe, run_pl):
     options = '--folds "1 2 3" --max_jobs 3 --stop_stage ser --systems noisy_noisy'
     result = run(recipe, options, FAIL_ON="ser_noisy_default/fold2", SECONDS_A_CALL="0.05")
     assert result.returncode == 1
@@ -760,7 +780,7 @@ def test_a_failing_training_lets_the_others_finish(recipe):
     assert len(calls(recipe)) == 1
 
 
-def test_max_jobs_bounds_the_trainings(recipe):
+def test_max_jobs_bounds_the_trainings(recipe, run_pl):
     stand_in = (recipe / "stand_in").read_text()
     (recipe / "stand_in").write_text(
         stand_in + "if [[ $2 == *.ser_train ]]; then\n"
@@ -774,7 +794,7 @@ def test_max_jobs_bounds_the_trainings(recipe):
     assert max(counts) == 2
 
 
-def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
+def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe, run_pl):
     options = "--systems clean_clean --folds '1 2 3'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
@@ -829,7 +849,7 @@ def wait_for(condition):
     raise AssertionError("it does not come")
 
 
-def test_two_scripts_at_once(recipe):
+def test_two_scripts_at_once(recipe, run_pl):
     options = "--systems noisy_noisy --folds 1"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     first = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="3")
@@ -862,7 +882,7 @@ def processes_in(directory):
     return found
 
 
-def test_a_script_that_is_killed_leaves_nothing_behind(recipe):
+def test_a_script_that_is_killed_leaves_nothing_behind(recipe, run_pl):
     options = "--systems noisy_noisy --folds '1 2'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
@@ -916,7 +936,7 @@ def test_more_seeds_train_and_test_once_more(recipe):
         assert run(recipe, f"{options} --more_seeds {wrong}").returncode == 2
 
 
-def test_the_status_of_every_training(recipe):
+def test_the_status_of_every_training(recipe, run_pl):
     options = "--systems 'clean_clean noisy_noisy joint_noisy' --folds '1 2'"
     assert run(recipe, options, FAIL_ON="ser_noisy_default/fold2").returncode == 1
     result = bash(f"./status.sh {options}", recipe)
@@ -931,7 +951,7 @@ def test_the_status_of_every_training(recipe):
     assert not (recipe / "exp/scores").exists()
 
 
-def test_after_ctrl_c_the_jobs_have_ended(recipe):
+def test_after_ctrl_c_the_jobs_have_ended(recipe, run_pl):
     # They get their time to save; nobody else may begin before.
     assert run(recipe, "--stop_stage protocol").returncode == 0
     (recipe / "stand_in").write_text(
@@ -998,7 +1018,7 @@ def test_names_of_sets_that_a_shell_would_act_on(recipe):
 ODD_CONFIG = "conf/$HOME JOB $(touch PWN);touch PWN 'x' \"y\" *.yaml"
 
 
-def test_names_of_configurations_reach_the_command_as_they_are(recipe):
+def test_names_of_configurations_reach_the_command_as_they_are(recipe, run_pl):
     """In jobs of one and of several parts, and with wrappers that let a shell expand words."""
     options = "--systems 'noisy_noisy joint_noisy' --folds 1 --tse_tag a --ser_tag b --joint_tag c"
     (recipe / ODD_CONFIG).write_text("frontend: ssl\n")
@@ -1012,7 +1032,7 @@ def test_names_of_configurations_reach_the_command_as_they_are(recipe):
     assert not (recipe / "PWN").exists()
 
 
-def test_names_of_configurations_reach_the_command_through_launch(recipe):
+def test_names_of_configurations_reach_the_command_through_launch(recipe, run_pl):
     """Trainings on several GPUs are started by espnet2.bin.launch, which calls a wrapper itself."""
     text = (recipe / "stand_in").read_text()
     launch = f'[ "$2" != espnet2.bin.launch ] || exec {sys.executable} "$@"\n'
