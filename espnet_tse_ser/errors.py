@@ -106,17 +106,24 @@ def run(main, argv=None):
         print("error: interrupted; nothing unfinished was marked as done", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno in _REMEDIES and error.filename is not None:
-            _report(f"{error.filename}: {error.strerror}; {_REMEDIES[error.errno]}")
-            return 2
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        trouble = explain(error)
+        if trouble is None:
             raise
-        where = error.filename or "the output directory"
-        _report(
-            f"no space left on the device while writing {where}; free some space and run the same "
-            "command again"
-        )
+        _report(trouble)
         return 2
+
+
+def explain(error):
+    """What an `OSError` says to a user, in one line; None if it is a defect."""
+    if error.errno in _REMEDIES and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; {_REMEDIES[error.errno]}"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = error.filename or "the output directory"
+    return (
+        f"no space left on the device while writing {where}; free some space and run the same "
+        "command again"
+    )
 
 
 def _report(message, details=()):

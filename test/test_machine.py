@@ -1,6 +1,7 @@
 """--device and --num_threads: what is taken by default, and what cannot be."""
 
 import argparse
+import importlib
 import subprocess
 import sys
 
@@ -75,6 +76,16 @@ def test_gpus(monkeypatch):
         UserError, match="--device cuda:2: there are 2 GPUs; the last one is cuda:1"
     ):
         _set_up("--num_threads=1", "--device=cuda:2")
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "extract", "infer", "recognize", "ser_features", "ser_stats"]
+)
+def test_commands_that_run_a_network_take_these_options(command):
+    parser = importlib.import_module(f"espnet_tse_ser.bin.{command}").get_parser()
+    for action in parser._actions:  # whatever else it needs
+        action.required = False
+    assert (parser.parse_args([]).device, parser.parse_args([]).num_threads) == ("cpu", None)
 
 
 @pytest.mark.parametrize("value", ["two", "0", "-1", "1e9", "9" * 5000])

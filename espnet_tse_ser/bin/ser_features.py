@@ -6,6 +6,7 @@ import sys
 import time
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.numbers import COUNT
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def get_parser():
     )
     parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
     parser.add_argument("--combine", action="store_true", help="write the index instead")
+    add_options(parser)
     return parser
 
 
@@ -62,6 +64,7 @@ def main(argv=None):
         _report(args, fs, combine(args.output_dir, frontend, wavs, args.dtype))
         return
     wavs = dict(list(wavs.items())[args.job - 1 :: args.nj])
+    frontend = frontend.to(set_up(args, args.nj))
     start, label = time.monotonic(), f"features {args.job}/{args.nj}"
     written = compute(args.output_dir, frontend, wavs, fs, args.dtype, label)
     logger.info(

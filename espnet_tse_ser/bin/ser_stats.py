@@ -8,6 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import atomic_path
+from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr, progress
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ def get_parser():
     parser.add_argument("--feats", help="features of the audio (ser_features), if there are any")
     parser.add_argument("--splits", required=True, help="directory with fold<k>/train.lst")
     parser.add_argument("--output_dir", required=True, help="gets fold<k>/feats_stats.npz")
+    add_options(parser)
     return parser
 
 
@@ -49,7 +51,8 @@ def main(argv=None):
     wavs = select(read_table(args.scp), ids, args.scp)
     frontend = build_frontend(vars(options), args.config).eval()
     if args.feats is None:
-        features = functools.partial(_features, frontend, wavs, options.fs)
+        device = set_up(args)
+        features = functools.partial(_features, frontend.to(device), wavs, options.fs, device)
     else:
         features = _open_cache(args.feats, frontend, wavs).load
     # Folds share most of their utterances: each is read once.
@@ -59,16 +62,16 @@ def main(argv=None):
     logger.info("%s: %d utterances, %d folds", args.output_dir, len(ids), len(folds))
 
 
-def _features(frontend, wavs, fs, utt):
+def _features(frontend, wavs, fs, device, utt):
     """Features ``(frames, size)`` of an utterance."""
     import torch
 
     from espnet_tse_ser.data.audio import read_mono
 
-    speech = torch.from_numpy(read_mono(wavs[utt], fs))[None]
+    speech = torch.from_numpy(read_mono(wavs[utt], fs))[None].to(device)
     with torch.no_grad():
-        feats, num_frames = frontend(speech, torch.tensor([speech.shape[1]]))
-    return feats[0, : num_frames[0]].numpy()
+        feats, num_frames = frontend(speech, torch.tensor([speech.shape[1]], device=device))
+    return feats[0, : num_frames[0]].cpu().numpy()
 
 
 def _open_cache(directory, frontend, wavs):

@@ -6,12 +6,14 @@ recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
+test|NAME|INTERFERERS
 
 FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and START (empty: from
 scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL front-end does not
 change in training; KIND is recogniser, joint or table, MODEL its directory, or the table; CONFIGS
-has commas between. The last line: a joint row, and the rows of a recogniser of clean speech by
-which its extracted speech is compared with others.
+has commas between. preserved: a joint row, and the rows of a recogniser of clean speech by which
+its extracted speech is compared with others. INTERFERERS is the set that a test draws from, empty
+where it is the usual one.
 """
 
 import argparse
@@ -32,6 +34,8 @@ def get_parser():
         )
         parser.add_argument(f"--{kind}_tag", default="", help="its tag (empty: the config's)")
     parser.add_argument("--mix_tag", default="", help="of another set of mixtures")
+    parser.add_argument("--tests_dir", default="conf/tests", help="holds <test>.yaml")
+    parser.add_argument("--tests", default="", help="names with a space between; none: none")
     return parser
 
 
@@ -89,6 +93,8 @@ def lines(args):
         yield "row", p.row.system.name, p.row.tag, *described, ",".join(p.sources)
     for preserved in plan.preserved():
         yield "preserved", *preserved
+    for name in args.tests.split():
+        yield "test", name, _interferers(f"{args.tests_dir}/{name}.yaml")
 
 
 def _frozen(config):
@@ -97,6 +103,14 @@ def _frozen(config):
     from espnet_tse_ser.ser.frozen import why_not_frozen
 
     return "frozen" if why_not_frozen(read_yaml(config), config) is None else ""
+
+
+def _interferers(config):
+    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.kinds import Id, Maybe, check_option
+
+    named = read_yaml(config).get("interferers")
+    return check_option(named, Maybe(Id()), f"{config}: interferers") or ""
 
 
 if __name__ == "__main__":

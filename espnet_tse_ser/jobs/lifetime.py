@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-# tse_ser.sh exports "PID START" of itself (see `start_of`).
+# "PID START" (see `start_of`) of who called the wrapper, in its environment.
 RECIPE = "RECIPE_PROCESS"
 # The wrappers above a process, outermost first, in its environment.
 MARKS = "JOB_WRAPPERS"
@@ -29,6 +29,21 @@ def start_of(pid):
     except (OSError, ValueError):
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def identity():
+    """This process as "HOST PID START", by which others know whether it is still there."""
+    pid = os.getpid()
+    return f"{os.uname().nodename} {pid} {start_of(pid)}"
+
+
+def is_gone(process):
+    """Whether "HOST PID START" was a process of this machine and has ended.
+
+    What runs on another machine cannot be seen and is not gone, whatever else the text may say.
+    """
+    host, pid, start = [*process.split(), "", "", ""][:3]
+    return host == os.uname().nodename and start_of(pid) != start
 
 
 def recipe_is_gone():

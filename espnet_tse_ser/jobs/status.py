@@ -1,4 +1,4 @@
-"""How far a step of a recipe is, told from the files it leaves (see ``utils/steps.sh``).
+"""How far a step of a recipe is, told from the files it leaves (see `marks`).
 
 So it can be asked at any time: while jobs run, on this machine or another, and after a crash.
 Imports nothing that takes long to load.
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.jobs.lifetime import start_of
+from espnet_tse_ser.jobs.lifetime import is_gone
+from espnet_tse_ser.jobs.locks import holder_of
 
 STATES = ("done", "running", "queued", "failed", "FAILED", "stopped", "not started")
 
@@ -66,17 +67,12 @@ def status_of(directory, name, command):
 
 
 def _is_held(lock):
-    """Whether the process that a lock file names may still run.
-
-    Its first line is "HOST PID START". What runs on another host cannot be seen and counts as
-    running, as does whatever else the line may say: that is how ``steps.sh`` takes it.
-    """
+    """Whether the process that a lock file names may still run."""
     try:
-        line = lock.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        content = lock.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return False
-    host, pid, start = [*line.split(), "", "", ""][:3]
-    return host != os.uname().nodename or start == start_of(pid)
+    return not is_gone(holder_of(content))
 
 
 def _read_log(path):

@@ -269,8 +269,10 @@ def combine(directory, frontend, wavs, dtype):
 @torch.no_grad()
 def _features(frontend, speech):
     """Features ``(frames, size)`` float32 of ``(num_samples,)``."""
-    feats, num_frames = frontend(torch.from_numpy(speech)[None], torch.tensor([len(speech)]))
-    return feats[0, : int(num_frames[0])].numpy()
+    device = next(frontend.parameters()).device
+    speech = torch.from_numpy(speech)[None].to(device)
+    feats, num_frames = frontend(speech, torch.tensor([speech.shape[1]], device=device))
+    return feats[0, : int(num_frames[0])].cpu().numpy()
 
 
 def _shards(directory, description):

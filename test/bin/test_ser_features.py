@@ -79,6 +79,7 @@ def _config(path, weights, conf=None, **changes):
 
 def _features(root, directory, nj, *further, config=None):
     options = ["--config", config or root / "train_ser.yaml", "--scp", root / "wav.scp"]
+    options += ["--device", "cpu"]
     options += ["--output_dir", directory, "--nj", nj, *further]
     for part in [*(["--job", job] for job in range(1, nj + 1)), ["--combine"]]:
         ser_features.main([str(o) for o in [*options, *part]])

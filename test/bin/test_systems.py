@@ -10,6 +10,7 @@ from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
 FIELDS = {"front_end": 2, "statistics": 6, "recogniser": 7, "joint": 6, "row": 10, "preserved": 7}
+FIELDS["test"] = 2
 
 
 @pytest.fixture
@@ -147,3 +148,19 @@ def test_errors(printed, conf, capsys):
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
     assert "none: no <name>.yaml in it; each declares a system" in captured.err
+
+
+@pytest.mark.parametrize(
+    "line", ["interferers: esd", "interferers: 'esd' # new", "{interferers: esd}"]
+)
+def test_tests_and_whom_they_draw_from(printed, tmp_path, line):
+    (tmp_path / "snr_0.yaml").write_text("snr: 0\n")
+    (tmp_path / "other.yaml").write_text(f"{line}\n")
+    found = printed(f"--tests_dir={tmp_path}", "--tests=snr_0 other")
+    assert found["test"] == [["snr_0", ""], ["other", "esd"]]
+
+
+def test_a_set_of_interferers_that_is_no_name(printed, tmp_path):
+    (tmp_path / "other.yaml").write_text("interferers: a|b/c\n")
+    with pytest.raises(UserError, match="other.yaml: interferers: "):
+        printed(f"--tests_dir={tmp_path}", "--tests=other")

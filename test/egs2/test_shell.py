@@ -26,12 +26,13 @@ STAGES = (
     "score results tests pack upload"
 ).split()
 
-STAND_IN = (
-    rf"""#!/usr/bin/env bash
+REAL = rf"""#!/usr/bin/env bash
 # called as: python -m espnet_tse_ser.bin.COMMAND OPTIONS
 set -eu
 [ "$2" != espnet_tse_ser.bin.systems ] || exec {sys.executable} "$@" # what is to be done is real
 """
+STAND_IN = (
+    REAL
     + r"""
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
@@ -47,6 +48,20 @@ for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
 """
 )
+# What run.pl does, one job after the other, without the start of a Python for each.
+QUICK = r"""#!/usr/bin/env bash
+last=1
+while [[ $1 == -* || $1 == JOB=1:* ]]; do
+    [[ $1 == -* ]] && shift 2 || { last=${1#JOB=1:}; shift; }
+done
+status=0
+for ((job = 1; job <= last; job++)); do
+    mkdir -p "${1%/*}"
+    words=${*:2}
+    bash -c "${words//JOB/${job}}" </dev/null >"${1//JOB/${job}}" 2>&1 || status=1
+done
+exit ${status}
+"""
 DATA_SH = r"""#!/usr/bin/env bash
 echo "data.sh $*" >> calls.txt
 for set in emo interferer pretrain; do
@@ -86,7 +101,7 @@ def egs2(tmp_path):
 
 @pytest.fixture
 def recipe(egs2):
-    """A recipe made by setup.sh, with a local/data.sh and the stand-in for Python."""
+    """A recipe made by setup.sh, with a local/data.sh and stand-ins for Python and run.pl."""
     result = bash("TEMPLATE/tse_ser1/setup.sh new_mix/tse_ser1", egs2)
     assert result.returncode == 0, result.stderr
     directory = egs2 / "new_mix/tse_ser1"
@@ -97,10 +112,16 @@ def recipe(egs2):
     (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
     declare(directory, "joint_noisy", "train: joint\ntest: joint\nstarts_from: noisy_noisy\n")
     declare(directory, "scratch", "train: joint\ntest: joint\n")
-    python = directory / "stand_in"
-    python.write_text(STAND_IN)
-    python.chmod(0o755)
+    for name, text in (("stand_in", STAND_IN), ("utils/run.pl", QUICK)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
     return directory
+
+
+@pytest.fixture
+def run_pl(recipe):
+    """The wrapper itself, for tests of more than which commands are run."""
+    shutil.copy(TEMPLATE / "utils/run.pl", recipe / "utils/run.pl")
 
 
 def declare(recipe, name, text):
@@ -403,7 +424,7 @@ def test_new_recipe_says_what_to_fill_in(egs2):
 # --- stages and steps -----------------------------------------------------------------------
 
 
-def test_all_stages_then_nothing_is_done_again(recipe):
+def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
     result = run(recipe, '--folds "1 2" --seed 5')
     assert result.returncode == 0, result.stderr
     assert re.search(r"Stage 17 upload done in \d+ s: nothing", result.stdout)
@@ -534,6 +555,28 @@ def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
         result = run(recipe, "--stop_stage check")
         assert result.returncode == 0, result.stderr
         assert re.findall(r"^    (\S.*)$", result.stdout, re.MULTILINE) == shown
+
+
+def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
+    (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
+    options = "--folds 1 --ngpu 1 --max_jobs 1 --stop_stage tests"
+    result = run(recipe, options, CUDA_VISIBLE_DEVICES="0")
+    assert result.returncode == 0, result.stderr
+    commands = {True: set(), False: set()}
+    for call in calls(recipe):
+        commands["--device cuda" in call].add(call.split()[0] + " --combine" * ("--comb" in call))
+    assert commands[True] == {"extract", "ser_features", "recognize", "evaluate"}
+    assert not commands[True] & commands[False]
+    # it is no setting
+    assert run(recipe, options.replace("--ngpu 1", "--ngpu 0")).returncode == 0
+    assert calls(recipe) == []
+
+
+def test_a_test_reads_the_interferers_that_it_names(recipe):
+    (recipe / "conf/tests/other.yaml").write_text("{interferers: esd}  # new\n")
+    result = run(recipe, "--stage tests --stop_stage tests --tests 'other snr_0'")
+    assert result.returncode == 1
+    assert "dump/clean/esd/.done is missing" in result.stderr
 
 
 def test_stages_by_name_and_number(recipe):
@@ -713,7 +756,7 @@ def test_lost_results_are_made_again(recipe):
         assert [c.split()[0] for c in calls(recipe)] == steps, lost
 
 
-def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
+def test_a_failing_step_stops_with_the_end_of_its_log(recipe, run_pl):
     result = run(recipe, FAIL_ON="tse_stats")
     assert result.returncode == 1
     assert "error: asked to fail" in result.stderr
@@ -725,7 +768,7 @@ def test_a_failing_step_stops_with_the_end_of_its_log(recipe):
     assert run(recipe, "--stop_stage tse_stats").returncode == 0
 
 
-def test_a_failing_training_lets_the_others_finish(recipe):
+def test_a_failing_training_lets_the_others_finish(recipe, run_pl):
     options = '--folds "1 2 3" --max_jobs 3 --stop_stage ser --systems noisy_noisy'
     result = run(recipe, options, FAIL_ON="ser_noisy_default/fold2", SECONDS_A_CALL="0.05")
     assert result.returncode == 1
@@ -737,7 +780,7 @@ def test_a_failing_training_lets_the_others_finish(recipe):
     assert len(calls(recipe)) == 1
 
 
-def test_max_jobs_bounds_the_trainings(recipe):
+def test_max_jobs_bounds_the_trainings(recipe, run_pl):
     stand_in = (recipe / "stand_in").read_text()
     (recipe / "stand_in").write_text(
         stand_in + "if [[ $2 == *.ser_train ]]; then\n"
@@ -751,7 +794,7 @@ def test_max_jobs_bounds_the_trainings(recipe):
     assert max(counts) == 2
 
 
-def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe):
+def test_a_signal_ends_the_running_steps_and_the_next_run_goes_on(recipe, run_pl):
     options = "--systems clean_clean --folds '1 2 3'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
@@ -806,7 +849,7 @@ def wait_for(condition):
     raise AssertionError("it does not come")
 
 
-def test_two_scripts_at_once(recipe):
+def test_two_scripts_at_once(recipe, run_pl):
     options = "--systems noisy_noisy --folds 1"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     first = start(recipe, f"{options} --stop_stage ser", SECONDS_A_CALL="3")
@@ -839,7 +882,7 @@ def processes_in(directory):
     return found
 
 
-def test_a_script_that_is_killed_leaves_nothing_behind(recipe):
+def test_a_script_that_is_killed_leaves_nothing_behind(recipe, run_pl):
     options = "--systems noisy_noisy --folds '1 2'"
     assert run(recipe, f"{options} --stop_stage ser_stats").returncode == 0
     calls(recipe)
@@ -870,25 +913,6 @@ def test_a_lock_of_another_machine_is_respected(recipe):
     assert run(recipe, "--stop_stage simulate").returncode == 0
 
 
-def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 2"))
-    directory = recipe / "exp/tse_stats_default"
-    directory.mkdir(parents=True)
-    mine = f"{os.uname().nodename} {os.getpid()}"
-    start_time = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    (directory / ".job").write_text(f"{mine} {start_time}|\n")
-    result = run(recipe, "--stop_stage tse_stats")
-    assert result.returncode == 1
-    assert f"exp/tse_stats_default: process {mine} {start_time} (host, pid, start)" in result.stderr
-    assert "if it has ended, remove exp/tse_stats_default/.job" in result.stderr
-    # of a process that has ended
-    (directory / ".job").write_text(f"{mine} {int(start_time) + 1}|\n")
-    assert run(recipe, "--stop_stage tse_stats").returncode == 0
-    assert not (directory / ".job").exists()
-
-
 def test_more_seeds_train_and_test_once_more(recipe):
     options = "--systems 'noisy_noisy joint_noisy' --folds '1 2' --seed 3"
     assert run(recipe, options).returncode == 0
@@ -912,7 +936,7 @@ def test_more_seeds_train_and_test_once_more(recipe):
         assert run(recipe, f"{options} --more_seeds {wrong}").returncode == 2
 
 
-def test_the_status_of_every_training(recipe):
+def test_the_status_of_every_training(recipe, run_pl):
     options = "--systems 'clean_clean noisy_noisy joint_noisy' --folds '1 2'"
     assert run(recipe, options, FAIL_ON="ser_noisy_default/fold2").returncode == 1
     result = bash(f"./status.sh {options}", recipe)
@@ -927,12 +951,11 @@ def test_the_status_of_every_training(recipe):
     assert not (recipe / "exp/scores").exists()
 
 
-def test_after_ctrl_c_the_jobs_have_ended(recipe):
+def test_after_ctrl_c_the_jobs_have_ended(recipe, run_pl):
     # They get their time to save; nobody else may begin before.
     assert run(recipe, "--stop_stage protocol").returncode == 0
     (recipe / "stand_in").write_text(
-        "#!/usr/bin/env bash\n"
-        "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
+        REAL + "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
         "echo started >>calls.txt; sleep 30 & wait $!\n"
     )
     calls(recipe)
@@ -962,21 +985,6 @@ def test_marks_on_a_full_disk_do_not_block_what_follows(options, recipe):
         assert result.returncode == 0, result.stderr
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def test_of_two_jobs_one_works_on_a_directory(recipe):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
-    directory = recipe / "exp/x"
-    for _ in range(5):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        (directory / ".begun").touch()
-        command = "utils/run_step.sh exp/x '' false bash -c 'echo ran >>exp/x/ran; sleep 3'"
-        bash(f"{command} & {command} & wait", recipe)
-        assert (directory / "ran").read_text() == "ran\n"
-        assert sorted(p.name for p in directory.iterdir()) == [".done", "ran"]
 
 
 # --- names that reach a shell ---------------------------------------------------------------
@@ -1010,7 +1018,7 @@ def test_names_of_sets_that_a_shell_would_act_on(recipe):
 ODD_CONFIG = "conf/$HOME JOB $(touch PWN);touch PWN 'x' \"y\" *.yaml"
 
 
-def test_names_of_configurations_reach_the_command_as_they_are(recipe):
+def test_names_of_configurations_reach_the_command_as_they_are(recipe, run_pl):
     """In jobs of one and of several parts, and with wrappers that let a shell expand words."""
     options = "--systems 'noisy_noisy joint_noisy' --folds 1 --tse_tag a --ser_tag b --joint_tag c"
     (recipe / ODD_CONFIG).write_text("frontend: ssl\n")
@@ -1024,7 +1032,7 @@ def test_names_of_configurations_reach_the_command_as_they_are(recipe):
     assert not (recipe / "PWN").exists()
 
 
-def test_names_of_configurations_reach_the_command_through_launch(recipe):
+def test_names_of_configurations_reach_the_command_through_launch(recipe, run_pl):
     """Trainings on several GPUs are started by espnet2.bin.launch, which calls a wrapper itself."""
     text = (recipe / "stand_in").read_text()
     launch = f'[ "$2" != espnet2.bin.launch ] || exec {sys.executable} "$@"\n'
@@ -1174,71 +1182,3 @@ def test_what_belongs_to_nobody_may_go(finished):
     (finished / "exp/scores/noisy_noisy/default/score_utt.tsv").unlink()
     result = run(finished, f"{DONE} --stop_stage score")
     assert result.returncode == 0 and calls(finished) == []
-
-
-def outputs(command, directory):
-    return bash(f"set -eu; . {TEMPLATE}/utils/outputs.sh; {command}", directory)
-
-
-def test_outputs(tmp_path):
-    """What is there and not empty, sorted; its names are relative."""
-    directory = tmp_path / "a+b"
-    (directory / "sub").mkdir(parents=True)
-    for name in ("z.tsv", "x.scp", "two words.tsv", "sub/y"):
-        (directory / name).write_text("k /v\n")
-    (directory / "empty").touch()
-    result = outputs('note_outputs a+b .n "x.scp *.tsv x.* sub/* empty gone sub"', tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert (directory / ".wrote.n").read_text().splitlines() == [
-        *("sub/y", "two words.tsv", "x.scp", "z.tsv")
-    ]
-    assert [p.name for p in directory.glob(".*")] == [".wrote.n"]
-    assert outputs("first_gone a+b .n; first_gone a+b .m", tmp_path).stdout == ""
-    (directory / "two words.tsv").write_text("")
-    assert outputs("first_gone a+b .n", tmp_path).stdout == "a+b/two words.tsv\n"
-    assert outputs("note_outputs a+b .m ''; note_outputs a+b .o none", tmp_path).returncode == 0
-    assert not (directory / ".wrote.m").exists() and (directory / ".wrote.o").read_text() == ""
-
-
-def test_a_look_at_thousands_of_files_takes_no_time(tmp_path):
-    directory = tmp_path / "mix"
-    directory.mkdir()
-    (directory / ".wrote").write_text("wav.scp\nspk1.scp\n")
-    paths = [directory / f"{n:05d} x.flac" for n in range(5000)]
-    for path in paths:
-        path.write_text("x")
-    for name in ("wav.scp", "spk1.scp"):
-        (directory / name).write_text("".join(f"{p.stem[:5]} {p}\n" for p in paths))
-    before = os.times()
-    assert outputs("first_gone mix ''", tmp_path).stdout == ""
-    after = os.times()
-    used = after.children_user + after.children_system
-    assert used - before.children_user - before.children_system < 0.2
-    paths[4321].unlink()
-    assert outputs("first_gone mix ''", tmp_path).stdout == f"{paths[4321]}\n"
-
-
-@pytest.mark.parametrize(
-    ("squeue", "runs"),
-    [
-        ("echo state RUNNING", False),
-        ("echo Welcome; echo state PENDING; echo bye", False),
-        ("echo Unable to contact slurm controller >&2; exit 1", False),
-        ("echo Welcome", True),
-        ("true", True),
-        ("echo Welcome; echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True),
-    ],
-)
-def test_whether_a_forgotten_job_of_slurm_still_works_on_a_directory(recipe, squeue, runs):
-    step = recipe / "utils/run_step.sh"
-    assert "second <= 60" in step.read_text()
-    step.write_text(step.read_text().replace("second <= 60", "second <= 1"))
-    (recipe / "utils/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
-    (recipe / "utils/squeue").chmod(0o755)
-    directory = recipe / "exp/x"
-    directory.mkdir(parents=True)
-    (directory / ".begun").touch()
-    (directory / ".job").write_text("elsewhere 12 3456|77_3\n")
-    result = bash("PATH=$PWD/utils:$PATH; run_step.sh exp/x '' false touch exp/x/ran", recipe)
-    assert (result.returncode == 0) == (directory / "ran").exists() == runs
-    assert ("Slurm job 77_3 (scancel 77_3; squeue says: " in result.stderr) != runs

@@ -13,7 +13,7 @@ status=false              # true: only print how far every training and inferenc
 nj=                       # jobs of data, extraction and scoring (empty: all cores; 32 on a cluster)
 max_jobs=                 # trainings or inferences at a time (empty: what fits; all on a cluster)
 num_threads=              # threads of a training (empty: all cores, 4 on a cluster, for TSE; 1 for a fold's)
-ngpu=0                    # GPUs of a training, on each node; 0: CPU
+ngpu=0                    # GPUs of a training, on each node; 0: CPU. Above 0, extraction and inference use one
 num_nodes=1               # nodes of a training (above 1 only with a cluster's cmd.sh)
 batch_size=16             # utterances at once in SER inference; the result does not depend on it
 python=python3            # Python to use
@@ -109,7 +109,8 @@ name_directories() {
 read_plan() {
     plan=$(${python} -m espnet_tse_ser.bin.systems --systems "${systems}" --mix_tag "${mix_tag}" \
         --tse_config "${tse_config}" --tse_tag "${tse_tag}" --ser_config "${ser_config}" \
-        --ser_tag "${ser_tag}" --joint_config "${joint_config}" --joint_tag "${joint_tag}") || exit
+        --ser_tag "${ser_tag}" --joint_config "${joint_config}" --joint_tag "${joint_tag}" \
+        --tests "$(test_names | paste -s -d ' ')") || exit
 }
 
 # planned KIND: the lines of a kind, without it.
@@ -186,22 +187,17 @@ stage_number() {
 # --- the stages -----------------------------------------------------------------------------
 
 stage_data() {
-    local set name path files record
+    local set name path files settings=()
     # Where the corpora are belongs to the settings.
-    record="local/data.sh ${local_data_opts}"$'\n'$(cksum local/data.sh)
     . ./db.sh
     while IFS='=' read -r name _; do
-        [ -z "${!name}" ] || record+=$'\n'"${name}=${!name}"
+        [ -z "${!name}" ] || settings+=(--setting "${name}=${!name}")
     done < <(grep '^[A-Z0-9_]*=' db.sh)
-    begin_step data .local "${record}" true
-    if [ "${_todo}" = true ]; then
-        # shellcheck disable=SC2086
-        run_killable local/data.sh ${local_data_opts} || fail "local/data.sh failed"
-        for set in emo interferer pretrain; do
-            [ -s "data/${set}/wav.scp" ] || fail "local/data.sh wrote no data/${set}/wav.scp"
-        done
-        end_step data .local "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold"
-    fi
+    step --program --redo --name local --input local/data.sh "${settings[@]}" \
+        --writes "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold" \
+        --expects "emo/wav.scp interferer/wav.scp pretrain/wav.scp" \
+        data "local/data.sh ${local_data_opts}"
+    run_steps
     for path in data/*/wav.scp; do
         set=${path%/wav.scp}
         set=${set#data/}
@@ -230,14 +226,13 @@ stage_protocol() {
 }
 
 stage_check() {
-    step --redo --name check --input "${protocol_dir}/.done" --input "${clean}/pretrain/.done" \
+    # It tells the share of dev in each fold, and what is never tested.
+    step --redo --name check --tell "fold .*|.* never tested.*|.* no violation" \
+        --input "${protocol_dir}/.done" --input "${clean}/pretrain/.done" \
         "${protocol_dir}" check_data --protocol "${protocol}" --targets "${clean}/emo" \
         --interferers "${clean}/${interferer_set}" \
         --pretrain "${clean}/pretrain" --protocol_dir "${protocol_dir}" --labels "${labels}" \
         --folds "${folds}"
-    # The share of dev in each fold, and what is never tested.
-    sed -nE 's/^.* (INFO|WARNING): (fold .*|.* never tested.*|.* no violation)$/    \2/p' \
-        "${protocol_dir}/log/check_data.log" || true
 }
 
 stage_simulate() {
@@ -272,7 +267,7 @@ stage_extract() {
     local tag denoised
     while IFS='|' read -r tag _; do
         denoised=${dumpdir}/denoised_${tag}${suffix}
-        step --nj "${nj}" --input "${expdir}/tse_${tag}/.done" --input "${mix}/.done" \
+        step --network --nj "${nj}" --input "${expdir}/tse_${tag}/.done" --input "${mix}/.done" \
             --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
             extract --model_dir "${expdir}/tse_${tag}" --data_dir "${mix}" --output_dir "${denoised}"
     done < <(planned front_end)
@@ -334,12 +329,11 @@ keep_features() {
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         [ ${#feats[@]} -gt 0 ] || continue
         dir=${feats[1]}
-        step --redo --nj "${nj}" --input "${config}" --input "$(done_of "${condition}" "${tag}")" \
-            --writes "frontend.json index.tsv feats.scp" "${dir}" \
+        # It tells how many they are, their size, and the time they took.
+        step --redo --network --nj "${nj}" --tell ".* utterances, .*" --input "${config}" \
+            --input "$(done_of "${condition}" "${tag}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
             ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
-        # How many they are, their size, and the time they took.
-        sed -n 's/^.* INFO: \(.* utterances, .*\)$/    \1/p' "${dir}/log/ser_features.combine.log" || true
     done
 }
 
@@ -353,7 +347,6 @@ stage_ser_stats() {
             ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
             --splits "${protocol_dir}/splits" --output_dir "${expdir}/${dir}"
     done < <(planned statistics)
-    run_batch
 }
 
 # shellcheck disable=SC2086
@@ -371,7 +364,6 @@ stage_ser() {
                 --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" --labels ${labels} ${ser_args}
         done < <(runs)
     done < <(planned recogniser)
-    run_batch
 }
 
 # shellcheck disable=SC2086,SC2206
@@ -401,7 +393,6 @@ stage_joint() {
                 "${mixing[@]}" ${joint_args}
         done < <(runs)
     done < <(planned joint)
-    run_batch
 }
 
 stage_infer() {
@@ -421,7 +412,7 @@ stage_infer() {
             audio=()
             # The main seed's extracted speech is what preservation compares.
             [ "${kind} ${run}" != "joint fold${fold}" ] || audio=(--output_audio "${dir}/audio")
-            step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+            step --redo --network --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${expdir}/${model}/${run}/.done" --input "$(done_of "${test}" "${front_end}")" \
                 "${needs[@]}" --writes "hyp.tsv audio/wav.scp" "${dir}" \
                 recognize --model_dir "${expdir}/${model}/${run}" --data_dir "${mix}" \
@@ -430,7 +421,6 @@ stage_infer() {
                 "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(planned row)
-    run_batch
 }
 
 stage_score() {
@@ -461,7 +451,7 @@ preservation() {
         inputs=()
         for fold in ${folds}; do
             dir=${preserved}/${name}/${joint%%/*}/fold${fold}
-            step --redo --batch --unrecorded "--batch_size ${batch_size}" \
+            step --redo --network --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${expdir}/${model}/fold${fold}/.done" \
                 --input "${scores}/${joint}/fold${fold}/.done" --writes hyp.tsv "${dir}" \
                 recognize --model_dir "${expdir}/${model}/fold${fold}" --data_dir "${mix}" \
@@ -472,7 +462,6 @@ preservation() {
                 inputs+=(--input "${scores}/${row}/fold${fold}/.done")
             done
         done
-        run_batch
         hyp="fold{fold}/hyp.tsv"
         step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" \
             --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
@@ -492,6 +481,7 @@ stage_results() {
         --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
         --rows "$(row_names)"
+    run_steps
     cat "${results}/RESULTS.md"
 }
 
@@ -524,10 +514,9 @@ stage_tests() {
         front_ends+=("${tag}=${expdir}/tse_${tag}")
         needs+=(--input "${expdir}/tse_${tag}/.done")
     done < <(planned front_end)
-    while read -r name; do
-        set=$(sed -nE 's/^interferers: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' "conf/tests/${name}.yaml")
+    while IFS='|' read -r name set; do
         others=(${set:+--input "${clean}/${set}/.done"})
-        step --redo --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
+        step --redo --network --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
             --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" "${needs[@]}" \
             --writes "protocol.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
@@ -536,13 +525,13 @@ stage_tests() {
             --folds "${folds}" --front_ends "${front_ends[*]}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")
-    done < <(test_names)
-    run_batch
+    done < <(planned test)
     [ ${#inputs[@]} -gt 0 ] || return 0
     step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" \
         --writes "RESULTS_TESTS.md tests.json plots/sweep_*.png" "${results}" \
         tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
         --output_dir "${results}" --rows "$(row_names)" --tests "$(test_names | paste -s -d ' ')"
+    run_steps
     log "  see ${results}/RESULTS_TESTS.md"
 }
 
@@ -630,8 +619,7 @@ if [ "${status}" = true ]; then
     exit
 fi
 
-trap stop_steps INT TERM HUP
-trap leave_steps EXIT
+start_steps
 number=0
 while IFS='|' read -r name title reads writes; do
     number=$((number + 1))
@@ -640,6 +628,8 @@ while IFS='|' read -r name title reads writes; do
         log "Stage ${number} ${name}: ${title}"
         log "  reads ${reads}"
         "stage_${name}" </dev/null
+        run_steps
         log "Stage ${number} ${name} done in $((SECONDS - started)) s: ${writes}"
     fi
 done < <(stage_table)
+finish_steps
