@@ -47,7 +47,7 @@ def is_gone(process):
 
 
 def recipe_is_gone():
-    """Whether a recipe called this wrapper and has died since."""
+    """Whether a recipe called this wrapper and has ended since."""
     pid, _, start = os.environ.get(RECIPE, "").partition(" ")
     return bool(start) and start_of(pid) != start
 
@@ -93,7 +93,7 @@ def marked(mark):
 
 
 def kill_marked(mark):
-    """Kill every process that bears ``mark``, until none is left."""
+    """Kill every process with ``mark`` in its environment, until none is left."""
     name, wanted = f"{MARKS}=".encode(), mark.encode()
     found = True
     while found:
