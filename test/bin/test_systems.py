@@ -9,8 +9,8 @@ from declared import SYSTEMS, SYSTEMS_DIR
 from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
-FIELDS = {"front_end": 2, "statistics": 6, "recogniser": 7, "joint": 6, "row": 10, "preserved": 7}
-FIELDS["test"] = 2
+FIELDS = {"front_end": 3, "file": 2, "statistics": 6, "recogniser": 7, "joint": 6, "row": 10}
+FIELDS |= {"preserved": 7, "test": 2}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def printed(conf, capsys):
 
 def test_lines_of_all_systems(printed):
     found = printed()
-    assert found["front_end"] == [["default", "train_tse.yaml"]]
+    assert found["front_end"] == [["default", "train_tse.yaml", "tse_train"]]
     assert found["statistics"] == [
         ["ser_stats_default/clean", "clean", "", "default", "train_ser.yaml", ""],
         ["ser_stats_default/noisy", "noisy", "", "default", "train_ser.yaml", ""],
@@ -83,14 +83,14 @@ def test_chosen_systems_tags_and_mixtures(printed):
     assert [row[:2] for row in found["row"]] == [["clean_clean", "b"], ["ft", "a+b+c"]]
     assert [line[0] for line in found["recogniser"]] == ["ser_clean_b_m", "ser_denoised_a+b_m"]
     assert [line[0] for line in found["joint"]] == ["tse_ser_ft_a+b+c_m"]
-    assert found["front_end"] == [["a", "train_tse.yaml"]] and found["preserved"] == []
+    assert found["front_end"] == [["a", "train_tse.yaml", "tse_train"]] and found["preserved"] == []
 
 
 def test_a_system_of_one_file(printed, conf):
     text = "row: 9\nlabel: x\ntrain: joint\ntest: joint\nfront_end: train_tse_big.yaml\n"
     (conf / "systems/scratch.yaml").write_text(text)
     found = printed(names="scratch")
-    assert found["front_end"] == [["big", "train_tse_big.yaml"]]
+    assert found["front_end"] == [["big", "train_tse_big.yaml", "tse_train"]]
     assert found["joint"][0][0] == "tse_ser_scratch_big+default+default"
     assert found["joint"][0][-1] == "" and found["recogniser"] == []
     assert [line[:3] for line in found["statistics"]] == (
