@@ -101,7 +101,7 @@ def _read_checkpoint(path):
         return states
 
 
-def _restore(states, path, model, reporter, optimizers, schedulers, scaler, strict):
+def _restore(states, path, *, model, reporter, optimizers, schedulers, scaler, strict):
     """Let a training be where it was when these states were saved."""
     check_state(states["model"], path)
     _check_reporter(states["reporter"])
@@ -358,7 +358,16 @@ class ExtractionTrainer(Trainer):
         checkpoint = Path(checkpoint)
         states = _read_checkpoint(checkpoint)
         try:
-            _restore(states, checkpoint, model, reporter, optimizers, schedulers, scaler, strict)
+            _restore(
+                states,
+                checkpoint,
+                model=model,
+                reporter=reporter,
+                optimizers=optimizers,
+                schedulers=schedulers,
+                scaler=scaler,
+                strict=strict,
+            )
         except UserError:
             raise
         except Exception as error:  # of another model's states

@@ -107,7 +107,10 @@ def test_segments_that_are_all_silent(ser_dir, tmp_path):
     soundfile.write(tmp_path / "m.wav", np.repeat([0.1, 0.2, 0.3], RATE), RATE)
     with pytest.raises(UserError, match="m.wav: each of its segments is silent"):
         recognize_recording(
-            *(TSESER.from_pretrained(ser_dir), Recording(tmp_path / "m.wav", RATE), None, None),
+            TSESER.from_pretrained(ser_dir),
+            Recording(tmp_path / "m.wav", RATE),
+            None,
+            None,
             window_seconds=1,
             segment_seconds=1,
         )
@@ -117,7 +120,10 @@ def test_one_window_is_the_whole(joint, files):
     """Extracted speech to the bit, as it would be written; emotion of one segment alike."""
     options = {"window_seconds": 60, "segment_seconds": 60}
     (segment,) = recognize_recording(
-        *(joint, Recording(files / "m.wav", RATE), _read(files / "e.wav"), files / "long.wav"),
+        joint,
+        Recording(files / "m.wav", RATE),
+        _read(files / "e.wav"),
+        files / "long.wav",
         **options,
     )
     result = joint(_read(files / "m.wav"), _read(files / "e.wav"))
@@ -150,7 +156,10 @@ def test_windows_are_near_the_whole(joint, files):
 def test_a_recogniser_alone(ser_dir, files):
     model = TSESER.from_pretrained(ser_dir)
     segments = recognize_recording(
-        *(model, Recording(files / "m.wav", RATE), None, None),
+        model,
+        Recording(files / "m.wav", RATE),
+        None,
+        None,
         window_seconds=1,
         segment_seconds=1,
     )
@@ -164,7 +173,10 @@ def test_silence_has_no_emotion(joint, tmp_path):
     samples[16000:32000] = 0
     soundfile.write(tmp_path / "m.wav", samples, RATE)
     segments = recognize_recording(
-        *(joint, Recording(tmp_path / "m.wav", RATE), _noise(4000, 1), None),
+        joint,
+        Recording(tmp_path / "m.wav", RATE),
+        _noise(4000, 1),
+        None,
         window_seconds=1.5,
         segment_seconds=1,
     )
@@ -226,7 +238,10 @@ def test_a_full_disk_leaves_nothing(joint, files, monkeypatch):
     monkeypatch.setattr(recording, "_Checked", Full)
     with pytest.raises(OSError, match="No space left"):
         recognize_recording(
-            *(joint, Recording(files / "m.wav", RATE), _read(files / "e.wav"), files / "o.flac"),
+            joint,
+            Recording(files / "m.wav", RATE),
+            _read(files / "e.wav"),
+            files / "o.flac",
             window_seconds=2,
             segment_seconds=2,
         )

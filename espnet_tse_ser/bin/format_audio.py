@@ -40,7 +40,12 @@ def main(argv=None):
         combine_parts(args.data_dir, args.output_dir, args.fs, args.min_duration)
     else:
         format_part(
-            *(args.data_dir, args.output_dir, args.fs, args.min_duration, args.job, args.nj)
+            args.data_dir,
+            args.output_dir,
+            fs=args.fs,
+            min_duration=args.min_duration,
+            job=args.job,
+            num_jobs=args.nj,
         )
 
 

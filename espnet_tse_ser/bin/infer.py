@@ -114,7 +114,10 @@ def _long(args, model, given):
     enrollment = model.prepare(*given["enrollment"]) if model.extracts else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(
-        *(model, recording, enrollment, args.output_wav),
+        model,
+        recording,
+        enrollment,
+        args.output_wav,
         window_seconds=args.window_seconds,
         segment_seconds=args.segment_seconds,
     )

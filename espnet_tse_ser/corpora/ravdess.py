@@ -87,7 +87,14 @@ def prepare_ravdess(
         gender = "m" if int(actor) % 2 else "f"
         utterances.append(
             Utterance(
-                f"{spk}-{path.stem}", str(path), spk, gender, emo, _fold(int(actor)), start, end
+                utt=f"{spk}-{path.stem}",
+                wav=str(path),
+                spk=spk,
+                gender=gender,
+                emo=emo,
+                fold=_fold(int(actor)),
+                start=start,
+                end=end,
             )
         )
     return sorted(utterances, key=lambda u: u.utt)

@@ -286,8 +286,8 @@ def _write_shard(shards, utterances):
     with atomic_path(ark) as temporary, open(temporary, "wb") as stream:
         for utt, signal, samples, seconds, feats in utterances:
             offset = write_array(stream, utt, feats)
-            end = stream.tell()
-            entries.append(Entry(utt, signal, samples, len(feats), seconds, offset, end, ark))
+            place = {"offset": offset, "end": stream.tell(), "ark": ark}
+            entries.append(Entry(utt, signal, samples, len(feats), seconds, **place))
     write_tsv(ark.with_suffix(".tsv"), [_row(entry) for entry in entries], _COLUMNS)
     return entries
 
@@ -308,11 +308,14 @@ def _read_index(path, ark_of):
     try:
         return [
             Entry(
-                row["id"],
-                row["signal"],
-                *(int(row["samples"]), int(row["frames"]), float(row["seconds"])),
-                *(int(row["offset"]), int(row["end"])),
-                ark_of(row),
+                id=row["id"],
+                signal=row["signal"],
+                samples=int(row["samples"]),
+                frames=int(row["frames"]),
+                seconds=float(row["seconds"]),
+                offset=int(row["offset"]),
+                end=int(row["end"]),
+                ark=ark_of(row),
             )
             for row in rows
         ]

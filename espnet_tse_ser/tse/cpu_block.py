@@ -15,6 +15,7 @@ The utterances of a batch lie one behind the other, without padding: frames ``st
 """
 
 import threading
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -26,32 +27,48 @@ from espnet_tse_ser.tse import cpu_kernels as kernels
 EPS = torch.finfo(torch.float32).eps  # ESPnet's, so that outputs agree
 
 
-class Block(torch.autograd.Function):
-    """One block with global layer norms.
+def run_block(shifts, starts, statistics, **tensors):
+    """Run a block with global layer norms.
 
-    Args of ``apply``:
-        x: ``(C, L)``, zero from frame ``starts[-1]`` on. expand: ``(H, C)``.
-        slope1, slope2: ``(1,)`` of the PReLUs. gamma1, beta1, gamma2, beta2: ``(H,)``.
-        taps: ``(H, K)`` of the depthwise convolution. project: ``(O, H)``.
+    Args:
         shifts: ``(K,)`` int array; tap k is for frame t + shifts[k].
         starts: ``(U + 1,)`` int array, the first frame of each of U utterances and what follows.
         statistics: `NormStatistics` or None.
+        x: ``(C, L)``, zero from frame ``starts[-1]`` on. expand: ``(H, C)``.
+        slope1, slope2: ``(1,)`` of the PReLUs. gamma1, beta1, gamma2, beta2: ``(H,)``.
+        taps: ``(H, K)`` of the depthwise convolution. project: ``(O, H)``.
 
     Returns:
         ``(O, L)``, zero from frame ``starts[-1]`` on.
     """
+    return _Block.apply(shifts, starts, statistics, *_Tensors(**tensors))  # it takes no keywords
 
+
+_Tensors = namedtuple(
+    "_Tensors", "x expand slope1 gamma1 beta1 taps slope2 gamma2 beta2 project".split()
+)
+
+
+class _Block(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, expand, slope1, gamma1, beta1, taps, *others):
-        slope2, gamma2, beta2, project, shifts, starts, statistics = others
+    def forward(ctx, shifts, starts, statistics, *tensors):
+        x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, project = tensors
         dtype = autocast_dtype(x)
         slopes = slope1.numpy()[0], slope2.numpy()[0]
         first = matmul(expand, x, dtype)
         norm1 = _Norm(kernels.moments(first, slopes[0], starts), gamma1, beta1, starts, statistics)
         second, active = torch.empty_like(first), _scratch(first)
         sums = kernels.convolve(
-            *(first, slopes[0], norm1.scale, norm1.offset, taps, shifts, starts),
-            *(slopes[1], second, active),
+            first,
+            slopes[0],
+            norm1.scale,
+            norm1.offset,
+            taps,
+            shifts,
+            starts,
+            slopes[1],
+            second,
+            active,
         )
         norm2 = _Norm(sums, gamma2, beta2, starts, statistics)
         out = matmul(project * gamma2, active, dtype)
@@ -94,11 +111,9 @@ class Block(torch.autograd.Function):
         )
         small = (grad_slope1, grad_gamma1, grad_beta1, grad_taps)
         small += (grad_slope2, grad_gamma2, grad_beta2)
-        return (
-            *(matmul(expand.t(), hidden, dtype), matmul(hidden, x.t(), dtype)),
-            *(torch.from_numpy(np.atleast_1d(gradient)).to(x.dtype) for gradient in small),
-            *(grad_project, None, None, None),
-        )
+        small = [torch.from_numpy(np.atleast_1d(gradient)).to(x.dtype) for gradient in small]
+        of_x, of_expand = matmul(expand.t(), hidden, dtype), matmul(hidden, x.t(), dtype)
+        return None, None, None, of_x, of_expand, *small, grad_project
 
 
 class _Norm:

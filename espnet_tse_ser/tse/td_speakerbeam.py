@@ -22,7 +22,7 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
 from espnet_tse_ser.kinds import Choice, Flag, Maybe
 from espnet_tse_ser.matmul import Product
 from espnet_tse_ser.numbers import CHANNELS, Number
-from espnet_tse_ser.tse.cpu_block import EPS, Block
+from espnet_tse_ser.tse.cpu_block import EPS, run_block
 
 _NONLINEAR = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 _COUNT = Number(1, 16, whole=True)  # of blocks; the last of a repeat has dilation 2 ** (layer - 1)
@@ -110,21 +110,21 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
                 )
         super().__init__(
             input_dim,
-            layer,
-            stack,
-            bottleneck_dim,
-            hidden_dim,
-            skip_dim,
-            kernel,
-            causal,
-            norm_type,
-            pre_nonlinear,
-            nonlinear,
-            i_adapt_layer,
-            adapt_layer_type,
-            adapt_enroll_dim,
-            use_spk_emb,
-            spk_emb_dim,
+            layer=layer,
+            stack=stack,
+            bottleneck_dim=bottleneck_dim,
+            hidden_dim=hidden_dim,
+            skip_dim=skip_dim,
+            kernel=kernel,
+            causal=causal,
+            norm_type=norm_type,
+            pre_nonlinear=pre_nonlinear,
+            nonlinear=nonlinear,
+            i_adapt_layer=i_adapt_layer,
+            adapt_layer_type=adapt_layer_type,
+            adapt_enroll_dim=adapt_enroll_dim,
+            use_spk_emb=use_spk_emb,
+            spk_emb_dim=spk_emb_dim,
         )
         kinds = {type(m).__name__ for m in self.modules() if "Norm" in type(m).__name__}
         if not kinds <= {"GlobalLayerNorm", "ChannelwiseLayerNorm"}:
@@ -276,11 +276,20 @@ def _run_block_on_cpu(x, block, starts, statistics):
     expand, prelu1, norm1, separable = block.net
     depthwise, *_, prelu2, norm2, _ = separable.net
     last = _last_weights(separable)
-    out = Block.apply(
-        x[0],
-        *(expand.weight[:, :, 0], prelu1.weight, norm1.gamma.flatten(), norm1.beta.flatten()),
-        *(depthwise.weight[:, 0], prelu2.weight, norm2.gamma.flatten(), norm2.beta.flatten()),
-        *(torch.cat(last)[:, :, 0], _shifts(depthwise), starts, statistics),
+    out = run_block(
+        x=x[0],
+        expand=expand.weight[:, :, 0],
+        slope1=prelu1.weight,
+        gamma1=norm1.gamma.flatten(),
+        beta1=norm1.beta.flatten(),
+        taps=depthwise.weight[:, 0],
+        slope2=prelu2.weight,
+        gamma2=norm2.gamma.flatten(),
+        beta2=norm2.beta.flatten(),
+        project=torch.cat(last)[:, :, 0],
+        shifts=_shifts(depthwise),
+        starts=starts,
+        statistics=statistics,
     )
     return out[None].split([len(weight) for weight in last], dim=1)
 

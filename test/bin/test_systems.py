@@ -77,7 +77,7 @@ def test_lines_of_all_systems(printed):
 
 def test_chosen_systems_tags_and_mixtures(printed):
     found = printed(
-        *("--tse_tag=a", "--ser_tag=b", "--joint_tag=c", "--mix_tag=m"), names="clean_clean ft"
+        "--tse_tag=a", "--ser_tag=b", "--joint_tag=c", "--mix_tag=m", names="clean_clean ft"
     )
     assert [row[:2] for row in found["row"]] == [["clean_clean", "b"], ["ft", "a+b+c"]]
     assert [line[0] for line in found["recogniser"]] == ["ser_clean_b_m", "ser_denoised_a+b_m"]

@@ -149,10 +149,10 @@ def test_what_extraction_keeps(recipe):
     assert "KL" in (recipe / "exp/preservation/ft_debug/PRESERVATION.md").read_text()
 
 
-def run_set(recipe, tag, *options, first="protocol"):
-    """Run a further set of mixtures without joint training; returns its results.json."""
-    stages = ("--stage", first, "--stop_stage", "tests")
-    run_recipe(recipe, "--mix_tag", tag, *options, *stages)
+def run_set(recipe, tag, **options):
+    """Run a further set of mixtures with these options; returns its results.json."""
+    options = {"mix_tag": tag, "stage": "protocol", "stop_stage": "tests"} | options
+    run_recipe(recipe, *(word for name in options for word in (f"--{name}", options[name])))
     return json.loads((recipe / f"exp/results_{tag}/results.json").read_text())
 
 
@@ -164,8 +164,11 @@ def test_interferers_from_the_emotional_corpus(recipe):
     results = run_set(
         recipe,
         "emo",
-        *("--interferer_set", "emo", "--gender_state", "different"),
-        *("--systems", "noisy_noisy", "--folds", "1", "--tests", "emotional"),
+        interferer_set="emo",
+        gender_state="different",
+        systems="noisy_noisy",
+        folds="1",
+        tests="emotional",
     )
     assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
     protocol = protocol_of(recipe, "emo")
@@ -177,9 +180,12 @@ def test_interferers_from_esd(recipe):
     results = run_set(
         recipe,
         "esd",
-        *("--local_data_opts", "--esd true", "--interferer_set", "esd", "--folds", "1"),
-        *("--systems", "base", "--num_interferers", "2"),
-        first="data",
+        local_data_opts="--esd true",
+        interferer_set="esd",
+        folds="1",
+        systems="base",
+        num_interferers="2",
+        stage="data",
     )
     assert {r["system"] for r in results["results"]} == {"base"}
     protocol = protocol_of(recipe, "esd")
@@ -188,8 +194,8 @@ def test_interferers_from_esd(recipe):
 
 
 def test_dev_is_the_other_speaker_of_the_session(recipe):
-    options = ("--protocol", "loso_speaker", "--folds", "1 10", "--systems", CLEAN)
-    results = run_set(recipe, "speakers", *options, "--tests", "gender_same")
+    options = {"protocol": "loso_speaker", "folds": "1 10", "systems": CLEAN}
+    results = run_set(recipe, "speakers", **options, tests="gender_same")
     speaker = {row["mixture"]: row["speaker"] for row in protocol_of(recipe, "speakers")}
     for fold in ("1", "10"):
         lists = recipe / f"data/mix_speakers/splits/fold{fold}"
@@ -210,8 +216,8 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
 
 
 def test_an_epoch_chosen_on_the_test_fold_is_marked(recipe):
-    options = ("--protocol", "best_test_epoch", "--folds", "1", "--systems", CLEAN)
-    results = run_set(recipe, "best", *options)
+    options = {"protocol": "best_test_epoch", "folds": "1", "systems": CLEAN}
+    results = run_set(recipe, "best", **options)
     lists = recipe / "data/mix_best/splits/fold1"
     assert (lists / "dev.lst").read_bytes() == (lists / "test.lst").read_bytes()
     text = (recipe / "exp/results_best/RESULTS.md").read_text()

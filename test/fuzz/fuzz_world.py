@@ -170,7 +170,7 @@ MAKING = (
     Probe("protocol", "protocol", _POOLS | _OUT | {"dev_split": "utterance", "dev_share": "0.34"}),
     Probe("simulate", "simulate", _POOLS | _OUT | {"protocol_dir": "{root}/protocol"}),
     Probe(
-        *("simulate_combine", "simulate"),
+        "simulate_combine", "simulate",
         _POOLS | _OUT | {"protocol_dir": "{root}/protocol", "combine": True},
         before=(("mix", "."),),
     ),

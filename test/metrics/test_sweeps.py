@@ -120,7 +120,11 @@ def test_text(main):
     ]
     summary = sweeps.summarise(tests, main, LABELS, ROWS)
     text = sweeps.render(
-        *(summary, ["old"], {"date": "d"}, Stamp("best_test_epoch"), ROWS),
+        summary,
+        ["old"],
+        {"date": "d"},
+        Stamp("best_test_epoch"),
+        ROWS,
         {"snr": "plots/sweep_snr.png"},
     )
     assert text.count("\n**Protocol best_test_epoch, optimistic: epoch chosen on the test") == 2

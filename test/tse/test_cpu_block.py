@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from espnet_tse_ser.tse.cpu_block import EPS, Block
+from espnet_tse_ser.tse.cpu_block import EPS, run_block
 
 NAMES = "x expand slope1 gamma1 beta1 taps slope2 gamma2 beta2 project".split()
 
@@ -41,6 +41,11 @@ def _define(x, expand, slope1, gamma1, beta1, taps, slope2, gamma2, beta2, proje
     return F.pad(torch.cat(outputs, 1), (0, x.shape[1] - starts[-1]))
 
 
+def _run(tensors, shifts, starts):
+    named = dict(zip(NAMES, tensors, strict=True))
+    return run_block(np.array(shifts), np.array(starts), None, **named)
+
+
 def _compare(function, reference, tensors, weight, **tolerance):
     out, expected = function(*tensors), reference(*tensors)
     torch.testing.assert_close(out, expected, **tolerance)
@@ -64,22 +69,23 @@ def test_values_and_gradients(shifts, starts):
     weight = torch.randn(4, 12, dtype=torch.double)
     weight[:, starts[-1] :] = 0
     _compare(
-        lambda *tensors: Block.apply(*tensors, np.array(shifts), np.array(starts), None),
+        lambda *tensors: _run(tensors, shifts, starts),
         lambda *tensors: _define(*tensors, shifts, starts),
-        *(tensors, weight),
+        tensors,
+        weight,
     )
 
 
 def test_a_constant_hidden_layer_has_no_variance_to_divide_by():
     tensors = [torch.full_like(tensor, 3.7).float() for tensor in _tensors(3, 12)]
-    assert Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12]), None).isfinite().all()
+    assert _run(tensors, [-1, 0, 1], [0, 12]).isfinite().all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_not_hidden(value):
     tensors = [tensor.detach().float() for tensor in _tensors(3, 12)]
     tensors[0][1, 4] = value
-    assert not Block.apply(*tensors, np.array([-1, 0, 1]), np.array([0, 12]), None).isfinite().any()
+    assert not _run(tensors, [-1, 0, 1], [0, 12]).isfinite().any()
 
 
 def test_single_precision_is_as_precise_as_autograds():
@@ -90,7 +96,7 @@ def test_single_precision_is_as_precise_as_autograds():
     results = []
 
     def block(*args):
-        return Block.apply(*args, None)
+        return _run(args[:-2], *args[-2:])
 
     for function, tensors in ((_define, doubles), (_define, singles), (block, singles)):
         out = function(*tensors, shifts, starts)
