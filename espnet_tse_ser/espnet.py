@@ -1,4 +1,4 @@
-"""The one place that knows awkward corners of ESPnet.
+"""ESPnet's trainer, and what is awkward about it.
 
 * Checkpoints are written in place, and before what belongs to them: see `ExtractionTrainer`.
 * They are read by what runs anything that is in them, if a user lets it: see `plain_files`.

@@ -330,7 +330,7 @@ def _kind_of_moment(value, parameter):
 def _started(iterator):
     """``iter(iterator)``, and the end of the thread or the processes that make its batches.
 
-    Workers do not obey the signals that Slurm sends to all processes: they would end, and take the
+    Workers ignore the signals that Slurm sends to all processes: they would end, and take the
     training with them before it could save anything.
     """
     if isinstance(iterator, torch.utils.data.DataLoader):

@@ -55,7 +55,7 @@ def mixed_training(model, name, device):
         with torch.autocast(device, torch.bfloat16, enabled=model.training):
             return forward(*args, **kwargs)
 
-    model.forward = mixed  # of this object: whatever wraps it, and its state, know nothing of it
+    model.forward = mixed  # of this object: whatever wraps it, and its state, are as before
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ def start_server(modules, blocked=()):
 
     Args:
         modules: names of those that the server imports. blocked: signals that neither it nor any of
-            its processes obey.
+            its processes are ended by.
     """
     multiprocessing.set_start_method(METHOD, force=True)
     multiprocessing.set_forkserver_preload(list(modules))
@@ -33,10 +33,10 @@ def start_server(modules, blocked=()):
 
 
 def end_with_parent():
-    """Let this process end when the one that wanted it has ended or sends it a SIGTERM.
+    """Let this process end when the one that started it has ended or sends it a SIGTERM.
 
     SIGTERMs of others are not obeyed. For the operating system its parent is the server, which
-    lives on as long as one of its processes does.
+    stays as long as one of its processes does.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_wait_for_the_end, daemon=True).start()

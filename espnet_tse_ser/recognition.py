@@ -27,7 +27,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
         list of dicts with the keys of `hypothesis_columns`, sorted by id.
 
     Raises:
-        UserError: an emotion that the model does not know, or audio that cannot be used.
+        UserError: an emotion that is none of the model's, or audio that cannot be used.
     """
     for utt in data.ids:
         label_index(utt, data.emotion(utt), model.labels)

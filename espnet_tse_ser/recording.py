@@ -202,7 +202,7 @@ def _extract(model, recording, embedding, window):
 
     if len(plan) > 1 and model.extractor.has_global_norms:
         statistics = NormStatistics()
-        for _ in estimates("listen"):
+        for _ in estimates("measure"):
             pass
         statistics.collected()
     joined = windows.join(plan, estimates("extract"), edge)

@@ -151,7 +151,7 @@ _LENGTHS = {  # what says of a scheduler of batches how long it is
 
 
 def register():
-    """Let ESPnet's tasks know `SCHEDULERS`; to be called before a parser is made."""
+    """Add `SCHEDULERS` to those of ESPnet's tasks; to be called before a parser is made."""
     from espnet2.tasks.abs_task import scheduler_classes
 
     scheduler_classes.update(SCHEDULERS)

@@ -53,7 +53,7 @@ def start_recipe(recipe, *options, environment=None):
             stderr=output,
             env=environment or os.environ,
             start_new_session=True,
-            # Tests that run in the background are deaf to Ctrl-C, and would bequeath that.
+            # Tests that run in the background ignore Ctrl-C, and so would what they start.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 

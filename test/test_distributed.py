@@ -70,7 +70,7 @@ def test_a_signal_to_any_process_stops_all_at_the_same_step(whole, tmp_path, ran
         (5, "epoch 2 after step 2"),
         (3, "epoch 2 after all its steps"),
     ):
-        # The second of the processes gets its signal later, if it lives that long.
+        # The second of the processes gets its signal later, if it still runs.
         at_forward = [signal_at(*[at + i for i, r in enumerate(ranks) if r == n]) for n in (0, 1)]
         statuses, logs = _train_two(directory, *at_forward)
         assert statuses == [REQUEUE_STATUS] * 2, logs

@@ -1,4 +1,4 @@
-"""Processes from a server: which signals they obey, and that none of them is left."""
+"""Processes from a server: which signals end them, and that none of them is left."""
 
 import multiprocessing
 import os

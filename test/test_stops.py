@@ -29,7 +29,7 @@ def _stop(pid, log, seconds, further):
     """Send a process a signal, so many seconds after it has ended an epoch.
 
     Args:
-        further: signals that follow for as long as it lives.
+        further: signals that follow for as long as it runs.
     """
     process = Path(f"/proc/{pid}")
     while process.exists() and not (log.exists() and "epoch results" in log.read_text()):

@@ -144,7 +144,7 @@ def _count_frames(data, start, end):
 def _stated_frames(frame):
     """What kind of header a first frame is, and how many frames it states to follow; or None.
 
-    Of the two kinds libsndfile knows Xing's, which is also called Info.
+    Of the two kinds libsndfile reads Xing's, which is also called Info.
     """
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
         return "VBRI", struct.unpack(">I", frame[50:54])[0]

@@ -35,7 +35,7 @@ class Pool:
     def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES):
         self.entries = {e.utt: e for e in sorted(entries, key=lambda e: e.utt)}
         self.fs, self.cache_bytes = fs, cache_bytes
-        self._cache = None  # made when it is first needed: many pools are never listened to
+        self._cache = None  # made when it is first needed: the audio of many pools is never read
         self.by_speaker = defaultdict(list)
         for entry in self.entries.values():
             self.by_speaker[entry.speaker].append(entry.utt)

@@ -11,7 +11,7 @@ class PrefetchingLoader(torch.utils.data.DataLoader):
     """A DataLoader without workers whose next batches are made in a thread, one after the other.
 
     A GPU, or a second core, computes while they are made. Making them must not draw from a global
-    generator: nobody could tell any more who draws first.
+    generator: it would be open who draws first.
     """
 
     def __iter__(self):
@@ -19,7 +19,7 @@ class PrefetchingLoader(torch.utils.data.DataLoader):
 
 
 class Prefetched:
-    """Iterates over ``batches`` in a thread, `AHEAD` of whoever asks for them.
+    """Iterates over ``batches`` in a thread, `AHEAD` of their use.
 
     What fails there is raised where the batch is asked for. `close` ends the thread. It must have
     ended before Python does: a thread that PyTorch lets go on only then takes the process with it

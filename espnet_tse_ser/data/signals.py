@@ -21,7 +21,7 @@ def read_lengths(path, ids):
 
 
 def read_signal(utt, path, fs, num_samples=None, min_samples=1):
-    """Read a signal that must be as `read_mono` wants it.
+    """Read a signal that must be as `read_mono` takes it.
 
     Args:
         utt: its id, for errors. num_samples: how long it must be; None: any length.

@@ -32,7 +32,7 @@ def start_of(pid):
 
 
 def recipe_is_gone():
-    """Whether a recipe called this wrapper and has died since."""
+    """Whether a recipe called this wrapper and has ended since."""
     pid, _, start = os.environ.get(RECIPE, "").partition(" ")
     return bool(start) and start_of(pid) != start
 
@@ -78,7 +78,7 @@ def marked(mark):
 
 
 def kill_marked(mark):
-    """Kill every process that bears ``mark``, until none is left."""
+    """Kill every process with ``mark`` in its environment, until none is left."""
     name, wanted = f"{MARKS}=".encode(), mark.encode()
     found = True
     while found:

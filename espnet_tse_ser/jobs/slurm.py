@@ -103,7 +103,7 @@ class _Run:
                 )
         self.patience = slurm.Patience(lambda text: warn(name, text), lambda: self.stopped)
         log = Path(array.log).absolute()
-        # Slurm knows the tasks by their script, <base>.<attempt>.sh.
+        # The tasks are found by their script, <base>.<attempt>.sh.
         self.base = log.parent / "q" / f"{log.name}.{uuid.uuid4().hex[:8]}"
         self.statuses = Path(f"{self.base}.status")
         self.output = Path(f"{self.base}.out")
@@ -278,7 +278,7 @@ class _Run:
         return statuses
 
     def _ask(self, waiting):
-        """{index: state} of what Slurm knows of tasks; None when it does not answer."""
+        """{index: state} of the tasks that are on record at Slurm; None when it does not answer."""
         jobs = {self.attempts[self.attempt_of[index]] for index in waiting}
         try:
             states = slurm.task_states(jobs)
@@ -292,7 +292,7 @@ class _Run:
         array = self.array.name
         tasks = {i: (self.attempts[self.attempt_of[i]], i if array else None) for i in waiting}
         if any(task not in states for task in tasks.values()):
-            # Slurm itself remembers what has ended for some minutes only
+            # Slurm itself keeps a record of what has ended for some minutes only
             states = slurm.accounted_states(jobs) | states
         found = {}
         for index, task in tasks.items():

@@ -34,7 +34,7 @@ class AwayError(WrapperError):
 
 
 class UntrackedError(WrapperError):
-    """A job may have been submitted, but nobody knows which."""
+    """A job may have been submitted, but it is not known which."""
 
 
 def call(words):
@@ -122,7 +122,7 @@ class Patience:
 def task_states(jobs):
     """Return {(job id, task index or None): (state, reason)} of all tasks of ``jobs``.
 
-    In one call. Jobs that Slurm has forgotten are not in it.
+    In one call. Jobs that Slurm keeps no record of are not in it.
     """
     try:
         found = _squeue(
@@ -159,7 +159,7 @@ def accounted_states(jobs):
 def jobs_of(script_prefix, ended=False):
     """Ids of this user's jobs whose script's path starts so: all that wait or run.
 
-    With ``ended`` also those that have ended and that Slurm remembers.
+    With ``ended`` also those that have ended and are still on record.
     """
     states = ["--states=all"] if ended else []
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from espnet_tse_ser.jobs.command_line import WrapperError
 
-# Options of the wrapper itself; the file need not know them.
+# Options of the wrapper itself; the file need not have them.
 BUILT_IN = ("config", "max_jobs_run", "retries", "sync")
 _ENTRY = re.compile(r"(command|option|default)\s+(\S.*)")
 _SETTING = re.compile(r"([A-Za-z_]\w*)=(\S+)\s*(.*)")

@@ -24,7 +24,7 @@ def judge(status, state):
 
     Args:
         status: its exit status, `SAVED`, or None if it left none.
-        state: what Slurm says, e.g. ``NODE_FAIL``, or None if Slurm has forgotten it.
+        state: what Slurm says, e.g. ``NODE_FAIL``, or None if it is not on record any more.
 
     Returns:
         ("done", ""), ("saved", reason), ("lost", reason) or ("failed", reason). A task that saved
@@ -42,5 +42,5 @@ def judge(status, state):
         killed = f" (killed by {name_of_signal(status - 128)})" if 128 < status < 193 else ""
         return "failed", f"exit status {status}{killed}"
     if state is None:
-        return "lost", "gone without a status, and Slurm has forgotten it"
+        return "lost", "gone without a status, and without a record at Slurm"
     return "failed", f"no exit status, {state} for Slurm (is its log's disk full?)"

@@ -63,7 +63,7 @@ if [ -f path.sh ]; then
 fi
 
 # The command is the leader of a process group, so that a signal reaches all of it. It is started
-# with SIGUSR1, Slurm's warning before a time limit, ignored: a training listens to it, others work on.
+# with SIGUSR1, Slurm's warning before a time limit, ignored: a training handles it, others work on.
 set -m
 (
     trap - TERM

@@ -1,4 +1,4 @@
-"""Is one system better than another? Paired tests that know about speakers.
+"""Is one system better than another? Paired tests over speakers.
 
 Two systems recognise the same utterances. What is tested is a difference of measures; its unit is
 the speaker, since utterances of one speaker are not independent. Each speaker adds a score to the

@@ -67,7 +67,7 @@ class ESPnetSERModel(AbsESPnetModel):
         self.reset_predictions()
 
     def reset_predictions(self):
-        """Forget the predictions of earlier forwards."""
+        """Drop the predictions of earlier forwards."""
         self.predictions = []
 
     def logits(self, speech, speech_lengths):

@@ -130,7 +130,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
             if whole:
                 values = wrapper.criterion(reference, estimate)
             else:
-                # ESPnet's criterions know no padding and remove the mean: one by one.
+                # ESPnet's criterions do not mask padding and remove the mean: one by one.
                 values = torch.cat(
                     [
                         wrapper.criterion(reference[i : i + 1, :n], estimate[i : i + 1, :n])

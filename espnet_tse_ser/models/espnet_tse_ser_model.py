@@ -69,7 +69,7 @@ class ESPnetTSESERModel(AbsESPnetModel):
         return self.ser_model.predictions
 
     def reset_predictions(self):
-        """Forget the predictions of earlier forwards."""
+        """Drop the predictions of earlier forwards."""
         self.ser_model.reset_predictions()
 
     def train(self, mode=True):

@@ -54,7 +54,7 @@ class ShiftLSTM(AbsEncoder):
             dropout=dropout if num_layers > 1 else 0.0,
         )
         for name, parameter in self.lstm.named_parameters():
-            # ESPnet's exclude_weight_decay knows biases by names that end so: bias_ih_l0 does not.
+            # ESPnet's exclude_weight_decay finds biases by names that end so: bias_ih_l0 does not.
             parameter._no_weight_decay = name.startswith("bias")
         self.dropout = torch.nn.Dropout(dropout)
         self.norm = torch.nn.LayerNorm(2 * hidden_size)

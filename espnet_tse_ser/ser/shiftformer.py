@@ -105,7 +105,7 @@ class ShiftformerBlock(torch.nn.Module):
 
 
 class RelativeSelfAttention(torch.nn.Module):
-    """Self-attention whose scores know how far apart two frames are; no output projection.
+    """Self-attention whose scores depend on how far apart two frames are; no output projection.
 
     With queries ``q``, keys ``k``, a learned vector ``r`` for each distance that all heads share,
     and ``d`` channels a head, frame i attends to frame j by

@@ -1,4 +1,4 @@
-"""SpecAugment that knows the length of every utterance."""
+"""SpecAugment within the length of every utterance."""
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug

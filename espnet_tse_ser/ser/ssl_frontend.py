@@ -77,7 +77,7 @@ class SSLFrontend(AbsFrontend):
         layer: ``last``, ``weighted`` (a learned softmax-weighted sum of all layers), or a number:
             0 is the input of the first transformer layer, 1 the output of the first layer, ...
         finetune: train the transformer too; else it stays in evaluation mode without gradients
-            of its own (gradients still reach a waveform that wants them, for joint training).
+            of its own (gradients still reach a waveform that requires them, for joint training).
         fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
             zeros count as speech from then on: ShiftSER's 7.5. None takes utterances as they are.
 

@@ -21,7 +21,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Features of a condition, as a recogniser's configuration wants them, and their statistics."""
+    """Features of a condition, as a recogniser's configuration has them, and their statistics."""
 
     directory: str
     condition: str

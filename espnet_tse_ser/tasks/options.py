@@ -1,6 +1,6 @@
 """Options of a training: read, held against what each can be, and put into one namespace.
 
-ESPnet takes the values of a configuration as they are, whatever their type, and tries to use them.
+ESPnet takes the values of a configuration as they are, whatever their type.
 """
 
 import argparse
@@ -157,7 +157,7 @@ def _check_training(options, where):
         optimizer = _make_optimizer(options)
         if options.scheduler is None:
             optimizer.step()
-    except Exception as error:  # whatever it takes amiss
+    except Exception as error:  # whatever does not fit it
         raise UserError(f"{place}: {options.optim}: {first_line(error)}; correct it") from None
     if options.scheduler is None:
         return
@@ -185,7 +185,7 @@ def check_schedule(options, where):
                 scheduler.step(0.0)
             else:
                 scheduler.step()
-    except Exception as error:  # whatever it takes amiss
+    except Exception as error:  # whatever does not fit it
         reason = first_line(error)
         raise UserError(f"{where}: {options.scheduler}: {reason}; correct it") from None
 

@@ -119,7 +119,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
         fixed_seconds = (args.ser.get("frontend_conf") or {}).get("fixed_seconds")
         if fixed_seconds is not None and args.mixing_conf["max_samples"] is not None:
             raise UserError(
-                f"the recogniser hears the first {fixed_seconds} s of every utterance "
+                f"the recogniser takes the first {fixed_seconds} s of every utterance "
                 "(fixed_seconds of its frontend_conf), which max_samples of mixing_conf would "
                 "replace by a random part in training; set max_samples to null"
             )

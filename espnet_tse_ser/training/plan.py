@@ -79,7 +79,7 @@ def fit_plan(plan, model, optimizer, where):
     """Hold a checked plan against a model, and let its optimizer tell the rates apart.
 
     Args:
-        model: to be trained; parameters of it that want no gradient never are.
+        model: to be trained; parameters of it that have no gradient never are.
         optimizer: keeps those that are trained, in a group for each course of rates.
         where: beginning of messages.
 
@@ -120,7 +120,7 @@ def fit_plan(plan, model, optimizer, where):
 
 @contextlib.contextmanager
 def planned(plan, model, optimizers, epoch):
-    """Let the body train ``model`` as a plan wants it in an epoch.
+    """Let the body train ``model`` by a plan's entries for an epoch.
 
     Args:
         plan: checked. model: without what lets several processes train it. optimizers: of
@@ -154,7 +154,7 @@ def planned(plan, model, optimizers, epoch):
 
 @contextlib.contextmanager
 def _scaled_steps(optimizer, scales):
-    """Let the steps of an optimizer have scaled rates of which no scheduler knows."""
+    """Let the steps of an optimizer have scaled rates that no scheduler sees."""
     rates = []
 
     def scale(optimizer, *_):

@@ -2,7 +2,7 @@
 
 A window is extracted as if it were a recording of its own. What the network says near the edges of
 a window rests on samples that it does not see, so the outer `receptive_field` of it is thrown away,
-and a window fades into the next over `FADE_SECONDS` within what both of them know.
+and a window fades into the next over `FADE_SECONDS` within what both of them cover.
 
 * With channel-wise layer norm (cLN) the windows then agree, and the result is that of the whole
   recording. That needs windows that start on the network's own grid of frames; off it, 7 to 14 dB

@@ -136,7 +136,7 @@ def test_numbers_are_read_as_they_are_meant():
 
 @pytest.mark.parametrize("name", ["ser_train", "tse_train", "tse_ser_train"])
 def test_no_option_is_taken_for_the_beginning_of_another(name):
-    """All that a training does not know goes to ESPnet, which has other options."""
+    """All that is no option of a training's own goes to ESPnet, which has other options."""
     parser = PARSERS[name]
     for option in ("--see", "--out", "--conf", "--sta", "--spl"):
         words = [*command_line(parser), option, "3"]

@@ -72,7 +72,7 @@ def test_what_cannot_be_kept_is_asked_for_each_time(change):
 
 
 class Dataset(torch.utils.data.Dataset):
-    """What `PrefetchingIterFactory` knows of ESPnet's."""
+    """What `PrefetchingIterFactory` takes of ESPnet's."""
 
     def __init__(self):
         self.preprocess = EmotionPreprocessor(["x"], 10, train=True, seed=5)

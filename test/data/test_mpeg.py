@@ -81,7 +81,7 @@ def test_a_cut_file(read, fs, mode):
     bare = b"".join(frames)
     ends = set(np.cumsum([len(frame) for frame in frames]))
     for left in (len(bare) - 1, len(bare) - 2, len(bare) * 4 // 5, len(bare) // 2, len(bare) // 5):
-        left -= left in ends  # cut between two frames: nobody knows
+        left -= left in ends  # cut between two frames: it cannot be told
         whole = sum(end <= left for end in ends)
         assert f"cut short: {whole} frames of audio and " in read(bare[:left])
         if len(content) > len(bare):

@@ -870,7 +870,7 @@ def test_a_lock_of_another_machine_is_respected(recipe):
     assert run(recipe, "--stop_stage simulate").returncode == 0
 
 
-def test_a_forgotten_job_and_a_new_one_do_not_share_a_directory(recipe):
+def test_a_job_without_a_script_and_a_new_one_do_not_share_a_directory(recipe):
     step = recipe / "utils/run_step.sh"
     assert "second <= 60" in step.read_text()
     step.write_text(step.read_text().replace("second <= 60", "second <= 2"))

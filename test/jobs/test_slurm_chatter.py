@@ -1,6 +1,6 @@
 """utils/slurm.pl where the clients of Slurm print more than they are asked for; no cluster needed.
 
-The stand-ins are one program that runs a job's tasks as processes and remembers them in files
+The stand-ins are one program that runs a job's tasks as processes and notes them in files
 ``<job>_<index>`` of "pid script"; what they print before and after their answers is up to the test.
 """
 
@@ -119,7 +119,7 @@ class Cluster:
         return sum(call.startswith("sbatch ") for call in calls)
 
     def running(self):
-        """Tasks that run, by what the stand-ins remember."""
+        """Tasks that run, by the notes of the stand-ins."""
         pids = [path.read_text().split()[0] for path in self.directory.glob("[0-9]*_*")]
         return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and _cmdline(pid)]
 
@@ -153,7 +153,7 @@ ANSWERS = [
     "Submitted batch job NUMBER on cluster east\n",
     "sbatch: INFO: partition cpu\r\nNUMBER\r\n",
     "NUMBER\nNUMBER\n",
-    # nothing or too much to go by: squeue knows the job by its script
+    # nothing or too much to go by: squeue finds the job by its script
     "",
     "Welcome...\n",
     "42\nNUMBER\n",

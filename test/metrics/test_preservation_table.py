@@ -151,7 +151,7 @@ def test_prediction_is_about_what_is_right_on_clean_speech(rows):
 
 def test_nothing_to_predict(rows):
     assert table.predict([row | {"hypothesis": row["emotion"]} for row in rows]) == []
-    # a recogniser that knows one emotion: what differs between emotions is no prediction
+    # a recogniser of one emotion: what differs between emotions is no prediction
     assert table.predict([row | {"hypothesis": "ang"} for row in rows]) == []
 
 

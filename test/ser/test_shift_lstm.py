@@ -92,7 +92,7 @@ def test_gradients():
     model(x, torch.tensor(LENGTHS))[0].square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
     for grad, length in zip(x.grad, LENGTHS, strict=True):
-        # The last frame's delayed channels (the first two) have no frame to be heard in.
+        # The last frame's delayed channels (the first two) are in no frame of the output.
         assert (grad[:length, 2:] != 0).all() and (grad[: length - 1] != 0).all()
         assert (grad[length - 1, :2] == 0).all() and (grad[length:] == 0).all()
 

@@ -183,7 +183,7 @@ def test_nothing_in_weights_runs(tmp_path, monkeypatch, payload, save):
     write_evil(tmp_path / "x.pt", payload, save, within=_torchaudio_model(conf).state_dict())
     with pytest.raises(UserError, match="x.pt: holds other objects"):
         SSLFrontend("custom", conf, tmp_path / "x.pt")
-    # Nor in what torchaudio has kept of a download, which it trusts.
+    # Nor in what torchaudio has kept of a download, which it reads without a check.
     params = {k: v for k, v in conf.items() if k not in ("type", "normalize_waveform")}
     params |= {"aux_num_out": None}
     bundle = torchaudio.pipelines.Wav2Vec2Bundle("x.pt", params, 16000, True, "Wav2Vec2")

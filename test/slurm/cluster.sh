@@ -7,7 +7,7 @@
 #   start_node DIR NODE  bring a node (back) into service
 #   kill_controller DIR, start_controller DIR
 #
-# Needs root and Debian's packages slurm-wlm and munge. Everything lives in DIR; nothing of the
+# Needs root and Debian's packages slurm-wlm and munge. Everything is in DIR; nothing of the
 # system's own Slurm or munge is touched. Environment: MAX_ARRAY_SIZE (101), KILL_WAIT (10 s).
 set -e -u -o pipefail
 
@@ -140,7 +140,7 @@ case ${command} in
         wait_for 60 node_ready || fail "${node} does not come up; see ${dir}/log"
         ;;
     kill_controller)
-        # It writes what has changed up to 5 s later. Tasks that it forgets would be started twice,
+        # It writes what has changed up to 5 s later. Tasks that are lost to it would be started twice,
         # and it takes a node that tells of them for broken.
         sleep 6
         kill_pid_file "${dir}/run/slurmctld.pid" KILL

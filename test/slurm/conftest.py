@@ -53,7 +53,7 @@ class Cluster:
         return self.call("sinfo", "--noheader", "--Node", "--format=%N %T %E").splitlines()
 
     def trouble(self):
-        """What a test leaves that the next one would suffer from; empty if nothing."""
+        """What a test leaves that would change the next one; empty if nothing."""
         try:
             if jobs := self.jobs():
                 return f"jobs: {jobs}"

@@ -152,7 +152,7 @@ def test_scancel_of_one_task(drill, undisturbed):
 
 def test_ctrl_c_of_the_submitting_shell(drill, undisturbed):
     drill.start()
-    drill.wait_for_epoch(1)  # later, and a fast machine is done before it hears
+    drill.wait_for_epoch(1)  # later, and a fast machine is done before the signal
     os.killpg(drill.process.pid, signal.SIGINT)
     output = drill.end(130)
     assert "interrupted; the same command goes on from here" in output

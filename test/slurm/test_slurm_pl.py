@@ -233,7 +233,7 @@ def test_a_submission_whose_answer_is_lost_is_not_made_twice(idle, place, shims)
 
 def test_accounting_tells_what_slurm_has_forgotten(idle, place, shims):
     shims["squeue"] = """
-        [ -f {directory}/forgotten ] || exec {real} "$@"
+        [ -f {directory}/lost ] || exec {real} "$@"
         echo "slurm_load_jobs error: Invalid job id specified" >&2
         exit 1
     """
@@ -243,7 +243,7 @@ def test_accounting_tells_what_slurm_has_forgotten(idle, place, shims):
     pattern = f"{idle.directory}/spool.*/slurm_script"
     find = ["pgrep", "-f", pattern]  # Slurm calls a job running before its script is
     scripts = idle.wait_until(lambda: subprocess.run(find, stdout=subprocess.PIPE).stdout.split())
-    (shims.directory / "forgotten").touch()
+    (shims.directory / "lost").touch()
     for pid in scripts:
         os.kill(int(pid), signal.SIGKILL)  # before it can leave its status
     _, errors = process.communicate(timeout=60)

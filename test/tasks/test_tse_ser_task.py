@@ -113,7 +113,7 @@ def test_weights_from_files_are_not_needed_again(tmp_path, options, tse_dir, joi
 def test_a_recogniser_of_one_length_wants_whole_targets(options, joint_config):
     args = options("--mixing_conf", "max_samples=8000")
     args.ser["frontend_conf"] = args.ser["frontend_conf"] | {"fixed_seconds": 0.4}
-    with pytest.raises(UserError, match="hears the first 0.4 s .* set max_samples to null"):
+    with pytest.raises(UserError, match="takes the first 0.4 s .* set max_samples to null"):
         TSESERTask.build_model(args)
     args.mixing_conf["max_samples"] = None
     assert TSESERTask.build_model(args).ser_model.frontend.fixed_samples == 6400

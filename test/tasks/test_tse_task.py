@@ -70,10 +70,10 @@ def test_validation_is_fixed_and_of_other_speakers(task, tiny_pool):
     _, other = next(iter(train.build_iter(2)))
     assert not torch.equal(drawn[0][1]["speech_mix"], other["speech_mix"])
     # Ids are "<target utterance>-<interferer utterance>", here p0-1-p3-0.
-    heard, unheard = (
+    trained, held_out = (
         {s for ids, _ in b for i in ids for s in i.split("-")[::2]} for b in (drawn, first)
     )
-    assert heard and unheard and not heard & unheard
+    assert trained and held_out and not trained & held_out
 
 
 def test_the_speaker_loss_has_the_speakers_that_are_trained_on(task, tiny_pool):

@@ -3,7 +3,7 @@
 #
 # Runs COMMAND and, when it succeeds, marks the step as done: DIR/.begun[SUFFIX] becomes .done, and
 # .wrote[SUFFIX] names the files in DIR that match one of PATTERNS. While it runs, DIR/.job[SUFFIX]
-# says where: a job that was forgotten (its submitter's machine went down) and one that was submitted
+# says where: a job whose script is gone (its machine went down) and one that was submitted
 # after it never work on the same directory.
 
 set -u

@@ -354,7 +354,7 @@ _clear_stale() {
 }
 
 # _wait_for_rest_of FILE "PID START": the jobs of a script that was killed are ending; they save their
-# work. A group's number may be another's by now: what the script has started bears its mark.
+# work. A group's number may be another's by now: what the script has started has its mark.
 _wait_for_rest_of() {
     local group pid
     sed -n 's/^group //p' "$1" | while read -r group; do
