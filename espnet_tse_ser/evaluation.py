@@ -12,7 +12,7 @@ from espnet_tse_ser.inference import TSESER
 from espnet_tse_ser.metrics.signal import signal_scores
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.recognition import recognize_set
-from espnet_tse_ser.tse.extraction import Embeddings, extract
+from espnet_tse_ser.tse.extraction import extract
 
 _INPUTS = {"clean": "ref", "noisy": "mix", "denoised": "denoised", "joint": "mix"}
 
@@ -76,24 +76,20 @@ class RenderedMixtures:
         )
 
 
-def extract_set(model, data, batch_size):
+def extract_set(front_end, data, batch_size):
     """Extract the targets of `RenderedMixtures`, which then has them as "denoised".
 
     Args:
-        model: `ESPnetTSEModel`.
+        front_end: `FrontEnd`.
 
     Returns:
         id -> row of the table of stage 8.
     """
-    rows, embeddings = {}, Embeddings(model, data.fs)
+    rows = {}
+    inputs = ("mix", "enroll") if front_end.needs_enrollment else ("mix",)
     for batch in progress(inference_batches(data.lengths, batch_size, data.fs), "extract"):
-        estimates = extract(
-            model,
-            [data.audio("mix", utt) for utt in batch],
-            [data.audio("enroll", utt) for utt in batch],
-            embeddings,
-            batch,
-        )
+        signals = [[data.audio(kind, utt) for utt in batch] for kind in inputs]
+        estimates = extract(front_end, *signals, names=batch)
         for utt, estimate in zip(batch, estimates, strict=True):
             denoised = data.signals[utt]["denoised"] = as_stored(estimate, data.fs)
             rows[utt] = _as_read({"id": utt} | data.score(utt, denoised))

@@ -8,6 +8,13 @@ from pathlib import Path
 from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, read_config
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path
+from espnet_tse_ser.frontends.hub import refusal
+
+_ANSWERS = {  # of the hub to an upload: what is wrong, and what to do
+    401: ("not logged in", "log in with `hf auth login`, with a token that may write"),
+    403: ("no permission", "take a token that may write, and a repository of your own"),
+    404: ("there is no such user or repository", "correct --hf_repo"),
+}
 
 
 def pack(model_dir, archive):
@@ -71,7 +78,7 @@ def upload(archive, repository):
         api.create_repo(repository, exist_ok=True)
         api.upload_file(path_or_fileobj=archive, path_in_repo=archive.name, repo_id=repository)
     except Exception as error:  # of three libraries, in versions with other classes
-        reason, remedy = _refusal(error)
+        reason, remedy = refusal(error, _ANSWERS)
         raise UserError(
             f"{repository}: the upload failed: {reason} ({first_line(error)}); {remedy}"
         ) from None
@@ -84,26 +91,3 @@ def _is_packed(archive):
                 return "config.yaml" in source.namelist() and source.testzip() is None
         except Exception:  # of a broken one: zipfile's, zlib's, OSError, EOFError, ...
             return False
-
-
-def _refusal(error):
-    """Why there was no upload, and what to do about it, from an exception of huggingface_hub.
-
-    Classes are known by name: it raises some of requests, later of httpx, which it brings along.
-    """
-    names = {kind.__name__ for kind in type(error).__mro__}
-    response = getattr(error, "response", None)
-    status = None if response is None else response.status_code
-    if status == 401 or "LocalTokenNotFoundError" in names:
-        return "not logged in", "log in with `hf auth login`, with a token that may write"
-    if status == 403:
-        return "no permission", "take a token that may write, and a repository of your own"
-    if status == 404:
-        return "there is no such user or repository", "correct --hf_repo"
-    if status is not None:
-        return f"the hub answers with status {status}", "try again later"
-    if names & {"HFValidationError", "HfUriError"}:
-        return "the hub does not take this name", "correct --hf_repo"
-    if names & {"OfflineModeIsEnabled", "TransportError", "ConnectionError", "Timeout"}:
-        return "the hub cannot be reached", "run the stage again where there is a network"
-    return type(error).__name__, "try again later"

@@ -165,13 +165,13 @@ def test_what_is_not_finite_is_no_emotion(joint_dir, part, value):
 
 
 def test_an_estimate_that_is_not_finite(tse_dir):
-    from espnet_tse_ser.tse.extraction import extract, load_extraction_model
+    from espnet_tse_ser.tse.extraction import Extraction, extract, load_extraction_model
 
-    model, _ = load_extraction_model(tse_dir)
+    model, rate = load_extraction_model(tse_dir)
     with torch.no_grad():
         next(model.parameters()).fill_(np.nan)
     with pytest.raises(UserError, match="^b: what the model gives for it is NaN or infinite"):
-        extract(model, [GOOD], [GOOD], names=["b"])
+        extract(Extraction(model, rate), [GOOD], [GOOD], names=["b"])
 
 
 @pytest.mark.parametrize("size", [1e20, 1e25, 3e38])

@@ -1,7 +1,6 @@
 """Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
 
 import argparse
-import hashlib
 import logging
 import os
 import sys
@@ -139,6 +138,7 @@ def _front_end(row):
 def _origin(args, row, runs, measured, directory, configuration, front_ends):
     """What the table of a row follows from, as text: mixtures, data, weights and how it is made."""
     from espnet_tse_ser.checkpoints import weights_of
+    from espnet_tse_ser.frontends.model_files import checksum, files_of
 
     criterion = "valid.ua" if args.protocol == OPTIMISTIC else None
     files = [Path(args.output_dir) / "protocol.tsv"]
@@ -147,18 +147,12 @@ def _origin(args, row, runs, measured, directory, configuration, front_ends):
     if tag := _front_end(row):
         if tag not in front_ends:
             raise UserError(f"--front_ends: has no '{tag}', which {row.directory} is tested on")
-        files.append(weights_of(front_ends[tag], "valid.loss"))
+        front_end = files_of(front_ends[tag])
+        files += [front_end.weights, *([front_end.config] if front_end.record else [])]
     how = (configuration, args.protocol, *measured, args.seed, args.seeds)
     lines = [" ".join(map(str, (row.directory, *how)))]
-    return "\n".join(lines + [f"{path} {_checksum(path)}" for path in files]) + "\n"
-
-
-def _checksum(path):
-    """SHA-256 of a file; nothing where there is none."""
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    lines += [f"{path} {checksum(path) if path.is_file() else ''}" for path in files]
+    return "\n".join(lines) + "\n"
 
 
 def _is_kept(directory, origin):
@@ -198,15 +192,16 @@ def _mixtures(args, folds, variation):
 
 def _load_extractors(args, rows, front_ends, device):
     """Tag -> front-end, of those that rows are tested with."""
-    from espnet_tse_ser.tse.extraction import load_extraction_model
+    from espnet_tse_ser.frontends.loading import load_front_end
 
     extractors = {}
     for tag in dict.fromkeys(_front_end(row) for row, *_ in rows):
         if tag is not None:
-            model, rate = load_extraction_model(front_ends[tag])
-            if rate != args.fs:
-                raise UserError(f"{front_ends[tag]}: is for {rate} Hz, the data has {args.fs} Hz")
-            extractors[tag] = model.to(device)
+            extractors[tag] = front_end = load_front_end(front_ends[tag], device=device)
+            if front_end.rate != args.fs:
+                raise UserError(
+                    f"{front_ends[tag]}: is for {front_end.rate} Hz, the data has {args.fs} Hz"
+                )
     return extractors
 
 

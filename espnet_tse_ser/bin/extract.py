@@ -1,4 +1,4 @@
-"""Stage 7: extract the target of every mixture (the denoised set); restartable."""
+"""Stage 7: make the target of every mixture audible (the denoised set); restartable."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ from espnet_tse_ser.numbers import COUNT
 def get_parser():
     """The options of stage 7."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model_dir", required=True, help="TSE experiment")
+    parser.add_argument("--model_dir", required=True, help="front-end: experiment of stage 6")
     parser.add_argument("--weights", help="weights file (default: valid.loss.best.pth)")
     parser.add_argument("--data_dir", required=True, help="mixture directory")
     parser.add_argument("--output_dir", required=True, help="denoised directory to write")
@@ -47,32 +47,40 @@ def main(argv=None):
         _combine(data_dir, output_dir, paths)
         return
     device = set_up(args, args.nj)
-    _check_source(args, output_dir)
+    from espnet_tse_ser.frontends.model_files import files_of
+
+    files = files_of(args.model_dir, args.weights)
+    _check_source(args, files, output_dir)
     # Neighbours share their speaker, and so enrollments, which are embedded once in a job.
     first, end = (len(mixtures) * job // args.nj for job in (args.job - 1, args.job))
     utts = [utt for utt in list(mixtures)[first:end] if not is_written(paths[utt])]
+    enrollments = _enrollments(data_dir, utts) if files.needs_enrollment else None
+    _extract(args, utts, mixtures, enrollments, paths, device)
+    logging.info("%d extracted", len(utts))
+
+
+def _enrollments(data_dir, utts):
+    """id -> audio of the enrollment."""
+    from espnet_tse_ser.data.kaldi_dir import read_table
+
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
     if missing:
         raise UserError(
             f"{data_dir / 'enroll_spk1.scp'}: no enrollment for '{missing[0]}'; run stage 4 again"
         )
-    _extract(args, utts, mixtures, enrollments, paths, device)
-    logging.info("%d extracted", len(utts))
+    return enrollments
 
 
-def _check_source(args, output_dir):
+def _check_source(args, model, output_dir):
     """Note which weights and mixtures the directory is made from; refuse one made from others."""
-    import hashlib
-
-    from espnet_tse_ser.checkpoints import find_weights
     from espnet_tse_ser.files import read_json, write_json
+    from espnet_tse_ser.frontends.model_files import checksum
 
-    weights = Path(args.weights) if args.weights else find_weights(args.model_dir, "valid.loss")
-    if not weights.is_file():
-        raise UserError(f"--weights {weights}: no such file")
-    files = {"weights": weights, "mixtures": Path(args.data_dir) / "wav.scp"}
-    source = {k: hashlib.sha256(path.read_bytes()).hexdigest() for k, path in files.items()}
+    if not model.weights.is_file():
+        raise UserError(f"--weights {model.weights}: no such file")
+    files = {"weights": model.weights, "mixtures": Path(args.data_dir) / "wav.scp"}
+    source = {k: checksum(path) for k, path in files.items()}
     record = output_dir / "source.json"
     if not record.is_file():
         write_json(record, source)
@@ -89,23 +97,22 @@ def _extract(args, utts, mixtures, enrollments, paths, device):
     from espnet_tse_ser.data.batches import inference_batches
     from espnet_tse_ser.data.checks import MIN_SAMPLES
     from espnet_tse_ser.data.signals import read_lengths, read_signal
+    from espnet_tse_ser.frontends.loading import load_front_end
     from espnet_tse_ser.progress import progress
-    from espnet_tse_ser.tse.extraction import Embeddings, extract, load_extraction_model
+    from espnet_tse_ser.tse.extraction import extract
 
     if not utts:
         return
-    model, fs = load_extraction_model(args.model_dir, args.weights)
+    front_end = load_front_end(args.model_dir, args.weights, device)
+    fs = front_end.rate
     lengths = read_lengths(Path(args.data_dir) / "utt2num_samples", utts)
-    batches = inference_batches(lengths, args.batch_size, fs)
-    embeddings = Embeddings(model.to(device), fs)
-    for batch in progress(batches, f"extract {args.job}/{args.nj}"):
-        estimates = extract(
-            model,
-            [read_signal(u, mixtures[u], fs, lengths[u], MIN_SAMPLES) for u in batch],
-            [read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch],
-            embeddings,
-            batch,
-        )
+    for batch in progress(
+        inference_batches(lengths, args.batch_size, fs), f"extract {args.job}/{args.nj}"
+    ):
+        signals = [[read_signal(u, mixtures[u], fs, lengths[u], MIN_SAMPLES) for u in batch]]
+        if enrollments is not None:
+            signals += [[read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch]]
+        estimates = extract(front_end, *signals, names=batch)
         for utt, estimate in zip(batch, estimates, strict=True):
             write_audio(paths[utt], estimate, fs)
 

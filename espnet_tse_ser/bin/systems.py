@@ -1,23 +1,25 @@
 """Print what a set of systems needs, one line a thing with | between, as the recipes read it.
 
-front_end|TAG|SOURCE
+front_end|TAG|SOURCE|COMMAND
+file|FRONT_END|PATH
 statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
 recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
 
-FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and START (empty: from
-scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL front-end does not
-change in training; KIND is recogniser, joint or table, MODEL its directory, or the table; CONFIGS
-has commas between. The last line: a joint row, and the rows of a recogniser of clean speech by
-which its extracted speech is compared with others.
+COMMAND makes a front-end: tse_train, or front_end for a model from elsewhere, whose files here are
+on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and
+START (empty: from scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL
+front-end does not change in training; KIND is recogniser, joint or table, MODEL its directory, or
+the table; CONFIGS has commas between. The last line: a joint row, and the rows of a recogniser of
+clean speech by which its extracted speech is compared with others.
 """
 
 import argparse
 import sys
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 
 
 def get_parser():
@@ -38,11 +40,14 @@ def get_parser():
 def main(argv=None):
     args = get_parser().parse_args(argv)
     for line in lines(args):
+        if odd := [field for field in line if "|" in field]:
+            raise UserError(f"'{odd[0]}': a | is in it, which stands between fields; rename it")
         print("|".join(line))
 
 
 def lines(args):
     """What is printed, as tuples of texts."""
+    from espnet_tse_ser.frontends.model_files import is_trained, local_files
     from espnet_tse_ser.systems.plan import Joint, Part, Plan, Recogniser
     from espnet_tse_ser.systems.system import choose, read_systems
     from espnet_tse_ser.systems.tags import tag_of
@@ -65,7 +70,12 @@ def lines(args):
     frozen = {s.recogniser: _frozen(s.recogniser.source) for s in plan.statistics}
 
     for part in plan.front_ends:
-        yield "front_end", part.tag, part.source
+        if is_trained(part.source):
+            yield "front_end", part.tag, part.source, "tse_train"
+            continue
+        yield "front_end", part.tag, part.source, "front_end"
+        for path in local_files(part.source):
+            yield "file", part.tag, str(path)
     for s in plan.statistics:
         tags = tag(s.front_end), s.recogniser.tag
         described = s.recogniser.source, frozen[s.recogniser]

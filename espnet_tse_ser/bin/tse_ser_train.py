@@ -22,7 +22,7 @@ def get_parser():
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument("--interferers", required=True, help="formatted interferer pool")
     parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
-    parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment")
+    parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment (stage 6)")
     parser.add_argument("--ser_dir", help="SER experiment of the same fold to start from")
     parser.add_argument("--ser_config", help="without --ser_dir: YAML of a SER part from scratch")
     parser.add_argument("--labels", nargs="+", help="with --ser_config: the classes, in order")
@@ -40,15 +40,27 @@ def main(argv=None):
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
     from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, get_rate
+    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.frontends.model_files import files_of, recorded_files
     from espnet_tse_ser.ser.build import check_ser_config
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
     from espnet_tse_ser.tse.build import check_extraction_config
 
-    tse = _read(args.tse_dir, "extractor", "--tse_dir", "TSE experiment (stage 6)")
-    tse_config = f"{args.tse_dir}/config.yaml"
-    rate = get_rate(tse, "sample_rate", tse_config)
+    recorded = recorded_files(args.tse_dir)
+    if recorded is None:
+        tse = _read(args.tse_dir, "extractor", "--tse_dir", "TSE experiment (stage 6)")
+        tse_config = f"{args.tse_dir}/config.yaml"
+        rate = get_rate(tse, "sample_rate", tse_config)
+    else:
+        if recorded.record.kind != "tse":
+            raise UserError(
+                f"--tse_dir {args.tse_dir}: stands for {recorded.record.source}, an enhancement "
+                "model; a joint training starts with a TD-SpeakerBeam"
+            )
+        tse, tse_config = read_yaml(recorded.config), recorded.config
+        rate = recorded.record.rate
     tse = check_extraction_config(tse, lambda key: f"{tse_config}: {key}")
     if args.ser_dir is not None:
         ser = _read(args.ser_dir, "pooling", "--ser_dir", "SER experiment (stage 10)")
@@ -62,7 +74,7 @@ def main(argv=None):
     options = parse_task_options(
         TSESERTask,
         ["--config", args.config, *further],
-        tse_weights=str(find_weights(args.tse_dir, "valid.loss")),
+        tse_weights=str(files_of(args.tse_dir).weights),
         **{name: getattr(args, name) for name in _GIVEN},
         fs=rate,
         tse=tse,

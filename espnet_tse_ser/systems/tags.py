@@ -13,14 +13,20 @@ _TAG = re.compile(r"(?!.*JOB)[A-Za-z0-9_][-A-Za-z0-9_.,:@]*")
 
 
 def tag_of(source, kind):
-    """The tag that a configuration, or a directory or name of a model, gives.
+    """The tag that a configuration, or a directory, file or name of a model, gives.
 
     >>> tag_of("conf/tuning/train_ser_hubert.yaml", "ser"), tag_of("conf/train_ser.yaml", "ser")
     ('hubert', 'default')
     >>> tag_of("some/where/td_speakerbeam/", "tse")
     'td_speakerbeam'
+    >>> tag_of("some/where/tcn/valid.loss.ave.pth", "tse"), tag_of("tcn.zip", "tse")
+    ('tcn', 'tcn')
     """
     path = Path(source)
+    if path.suffix == ".pth":  # weights in the directory of their training
+        path = path.absolute().parent
+    elif path.suffix == ".zip":
+        path = path.with_suffix("")
     if path.suffix not in (".yaml", ".yml"):
         return check_tag(path.name, f"'{source}'")
     tag = path.stem.removeprefix(f"train_{kind}").removeprefix("_")

@@ -12,6 +12,7 @@ from espnet_tse_ser.data.batches import MAX_SECONDS, split_batch
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.collate import pad_collate
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.front_end import FrontEnd
 from espnet_tse_ser.tse.build import build_extraction_model
 
 
@@ -30,14 +31,43 @@ def load_extraction_model(model_dir, weights=None):
     config = read_config(model_dir)
     path = Path(model_dir) / "config.yaml"
     rate = get_rate(config, "sample_rate", path)
+    model = build_for_inference(config, path)
+    load_extraction_weights(model, weights or find_weights(model_dir, "valid.loss"))
+    return model, rate
+
+
+def build_for_inference(config, path):
+    """An `ESPnetTSEModel` in evaluation mode, without what only the training needs."""
     conf = config.get("model_conf")
-    if isinstance(conf, dict):  # the loss that identifies speakers is of the training only
+    if isinstance(conf, dict):  # the loss that identifies speakers
         of_training = ("speaker_loss_weight", "num_speakers")
-        config["model_conf"] = {k: v for k, v in conf.items() if k not in of_training}
-    model = build_extraction_model(config, path)
-    weights = Path(weights) if weights else find_weights(model_dir, "valid.loss")
-    load_weights(model, weights, optional=("speaker_classifier",))
-    return model.eval(), rate
+        conf = {k: v for k, v in conf.items() if k not in of_training}
+        config = config | {"model_conf": conf}
+    return build_extraction_model(config, path).eval()
+
+
+def load_extraction_weights(model, path):
+    """Load the weights of a training into what `build_for_inference` returned."""
+    load_weights(model, Path(path), optional=("speaker_classifier",))
+
+
+class Extraction(FrontEnd):
+    """This package's TD-SpeakerBeam as a front-end; its weights must not change meanwhile.
+
+    Args:
+        model: `ESPnetTSEModel`; rate: in Hz; device: where to compute.
+    """
+
+    needs_enrollment = True
+
+    def __init__(self, model, rate, device="cpu"):
+        super().__init__(rate, device)
+        self.model = model.to(device).eval()
+        self._embeddings = Embeddings(self.model, rate)
+
+    @torch.no_grad()
+    def enhance(self, mixtures, lengths, enrollments=None):
+        return self.model.extract_embedded(mixtures, lengths, self._embeddings(enrollments))
 
 
 class Embeddings:
@@ -83,26 +113,26 @@ def pad_signals(signals, device):
     return batch["x"].to(device), batch["x_lengths"].to(device)
 
 
-@torch.no_grad()
-def extract(model, mixtures, enrollments, embeddings=None, names=None):
-    """Extract the targets of a batch.
+def extract(front_end, mixtures, enrollments=None, names=None):
+    """Estimate the targets of a batch.
 
     Args:
-        model: `ESPnetTSEModel`. mixtures, enrollments: lists of ``(num_samples,)`` float arrays.
-        embeddings: `Embeddings` to take those of the enrollments from.
-        names: what errors call the mixtures.
+        front_end: `FrontEnd`. mixtures: list of ``(num_samples,)`` float arrays; enrollments: the
+            same, where it needs them. names: what errors call the mixtures.
 
     Returns:
         list of ``(num_samples,)`` float32, each as long as its mixture and scaled to the level
-        at which it explains the mixture best (least squares): the network's own level is
-        arbitrary, because its loss is scale invariant.
+        at which it explains the mixture best (least squares): a network's own level is
+        arbitrary where its loss is scale invariant.
 
     Raises:
         UserError: a mixture is too short, or what is extracted of it is not finite.
     """
     _check_lengths(mixtures)
-    embedding = (embeddings or Embeddings(model))(enrollments)
-    estimates = model.extract_embedded(*pad_signals(mixtures, device_of(model)), embedding)
+    if front_end.needs_enrollment and enrollments is None:
+        raise UserError("this front-end extracts the target and needs an enrollment of it")
+    batch = pad_signals(mixtures, front_end.device)
+    estimates = front_end.enhance(*batch, enrollments)
     names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
     return [
         rescale(estimate[: len(mixture)].cpu().numpy(), mixture, name)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny_espnet
 import torch
 import yaml
 from declared import SYSTEMS_DIR
@@ -15,6 +16,7 @@ from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.frontends.loading import take_model
 from espnet_tse_ser.inference import TSESER
 
 NOTHING = {"about": "Nothing is changed.", "sweep": "none", "value": "none"}
@@ -310,3 +312,21 @@ def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
     for one, other in pairs:
         assert (other.fold, other.speaker, other.gender_state) == (one.fold, one.speaker, "same")
         assert all(fold_of.get(s, one.fold) == one.fold for s in other.interferer_speakers)
+
+
+def test_a_front_end_without_enrollments(run, tmp_path, monkeypatch, tse_dir):
+    """Another front-end gives other extracted speech, and gets the mixture alone."""
+    config = tiny_espnet.enh("tcn", tiny_espnet.TCN)
+    take_model(tiny_espnet.write(tmp_path / "enh", config), tmp_path / "exp", 16000)
+    extracted = run({}, systems=("base",), folds="1")["base"]
+    audio = evaluation.RenderedMixtures.audio
+
+    def without_enrollment(self, kind, utt):
+        assert kind != "enroll"
+        return audio(self, kind, utt)
+
+    monkeypatch.setattr(evaluation.RenderedMixtures, "audio", without_enrollment)
+    enhanced = run({}, systems=("base",), folds="1", front_ends=f"default={tmp_path}/exp")["base"]
+    assert [row["id"] for row in enhanced] == [row["id"] for row in extracted]
+    assert all(np.isfinite(float(row["si_sdr"])) for row in enhanced)
+    assert [r["si_sdr"] for r in enhanced] != [r["si_sdr"] for r in extracted]

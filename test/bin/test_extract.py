@@ -5,14 +5,15 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import tiny_espnet
 import torch
 
 from espnet_tse_ser.bin import extract
 from espnet_tse_ser.data.audio import write_audio
 from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.loading import load_front_end, take_model
 from espnet_tse_ser.tse.extraction import extract as extract_signals
-from espnet_tse_ser.tse.extraction import load_extraction_model
 
 
 @pytest.fixture
@@ -33,14 +34,14 @@ def test_jobs_together_make_a_data_directory(run, tmp_path, tse_dir, tiny_mixtur
     mixtures, enrollments = read_table(source / "wav.scp"), read_table(source / "enroll_spk1.scp")
     denoised = read_table(output_dir / "wav.scp")
     assert list(denoised) == list(mixtures)
-    model, _ = load_extraction_model(tse_dir)
+    front_end = load_front_end(tse_dir)
     for utt in list(denoised)[::7]:
         signal, rate = soundfile.read(denoised[utt], dtype="float32")
         mixture, enrollment = (
             soundfile.read(t[utt], dtype="float32")[0] for t in (mixtures, enrollments)
         )
         assert rate == 16000 and signal.shape == mixture.shape
-        (expected,) = extract_signals(model, [mixture], [enrollment])
+        (expected,) = extract_signals(front_end, [mixture], [enrollment])
         np.testing.assert_allclose(signal, expected, atol=1.1 / 32768)
     for path in source.iterdir():
         if path.is_file() and path.name != "wav.scp":
@@ -161,3 +162,22 @@ def test_no_enrollment(run, tmp_path, tiny_mixtures):
         write_table(tmp_path / "data" / name, table)
     with pytest.raises(UserError, match=f"no enrollment for '{last}'; run stage 4 again"):
         run(data_dir=tmp_path / "data")
+
+
+def test_enhancement_needs_no_enrollment(run, tmp_path, tiny_mixtures):
+    config = tiny_espnet.enh("tcn", tiny_espnet.TCN)
+    take_model(tiny_espnet.write(tmp_path / "enh", config), tmp_path / "exp", 16000)
+    for name in ("wav.scp", "utt2num_samples"):
+        table = dict(list(read_table(tiny_mixtures / "mix" / name).items())[:3])
+        write_table(tmp_path / "data" / name, table)
+    for more in ((), ("--combine",)):
+        run("--model_dir", tmp_path / "exp", *more, data_dir=tmp_path / "data")
+    denoised = read_table(tmp_path / "denoised/wav.scp")
+    front_end = load_front_end(tmp_path / "exp")
+    for utt, path in read_table(tmp_path / "data/wav.scp").items():
+        (expected,) = extract_signals(front_end, [soundfile.read(path, dtype="float32")[0]])
+        signal, _ = soundfile.read(denoised[utt], dtype="float32")
+        np.testing.assert_allclose(signal, expected, atol=1.1 / 32768)
+    (tmp_path / "enh/config.yaml").unlink()
+    with pytest.raises(UserError, match="enh/config.yaml: is gone since"):
+        run("--model_dir", tmp_path / "exp", data_dir=tmp_path / "data")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_espnet
 import torch
 import yaml
 from declared import SYSTEMS_DIR
@@ -116,6 +117,17 @@ def test_commands_that_use_a_model_do_without_the_trainer(
     )
     assert "torch" in loaded
     assert not loaded & (NEVER | TRAINING | COMPILING)
+
+
+def test_models_of_espnet_are_used_without_its_trainer_s_baggage(run, tmp_path, tiny_mixtures):
+    model = tiny_espnet.write(tmp_path / "tcn", tiny_espnet.enh("tcn", tiny_espnet.TCN))
+    data = ["--data_dir", tiny_mixtures / "mix", "--output_dir", tmp_path / "denoised"]
+    loaded = run(
+        ["front_end", "--source", model, "--output_dir", tmp_path / "exp"],
+        ["extract", "--model_dir", tmp_path / "exp", *data],
+    )
+    assert "espnet2.tasks.enh" in loaded
+    assert not loaded & (NEVER | COMPILING)
 
 
 def test_extraction_trains_without_what_it_does_not_need_to_the_same_weights(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny_espnet
 import torch
 import yaml
 from sklearn.metrics import balanced_accuracy_score
@@ -15,6 +16,7 @@ from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.frontends.loading import take_model
 from espnet_tse_ser.inference import TSESER
 
 TRAINING = {
@@ -227,3 +229,27 @@ def test_an_unknown_emotion(train, tmp_path, ser_dir, ser_config):
     torch.save(build_ser_model(config).state_dict(), other / "valid.ua.best.pth")
     with pytest.raises(UserError, match="unknown emotion 'sad'; known: ang hap neu; correct"):
         train(tmp_path / "exp", ser_dir=other)
+
+
+def test_an_extractor_from_elsewhere(train, tmp_path):
+    source = tiny_espnet.write(tmp_path / "source", tiny_espnet.tse())
+    take_model(source, tmp_path / "tse", 16000)
+    output_dir = train(tmp_path / "exp", "--max_epoch", "1", tse_dir=tmp_path / "tse")
+    first = load_state(source / "valid.loss.best.pth")["encoder.conv1d.weight"]
+    trained = load_state(output_dir / "1epoch.pth")["tse_model.encoder.conv1d.weight"]
+    assert 0 < (trained - first).abs().max() < 0.2  # a few steps from there
+    assert TSESER.from_pretrained(output_dir).extracts
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (tiny_espnet.enh("tcn", tiny_espnet.TCN), "an enhancement model; a joint training starts"),
+        (tiny_espnet.tse({"norm_type": "BN"}), "config.yaml: extractor_conf: norm_type: expected"),
+    ],
+    ids=["enhancement", "other norm"],
+)
+def test_a_front_end_that_it_cannot_train(train, tmp_path, model, message):
+    take_model(tiny_espnet.write(tmp_path / "source", model), tmp_path / "tse", 16000)
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "exp", tse_dir=tmp_path / "tse")

@@ -36,6 +36,7 @@ set -eu
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >> calls.txt
 if [[ "$*" == *${FAIL_ON:-never}* ]]; then echo "error: asked to fail"; exit 2; fi
 sleep ${SECONDS_A_CALL:-0}
+if [[ $2 == *.front_end ]]; then echo "${*:3}" > "$6/front_end.json"; fi
 if [[ $2 == *.results ]]; then
     mkdir -p exp/plots
     echo the table | tee exp/plots/ladder_ua.png > exp/RESULTS.md
@@ -661,6 +662,96 @@ def test_two_joint_configurations_and_two_front_ends(recipe):
     }
     trained = [c for c in calls(recipe) if c.split()[0] in ("tse_train", "ser_train")]
     assert len(trained) == 4
+
+
+def test_a_front_end_from_elsewhere(recipe):
+    """It is not trained, and nothing is counted for it; what is made of it has its tag."""
+    model = recipe / "elsewhere/tcn"
+    model.mkdir(parents=True)
+    for name in ("config.yaml", "valid.loss.best.pth"):
+        (model / name).write_text("a: 1\n")
+    options = "--folds 1 --systems 'base ft' --stop_stage joint --frontend elsewhere/tcn"
+    result = run(recipe, options)
+    assert result.returncode == 0, result.stderr
+    done = calls(recipe)
+    assert "front_end --source elsewhere/tcn --output_dir exp/tse_tcn" in done
+    assert not [c for c in done if c.split()[0] in ("tse_train", "tse_stats")]
+    assert "extract --model_dir exp/tse_tcn --data_dir dump/mix" in "\n".join(done)
+    assert "--tse_dir exp/tse_tcn " in next(c for c in done if c.startswith("tse_ser_train"))
+    status = bash(f"./status.sh {options}", recipe)
+    assert re.search(r"tse_tcn +done", status.stdout)
+    assert run(recipe, options).returncode == 0
+    assert calls(recipe) == []
+    # Beside it one that is trained, and with a rate that the model does not say.
+    assert run(recipe, "--folds 1 --systems base --stop_stage joint").returncode == 0
+    assert [c.split()[0] for c in calls(recipe)][:2] == ["tse_stats", "tse_train"]
+    options = options.replace("tcn", "tcn/valid.loss.best.pth --tse_tag b --frontend_fs 16000")
+    assert run(recipe, options).returncode == 0
+    source = "elsewhere/tcn/valid.loss.best.pth"
+    command = f"front_end --source {source} --output_dir exp/tse_b --frontend_fs 16000"
+    assert command in calls(recipe)
+
+
+def test_a_front_end_that_was_refused_is_asked_for_again(recipe):
+    model = recipe / "elsewhere"
+    model.mkdir()
+    for name in ("config.yaml", "valid.loss.best.pth"):
+        (model / name).write_text("a: 1\n")
+    options = "--folds 1 --systems base --stop_stage tse --frontend elsewhere"
+    assert run(recipe, options, FAIL_ON="front_end").returncode == 1
+    result = run(recipe, f"{options} --frontend_fs 16000")
+    assert result.returncode == 0, result.stderr
+    assert calls(recipe)[-1].endswith("--frontend_fs 16000")
+    # But what stands there is not made anew with other settings, be it a training.
+    for name in ("front_end.json", "config.yaml"):
+        (recipe / "exp/tse_elsewhere/front_end.json").rename(recipe / "exp/tse_elsewhere" / name)
+        result = run(recipe, options)
+        assert result.returncode == 1 and "was made with other settings" in result.stderr
+
+
+def test_a_system_with_a_front_end_from_elsewhere(recipe):
+    declare(recipe, "base_b", "train: denoised\ntest: denoised\nfront_end: user/model.b\n")
+    assert run(recipe, "--folds 1 --systems 'base base_b' --stop_stage score").returncode == 0
+    done = calls(recipe)
+    assert [c.split()[0] for c in done if "exp/tse_" in c.partition("--output_dir")[2]] == [
+        *("tse_stats", "tse_train", "front_end")
+    ]
+    assert "front_end --source user/model.b --output_dir exp/tse_model.b" in done
+    assert (recipe / "exp/scores/base_b/model.b+default/fold1").is_dir()
+
+
+def test_a_front_end_from_elsewhere_that_changes_is_noticed(recipe):
+    model = recipe / "elsewhere"
+    model.mkdir()
+    for name in ("config.yaml", "valid.loss.best.pth"):
+        (model / name).write_text("a: 1\n")
+    options = "--folds 1 --systems base --stop_stage extract --frontend elsewhere"
+    assert run(recipe, options).returncode == 0
+    (model / "valid.loss.best.pth").write_text("a: 2\n")
+    result = run(recipe, options)
+    assert result.returncode == 1 and "exp/tse_elsewhere was made with other set" in result.stderr
+    # What it says helps, and all below follows. (The hub's models are known by their record alone.)
+    shutil.rmtree(recipe / "exp/tse_elsewhere")
+    result = run(recipe, f"{options} --frontend_fs 16000")
+    assert result.returncode == 1
+    assert "dump/denoised_elsewhere was made with other settings" in result.stderr
+    assert "exp/tse_elsewhere/front_end.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("elsewhere", "elsewhere: there is no such directory or file"),
+        ("conf", "conf: has no config.yaml or meta.yaml"),
+        ("x|y/tcn", "'x|y/tcn': a | is in it, which stands between fields; rename it"),
+    ],
+)
+def test_a_front_end_from_nowhere(recipe, name, message):
+    (recipe / "x|y/tcn").mkdir(parents=True)
+    for file in ("config.yaml", "valid.loss.best.pth"):
+        (recipe / "x|y/tcn" / file).write_text("a: 1\n")
+    result = run(recipe, f"--frontend '{name}'")
+    assert result.returncode == 2 and message in result.stderr and calls(recipe) == []
 
 
 def test_hypotheses_of_another_program(recipe):

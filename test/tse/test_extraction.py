@@ -16,6 +16,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.signal import si_sdr
 from espnet_tse_ser.tse.extraction import (
     Embeddings,
+    Extraction,
     extract,
     load_extraction_model,
     pad_signals,
@@ -62,7 +63,7 @@ def test_a_checkpoint_of_espnet(espnet_experiment):
     assert fs == 16000 and not ours.training
     mixtures, enrollments = _signals(4000, 3210), _signals(2500, 3333)
     for estimate, mixture, enrollment in zip(
-        extract(ours, mixtures, enrollments), mixtures, enrollments, strict=True
+        extract(Extraction(ours, fs), mixtures, enrollments), mixtures, enrollments, strict=True
     ):
         with torch.no_grad():
             (expected,), *_ = theirs.forward_enhance(
@@ -90,11 +91,11 @@ def test_classifier_of_the_training_is_left_out(tmp_path, tse_config, tse_dir):
 
 
 def test_independent_of_the_batch(tse_dir):
-    model, _ = load_extraction_model(tse_dir)
+    front_end = Extraction(*load_extraction_model(tse_dir))
     mixtures, enrollments = _signals(5000, 2000, 3456), _signals(1700, 4000, 2222)
-    together = extract(model, mixtures, enrollments)
+    together = extract(front_end, mixtures, enrollments)
     for i, estimate in enumerate(together):
-        (alone,) = extract(model, mixtures[i : i + 1], enrollments[i : i + 1])
+        (alone,) = extract(front_end, mixtures[i : i + 1], enrollments[i : i + 1])
         assert estimate.shape == mixtures[i].shape
         np.testing.assert_allclose(estimate, alone, atol=1e-5)
         # Least squares: what is left of the mixture has nothing of the estimate.
@@ -116,9 +117,12 @@ def test_level():
 
 
 def test_too_short(tse_dir):
-    model, _ = load_extraction_model(tse_dir)
-    with pytest.raises(UserError, match="1599 samples are too short to extract, 1600"):
-        extract(model, _signals(4000), _signals(1599))
+    front_end = Extraction(*load_extraction_model(tse_dir))
+    for lengths in ((4000, 1599), (1599, 4000)):
+        with pytest.raises(UserError, match="1599 samples are too short to extract, 1600"):
+            extract(front_end, *([signal] for signal in _signals(*lengths)))
+    with pytest.raises(UserError, match="needs an enrollment"):
+        extract(front_end, _signals(4000))
 
 
 def test_errors_name_the_file(tmp_path, tse_config, tse_dir):
@@ -145,17 +149,17 @@ def test_an_enrollment_is_embedded_once(tse_dir, monkeypatch):
     model, fs = load_extraction_model(tse_dir)
     mixtures, enrollments = _signals(5000, 2000, 3456, 2500), _signals(1700, 4000)
     enrollments = [enrollments[i] for i in (0, 1, 0, 1)]
-    expected = extract(model, mixtures, enrollments)
+    expected = extract(Extraction(model, fs), mixtures, enrollments)
     embedded, embed = [], model.embed
     monkeypatch.setattr(model, "embed", lambda x, n: embedded.extend(n.tolist()) or embed(x, n))
-    embeddings = Embeddings(model, fs)
+    front_end = Extraction(model, fs)
     for i, (mixture, enrollment) in enumerate(zip(mixtures, enrollments, strict=True)):
         # Known by its samples: a copy is no other.
-        (estimate,) = extract(model, [mixture], [enrollment.copy()], embeddings)
+        (estimate,) = extract(front_end, [mixture], [enrollment.copy()])
         np.testing.assert_allclose(estimate, expected[i], atol=1e-5)
     assert embedded == [1700, 4000]
     with pytest.raises(UserError, match="1599 samples are too short to extract"):
-        embeddings(_signals(1599))
+        Embeddings(model, fs)(_signals(1599))
 
 
 def test_a_batch_is_that_of_the_model(tse_dir):

@@ -37,9 +37,11 @@ dev_share=0.1             # share of the training side that becomes dev; by spea
 ## Models
 systems=                  # systems, of conf/systems: what they need is trained (empty: all that are there)
 tse_config=conf/train_tse.yaml            # config of TSE pretraining, where a system names none
+frontend=                 # instead of TSE pretraining: a TSE or enhancement model, its directory or Hugging Face name
+frontend_fs=              # sampling rate of a model from elsewhere, in Hz (empty: as its configuration says)
 ser_config=conf/train_ser.yaml            # config of SER training, where a system names none
 joint_config=conf/train_tse_ser.yaml      # config of joint training, where a system names none
-tse_tag=                  # name of the TSE model (empty: the config's, without train_tse_)
+tse_tag=                  # name of the front-end (empty: the config's, without train_tse_, or that of --frontend)
 ser_tag=                  # name of the SER models (empty: the config's, without train_ser_)
 joint_tag=                # name of the joint models (empty: the config's, without train_tse_ser_)
 tse_args=                 # more options for TSE training, e.g. "--max_epoch 50"
@@ -108,7 +110,7 @@ name_directories() {
 # read_plan: what the systems need (see bin/systems.py), for `planned`.
 read_plan() {
     plan=$(${python} -m espnet_tse_ser.bin.systems --systems "${systems}" --mix_tag "${mix_tag}" \
-        --tse_config "${tse_config}" --tse_tag "${tse_tag}" --ser_config "${ser_config}" \
+        --tse_config "${frontend:-${tse_config}}" --tse_tag "${tse_tag}" --ser_config "${ser_config}" \
         --ser_tag "${ser_tag}" --joint_config "${joint_config}" --joint_tag "${joint_tag}") || exit
 }
 
@@ -152,10 +154,10 @@ set_jobs() {
 
 # Every training and inference as a line "row, column, directory, mark, command".
 print_status() {
-    local dir system tag
+    local dir system tag command
     {
-        while IFS='|' read -r tag _; do
-            printf 'tse_%s\tall\t%s\t\ttse_train\n' "${tag}" "${expdir}/tse_${tag}"
+        while IFS='|' read -r tag _ command; do
+            printf 'tse_%s\tall\t%s\t\t%s\n' "${tag}" "${expdir}/tse_${tag}" "${command}"
         done < <(planned front_end)
         while IFS='|' read -r dir _; do
             print_runs "${dir}" "${expdir}/${dir}" ser_train
@@ -248,8 +250,9 @@ stage_simulate() {
 }
 
 stage_tse_stats() {
-    local tag config
-    while IFS='|' read -r tag config; do
+    local tag config command
+    while IFS='|' read -r tag config command; do
+        [ "${command}" = tse_train ] || continue
         step --input "${config}" --input "${clean}/pretrain/.done" --writes stats.json \
             "${expdir}/tse_stats_${tag}" \
             tse_stats --config "${config}" --pool "${clean}/pretrain" \
@@ -259,20 +262,40 @@ stage_tse_stats() {
 
 # shellcheck disable=SC2086
 stage_tse() {
-    local tag config
-    while IFS='|' read -r tag config; do
-        step --train "${tse_threads}" --input "${config}" \
-            --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
-            tse_train --config "${config}" --pool "${clean}/pretrain" \
-            --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
+    local tag config command of file inputs dir
+    while IFS='|' read -r tag config command; do
+        if [ "${command}" = tse_train ]; then
+            step --train "${tse_threads}" --input "${config}" \
+                --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
+                tse_train --config "${config}" --pool "${clean}/pretrain" \
+                --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
+            continue
+        fi
+        inputs=()
+        while IFS='|' read -r of file; do
+            [ "${of}" != "${tag}" ] || inputs+=(--input "${file}")
+        done < <(planned file)
+        # One that was refused is asked for again with what was said to help.
+        dir=${expdir}/tse_${tag}
+        [ -f "${dir}/front_end.json" ] || [ -f "${dir}/config.yaml" ] || inputs+=(--redo)
+        step "${inputs[@]}" --writes front_end.json "${dir}" \
+            front_end --source "${config}" --output_dir "${dir}" \
+            ${frontend_fs:+--frontend_fs "${frontend_fs}"}
     done < <(planned front_end)
+}
+
+# made_of FRONT_END: the file that changes with it, for --input. Of a model from elsewhere that is its
+# record: the mark of its step has no checksum of what the Hugging Face hub gave.
+made_of() {
+    local record=${expdir}/tse_$1/front_end.json
+    [ -f "${record}" ] && echo "${record}" || echo "${expdir}/tse_$1/.done"
 }
 
 stage_extract() {
     local tag denoised
     while IFS='|' read -r tag _; do
         denoised=${dumpdir}/denoised_${tag}${suffix}
-        step --nj "${nj}" --input "${expdir}/tse_${tag}/.done" --input "${mix}/.done" \
+        step --nj "${nj}" --input "$(made_of "${tag}")" --input "${mix}/.done" \
             --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
             extract --model_dir "${expdir}/tse_${tag}" --data_dir "${mix}" --output_dir "${denoised}"
     done < <(planned front_end)
@@ -392,7 +415,7 @@ stage_joint() {
                 needs=(--input "${expdir}/${start}/${run}/.done")
             fi
             step --train "${num_threads:-1}" --batch --input "${config}" \
-                --input "${mix}/.done" --input "${expdir}/tse_${tag}/.done" "${needs[@]}" \
+                --input "${mix}/.done" --input "$(made_of "${tag}")" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 tse_ser_train --config "${config}" --data_dir "${mix}" \
                 --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
@@ -522,7 +545,7 @@ stage_tests() {
     done < <(planned row)
     while IFS='|' read -r tag _; do
         front_ends+=("${tag}=${expdir}/tse_${tag}")
-        needs+=(--input "${expdir}/tse_${tag}/.done")
+        needs+=(--input "$(made_of "${tag}")")
     done < <(planned front_end)
     while read -r name; do
         set=$(sed -nE 's/^interferers: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' "conf/tests/${name}.yaml")
@@ -594,7 +617,7 @@ for option in tse_config ser_config joint_config; do
     [[ ${!option} != -* && ${!option} != *"|"* ]] ||
         usage_error "--${option} ${!option}: it must not begin with a dash or have a | in it; rename the file"
 done
-for option in nj max_jobs num_threads num_nodes batch_size num_interferers; do
+for option in nj max_jobs num_threads num_nodes batch_size num_interferers frontend_fs; do
     [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
 done
 [[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"

@@ -1,0 +1,1 @@
+"""Front-ends: what makes the target of a mixture audible."""
