@@ -51,7 +51,7 @@ def command_line(parser):
     words = []
     for action in parser._actions:
         if action.required:
-            count = {None: 1, "+": 2}[action.nargs]
+            count = {None: 1, "+": 2}.get(action.nargs, action.nargs)
             words += [*action.option_strings[:1], *["x"] * count]
     return words
 

@@ -113,7 +113,6 @@ def test_a_table_of_another_program(printed, conf):
     [
         ("ssl", {"layer": 5}, "frozen"),
         ("ssl", {"layer": "weighted"}, ""),
-        ("ssl", {"layer": "weighted_all"}, ""),
         ("ssl", {"layer": 5, "finetune": False}, "frozen"),
         ("ssl", {"layer": 5, "finetune": True}, ""),
         ("ssl", {"layer": 5, "finetune": "yes"}, ""),
