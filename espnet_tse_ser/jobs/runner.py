@@ -21,16 +21,17 @@ class Runner:
     """Runs the steps of a recipe, each after it was locked and marked as begun.
 
     Args:
-        settings: of the recipe, a dict of str: ``pid`` of its script, which is this process'
-            parent; ``python``, ``train_cmd``, ``cuda_cmd``, ``ngpu``, ``num_nodes``, ``max_jobs``,
-            ``expdir`` and ``on_cluster`` as there. me: `identity` of this process.
+        settings: of the recipe, a dict of str: path (``script``) and ``pid`` of its script, which
+            is this process' parent; ``python``, ``train_cmd``, ``cuda_cmd``, ``ngpu``,
+            ``num_nodes``, ``max_jobs``, ``expdir`` and ``on_cluster`` as there.
+        me: `identity` of this process.
 
     ``locks`` are the paths of the locks of the steps that are not yet run, ``batch`` those of them
     that wait to be run side by side.
     """
 
     def __init__(self, settings, me):
-        self.settings = settings
+        self.settings, self.me = settings, me
         self._python = settings["python"].split()
         self._on_cluster = settings["on_cluster"] == "true"
         self.locks = []

@@ -40,14 +40,13 @@ def main(argv):
     """
     settings = dict(word.split("=", 1) for word in argv)
     os.set_inheritable(ANSWERS, False)
-    me = identity()
-    runner = Runner(settings, me)
+    runner = Runner(settings, identity())
     try:
         for words in _requests(runner):
             for step in read_steps(words):
                 if not step.can_join(runner.batch):
                     runner.run_batch()
-                if _begin(step, runner, f"{me}\nsince {{}} by: {settings['script']}\n"):
+                if _begin(step, runner):
                     runner.run(step)
                 if step["tell"]:
                     _tell(step)
@@ -85,7 +84,7 @@ def _requests(runner):
         words += more
 
 
-def _begin(step, runner, lock):
+def _begin(step, runner):
     """Lock a step that is to be done and mark it as begun; whether it is."""
     record, marks = step.record(), step.marks
     if marks.state(record)[0] == "done":
@@ -93,8 +92,9 @@ def _begin(step, runner, lock):
         locks.clear_stale(marks.path("lock"))
         return False
     os.makedirs(step.dir, exist_ok=True)
-    path = marks.path("lock")
-    holder = locks.take(path, lock.format(time.strftime("%Y-%m-%d %H:%M:%S")), _find_holder)
+    path, since = marks.path("lock"), time.strftime("%Y-%m-%d %H:%M:%S")
+    content = f"{runner.me}\nsince {since} by: {runner.settings['script']}\n"
+    holder = locks.take(path, content, _find_holder)
     if holder is not None:
         raise UserError(
             f"{step.dir}: {holder}; wait for it or stop it. If it has ended (or its machine), "
