@@ -39,7 +39,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # stage 16
+        # stage 17
         "upload": ["huggingface_hub"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],

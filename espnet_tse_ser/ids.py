@@ -1,7 +1,7 @@
 """Ids of utterances, mixtures, speakers, emotions and folds: what may be one.
 
 An id becomes the name of a file, a word in a table, in a list and in a command. So it is checked
-wherever a table is read or written, and nowhere else.
+wherever a table is read or written, and where an option names one.
 """
 
 import re

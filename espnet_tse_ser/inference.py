@@ -3,7 +3,7 @@
 Three lines extract a target and recognise its emotion::
 
     from espnet_tse_ser.inference import TSESER
-    model = TSESER.from_pretrained("exp/tse_ser_default/fold1")
+    model = TSESER.from_pretrained("exp/tse_ser_ft_default/fold1")
     result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
 """
 

@@ -1,7 +1,7 @@
 """Kinds of values that an option of a configuration can have, and the check of a configuration.
 
 A kind is called with what the user wrote. It returns the value that was meant, or raises
-`ValueError` with what is expected and what came. `Number` is one, the others are here.
+`ValueError` with what is expected and what came. `Number` is one, the general others are here.
 
 An option is declared once, where it is taken: by the annotation of a parameter, as in
 

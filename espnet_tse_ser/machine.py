@@ -1,6 +1,7 @@
 """What a command computes on, and that signals do not disturb it.
 
-``--device`` and ``--num_threads`` are the same for all commands that infer.
+`add_options` gives commands that run a trained extractor or recogniser ``--device`` and
+``--num_threads``.
 """
 
 import faulthandler

@@ -21,7 +21,7 @@ def get_parser():
     parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
-    parser.add_argument("--folds", default="", help="folds that are to be there")
+    parser.add_argument("--folds", default="", help="folds that are to be there, and tested")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--protocol", default="loso", help="as in stage 2")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")

@@ -43,7 +43,7 @@ def get_parser():
         "--dev_share",
         type=Number(0, 1, above=True, below=True).option,
         default=0.1,
-        help="dev's share of training",
+        help="share of the training side that becomes dev; by speaker at least one of each gender",
     )
     parser.add_argument("--seed", type=SEED.option, default=0, help="seed of every draw")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")

@@ -1,8 +1,8 @@
 """Corpora as tables of utterances.
 
-Each module has one pure function ``prepare_x(root, **options) -> list[Utterance]``, sorted by id;
-`write_data_dir` turns its result into a Kaldi data directory. Adding a corpus means writing one
-such function.
+Each corpus has one function ``prepare_x(root, **options) -> list[Utterance]``, sorted by id, which
+writes nothing; `write_data_dir` turns its result into a Kaldi data directory. A new corpus is one
+more such function, and its subcommand in `bin.prepare`.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Reading and writing audio: the one place that decides what a usable signal is."""
+"""Reading and writing audio, and which of it is usable (with `amplitudes` and `containers`)."""
 
 import functools
 import io

@@ -1,6 +1,6 @@
 """The command line of Kaldi's queue wrappers: ``X.pl [options] [JOB=1:N] log command args...``.
 
-Imports nothing outside the standard library: a wrapper has to start in a few milliseconds.
+Imports nothing outside the standard library: a wrapper has to start at once.
 """
 
 import re

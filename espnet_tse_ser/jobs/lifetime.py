@@ -1,4 +1,4 @@
-"""No job outlives those who wait for it.
+"""Jobs of this machine end with those who wait for them.
 
 A wrapper ends its jobs when it is interrupted. Two deaths leave it no time for that: its own by
 SIGKILL, which a `Guardian` sees, and that of the recipe that called it, which `recipe_is_gone`

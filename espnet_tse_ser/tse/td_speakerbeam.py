@@ -3,8 +3,9 @@
 Delcroix et al., "Improving speaker discrimination of target speech extraction with time-domain
 SpeakerBeam", ICASSP 2020; the mask network is the TCN of Conv-TasNet (Luo & Mesgarani, 2019).
 
-`TDSpeakerBeamExtractor` has the constructor, parameters and parameter names of ESPnet's class of
-the same name, so checkpoints are exchangeable. It differs in two ways. Padded frames count nowhere:
+`TDSpeakerBeamExtractor` has the parameters of ESPnet's class of the same name, so checkpoints are
+exchangeable, and takes the same options, less those without effect and norms that would depend on
+the padding. It differs in two ways. Padded frames count nowhere:
 an utterance gives the same result alone and in a padded batch (ESPnet's global layer norm and
 enrollment mean see the padding). And it is several times faster on a CPU, see `cpu_block`.
 """
