@@ -15,7 +15,7 @@ from espnet_tse_ser.corpora import esd
 from espnet_tse_ser.corpora.espeak import RATE, Speech, speak_all
 from espnet_tse_ser.data.audio import to_mono, write_audio
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_json, write_json, write_text
+from espnet_tse_ser.files import AtomicFiles, read_json, write_json, write_text
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -172,11 +172,13 @@ def make_mini(output_dir, seed=0):
     speeches.update(_plan_esd(output_dir / ESD_DIR, np.random.default_rng([seed, 1])))
     seconds = {}
     pairs = zip(speeches, speak_all(speeches.values()), strict=True)
-    for path, samples in progress(pairs, "mini corpora", total=len(speeches)):
-        samples = to_mono(samples, RATE, FS)
-        samples = _GAIN * samples + _ROOM_NOISE * rng.standard_normal(len(samples), np.float32)
-        write_audio(path, samples, FS)
-        seconds[path] = len(samples) / FS
+    with AtomicFiles() as files:
+        for path, samples in progress(pairs, "mini corpora", total=len(speeches)):
+            samples = to_mono(samples, RATE, FS)
+            noise = rng.standard_normal(len(samples), np.float32)
+            samples = _GAIN * samples + _ROOM_NOISE * noise
+            write_audio(path, samples, FS, files)
+            seconds[path] = len(samples) / FS
     _write_evaluations(output_dir / IEMOCAP_DIR, labels, seconds)
     _write_speakers(output_dir / LIBRISPEECH_DIR, seconds)
     _write_transcripts(output_dir / ESD_DIR, speeches)

@@ -25,7 +25,11 @@ def digest(root):
     return [(str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
 
 
-def test_same_seed_same_bytes(corpus, tmp_path):
+def test_same_seed_same_bytes_after_one_that_was_killed(corpus, tmp_path):
+    for path in (min(corpus.rglob("*.flac")), max(corpus.rglob("*.wav"))):
+        left = tmp_path / path.relative_to(corpus).with_name(f".tmp.1.{path.name}")
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
     make_mini(tmp_path, seed=0)
     assert digest(tmp_path) == digest(corpus)
 
