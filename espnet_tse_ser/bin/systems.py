@@ -2,7 +2,7 @@
 
 front_end|TAG|SOURCE|COMMAND
 file|FRONT_END|PATH
-statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
+statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|MODULES
 recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
@@ -12,13 +12,15 @@ test|NAME|INTERFERERS
 COMMAND makes a front-end: tse_train, or front_end for a model from elsewhere, whose files here are
 on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and
 START (empty: from scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL
-front-end does not change in training; KIND is recogniser, joint or table, MODEL its directory, or
-the table; CONFIGS has commas between. preserved: a joint row, and the rows of a recogniser of clean
+front-end does not change in training; MODULES are the files of a user's own classes that its
+configuration names; KIND is recogniser, joint or table, MODEL its directory, or the table; MODULES
+and CONFIGS have commas between. preserved: a joint row, and the rows of a recogniser of clean
 speech by which its extracted speech is compared with others. INTERFERERS is the set that a test
 draws from, empty where it is the usual one.
 """
 
 import argparse
+import os
 import sys
 
 from espnet_tse_ser.errors import UserError, run
@@ -82,7 +84,7 @@ def lines(args):
             yield "file", part.tag, str(path)
     for s in plan.statistics:
         tags = tag(s.front_end), s.recogniser.tag
-        described = s.recogniser.source, frozen[s.recogniser]
+        described = s.recogniser.source, frozen[s.recogniser], _modules(s.recogniser.source)
         yield "statistics", s.directory, s.condition, *tags, *described
     for r in plan.recognisers:
         s = r.statistics
@@ -121,6 +123,17 @@ def _interferers(config):
 
     named = read_yaml(config).get("interferers")
     return check_option(named, Maybe(Id()), f"{config}: interferers") or ""
+
+
+def _modules(config):
+    """The files of a user's own classes that a SER configuration names, as printed."""
+    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.own_classes import find_module, own_classes
+    from espnet_tse_ser.ser.build import KINDS
+
+    names = own_classes(read_yaml(config), KINDS)
+    paths = [find_module(name, f"{config}: {key}") for key, name in names.items()]
+    return ",".join(dict.fromkeys(map(os.path.relpath, paths)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from declared import SYSTEMS, SYSTEMS_DIR
 from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
-FIELDS = {"front_end": 3, "file": 2, "statistics": 6, "recogniser": 7, "joint": 6, "row": 10}
+FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 7, "joint": 6, "row": 10}
 FIELDS |= {"preserved": 7, "test": 2}
 
 
@@ -44,13 +44,13 @@ def test_lines_of_all_systems(printed):
     found = printed()
     assert found["front_end"] == [["default", "train_tse.yaml", "tse_train"]]
     assert found["statistics"] == [
-        ["ser_stats_default/clean", "clean", "", "default", "train_ser.yaml", ""],
-        ["ser_stats_default/noisy", "noisy", "", "default", "train_ser.yaml", ""],
-        ["ser_stats_default/denoised", "denoised", "default", "default", "train_ser.yaml", ""],
+        ["ser_stats_default/clean", "clean", "", "default", "train_ser.yaml", "", ""],
+        ["ser_stats_default/noisy", "noisy", "", "default", "train_ser.yaml", "", ""],
+        ["ser_stats_default/denoised", "denoised", "default", "default", "train_ser.yaml", "", ""],
     ]
     assert found["recogniser"] == [
         [f"ser_{condition}_default", directory, condition, *more]
-        for directory, condition, *more in found["statistics"]
+        for directory, condition, *more, _ in found["statistics"]
     ]
     assert found["joint"] == [
         ["tse_ser_ft_default", "ser_stats_default/denoised", "default", "train_ser.yaml"]
@@ -74,6 +74,20 @@ def test_lines_of_all_systems(printed):
         ["ft_default", "ser_clean_default", "ft/default", "clean_clean/default"]
         + ["clean_noisy/default", "clean_denoised/default", "default"]
     ]
+
+
+def test_files_of_ones_own_classes(printed, conf, monkeypatch):
+    text = "encoder: my.encoder:A\npooling: my.encoder:B\nmodel: plain:C\nspecaug: specaug\n"
+    (conf / "train_ser.yaml").write_text(text)
+    monkeypatch.chdir(conf)
+    monkeypatch.setenv("ESPNET_TSE_SER_CODE", str(conf / "local"))
+    (conf / "local/my").mkdir(parents=True)
+    (conf / "local/my/encoder.py").touch()
+    with pytest.raises(UserError, match="train_ser.yaml: model: plain:C: .*plain.py: no such file"):
+        printed()
+    (conf / "local/plain.py").touch()
+    for line in printed()["statistics"]:
+        assert line[-1] == "local/my/encoder.py,local/plain.py"
 
 
 def test_chosen_systems_tags_and_mixtures(printed):
@@ -128,8 +142,8 @@ def test_what_is_frozen(printed, conf, frontend, frontend_conf, frozen):
     config = {"frontend": frontend, "frontend_conf": frontend_conf}
     (conf / "train_ser.yaml").write_text(yaml.safe_dump(config))
     found = printed()
-    for kind in ("statistics", "recogniser"):
-        assert [line[-1] for line in found[kind]] == [frozen] * 3
+    assert [line[5] for line in found["statistics"]] == [frozen] * 3
+    assert [line[6] for line in found["recogniser"]] == [frozen] * 3
     assert {row[7] for row in found["row"][:5]} == {frozen} and found["row"][5][7] == ""
 
 

@@ -89,6 +89,10 @@ def test_an_encoder_of_ones_own_is_two_files(recipe):
     assert model["encoder"] == "plain:Plain" and [*model["modules"]] == ["plain"]
     rows = read_tsv(recipe / "exp_plain/scores/noisy_noisy/plain/fold1/hyp.tsv")
     assert len(rows) == 64
+    with open(recipe / "local/plain.py", "a") as stream:
+        stream.write("# changed\n")
+    with pytest.raises(AssertionError, match="ser_stats_plain/noisy was made with other settings"):
+        run_recipe(recipe, *options, "--stage", "ser_stats", "--stop_stage", "infer")
 
 
 def test_the_readme_commands_run_on_what_was_trained(recipe):

@@ -361,10 +361,13 @@ keep_features() {
 }
 
 stage_ser_stats() {
-    local dir condition tag ser_tag config frozen feats needs
+    local dir condition tag ser_tag config frozen modules module feats needs
     keep_features < <(planned statistics | awk -F'|' -v OFS='|' '{ print $6, $2, $3, $4, $5 }')
-    while IFS='|' read -r dir condition tag ser_tag config frozen; do
+    while IFS='|' read -r dir condition tag ser_tag config frozen modules; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        for module in ${modules//,/ }; do
+            needs+=(--input "${module}")
+        done
         step --batch --input "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
             --writes "fold*/feats_stats.npz" "${expdir}/${dir}" \
             ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
