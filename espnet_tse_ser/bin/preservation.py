@@ -29,9 +29,7 @@ def get_parser():
         help="audio to compare with the target, e.g. NAME = noisy, denoised, ft; a third value "
         "HYP is what the clean-trained recogniser made of it (hyp.tsv of stage 12)",
     )
-    parser.add_argument(
-        "--clean_hyp", help="HYP of clean speech (system clean_clean); then all conditions need one"
-    )
+    parser.add_argument("--clean_hyp", help="HYP of clean speech; then all conditions need one")
     parser.add_argument("--folds", help='test folds, e.g. "1 2"; default: all of the protocol')
     parser.add_argument(
         "--output_dir",
