@@ -31,9 +31,10 @@ def start_of(pid):
     return None if fields[0] in "ZX" else fields[19]
 
 
-def identity():
-    """This process as "HOST PID START", by which others know whether it is still there."""
-    pid = os.getpid()
+def identity(pid=None):
+    """A process of this machine (this one) as "HOST PID START", by which others know whether it is
+    still there."""
+    pid = os.getpid() if pid is None else pid
     return f"{os.uname().nodename} {pid} {start_of(pid)}"
 
 

@@ -10,6 +10,7 @@ import time
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.jobs import locks
 from espnet_tse_ser.jobs.groups import Waiter
+from espnet_tse_ser.jobs.lifetime import identity
 
 
 def say(text):
@@ -32,6 +33,7 @@ class Runner:
 
     def __init__(self, settings, me):
         self.settings, self.me = settings, me
+        self.script = identity(int(settings["pid"]))
         self._python = settings["python"].split()
         self._on_cluster = settings["on_cluster"] == "true"
         self.locks = []

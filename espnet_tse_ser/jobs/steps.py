@@ -20,13 +20,15 @@ import time
 
 from espnet_tse_ser.errors import UserError, explain
 from espnet_tse_ser.jobs import locks
-from espnet_tse_ser.jobs.groups import Stopped, end_rest
+from espnet_tse_ser.jobs.groups import END_SECONDS, Stopped, end_rest
 from espnet_tse_ser.jobs.lifetime import identity, is_gone
 from espnet_tse_ser.jobs.marks import read_record
 from espnet_tse_ser.jobs.runner import Runner, say
 from espnet_tse_ser.jobs.step import read_steps
 
 ANSWERS = 9  # the descriptor that the script reads from
+
+_SCRIPT = "script "  # begins the line of a lock that says whose steps they are
 
 
 def main(argv):
@@ -94,6 +96,7 @@ def _begin(step, runner):
     os.makedirs(step.dir, exist_ok=True)
     path, since = marks.path("lock"), time.strftime("%Y-%m-%d %H:%M:%S")
     content = f"{runner.me}\nsince {since} by: {runner.settings['script']}\n"
+    content += f"{_SCRIPT}{runner.script}\n"
     holder = locks.take(path, content, _find_holder)
     if holder is not None:
         raise UserError(
@@ -126,10 +129,15 @@ def _begin(step, runner):
 def _find_holder(content):
     """Who has a lock with this content; None if nobody does.
 
-    The jobs of a script that was killed are ending; they save their work: that takes a while.
+    A script that was killed leaves the process that does its steps, or the jobs of that, ending:
+    they save their work, which takes a while.
     """
     holder = locks.holder_of(content)
     first, *groups = content.rstrip("\n").split("\n")
+    scripts = [line.removeprefix(_SCRIPT) for line in groups if line.startswith(_SCRIPT)]
+    end = time.monotonic() + END_SECONDS
+    while scripts and is_gone(scripts[0]) and not is_gone(holder) and time.monotonic() < end:
+        time.sleep(0.1)
     if is_gone(holder):
         for line in groups:
             if line.startswith("group "):

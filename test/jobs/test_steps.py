@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.jobs.lifetime import identity
 from espnet_tse_ser.jobs.marks import checksum
 from espnet_tse_ser.jobs.step import Step
 
@@ -392,6 +394,24 @@ def test_when_it_is_killed_the_next_waits_for_what_it_leaves(recipe, step):
         assert status == 0, errors
     assert said[0] == "exp/x: done already"
     assert runs(recipe) == [] and not list(recipe.directory.glob("**/.lock*"))
+
+
+def test_when_its_script_is_killed_the_next_waits_for_it(recipe):
+    """On a cluster it takes a while to end: its jobs are cancelled, and save their work."""
+    script, ending = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    (recipe.directory / "exp/x").mkdir(parents=True)
+    me, mine = identity(ending.pid), identity(script.pid)
+    lock = f"{me}\nsince then by: ./y.sh\nscript {mine}\n"
+    (recipe.directory / "exp/x/.lock").write_text(lock)
+    status, _, errors = recipe.run([["exp/x", "train"]])
+    assert status == 1 and f"process {ending.pid} on" in errors  # a script that goes on
+    script.kill()
+    script.wait()
+    threading.Timer(1, lambda: (ending.kill(), ending.wait())).start()
+    status, _, errors = recipe.run([["exp/x", "train"]])
+    assert status == 0, errors
+    assert ending.returncode is not None
+    assert not list(recipe.directory.glob("exp/**/.lock*"))
 
 
 def test_a_lock_of_another(recipe):
