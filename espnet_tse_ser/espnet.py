@@ -275,9 +275,6 @@ class ExtractionTrainer(Trainer):
         cls, *, model, schedulers, train_iter_factory, trainer_options, distributed_option, **kwargs
     ):
         directory = Path(trainer_options.output_dir)
-        updates = count_updates(train_iter_factory, trainer_options.accum_grad)
-        if updates is not None:
-            check_lengths(schedulers, updates, trainer_options.max_epoch)
         if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
             (directory / PENDING).unlink(missing_ok=True)
             if not trainer_options.resume:
@@ -293,6 +290,9 @@ class ExtractionTrainer(Trainer):
                 mixed_training(model, trainer_options.autocast, device),
                 compiled_extractors(model, trainer_options.compile),
             ):
+                updates = count_updates(train_iter_factory, trainer_options.accum_grad)
+                if updates is not None:
+                    check_lengths(schedulers, updates, trainer_options.max_epoch)
                 super().run(
                     model=model,
                     schedulers=schedulers,

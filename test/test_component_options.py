@@ -89,7 +89,7 @@ DOORS = {
     f"{kind}-{name}": (options_of(get_class(kind, name)), *_ser(kind, name))
     for kind, name in CLASSES
 } | {
-    "ser-model": (options_of(ESPnetSERModel), *_ser("model", None)),
+    "ser-model": (options_of(ESPnetSERModel), *_ser("model", "emotion")),
     "ssl-architecture": (_ARCHITECTURE, _arch, "train.yaml: frontend_conf: arch_conf"),
     "encoder-conv": (options_of(build._conv), *_tse("encoder")),
     "decoder-conv": (options_of(build._conv), *_tse("decoder")),

@@ -211,7 +211,8 @@ def read_rows(scores_dir, systems, own=None):
     missing = set(own or ()) - {str(found[name].directory) for name in asked}
     if missing:
         raise UserError(
-            f"{scores_dir}: no {min(missing)}/score_utt.tsv in it; run stage 13 with that system"
+            f"--rows {min(missing)}: {scores_dir} has no score_utt.tsv of it; run stage 13 with "
+            "that system"
         )
     labels, first, scores, left_out = None, None, {}, {}
     for name in sorted(found, key=lambda name: name not in asked):

@@ -220,8 +220,11 @@ def test_rows_that_are_asked_for(two_tags):
     assert len(shown(two_tags)) == 3  # others are shown where they can be compared
     for rows, message in (
         ("", "--rows is empty; name rows"),
-        ("ft/default", "no ft/default/score_utt.tsv in it; run stage 13 with that system"),
-        ("base/default base/more", "no base/more/score_utt.tsv in it"),
+        (
+            "ft/default",
+            "--rows ft/default: .* has no score_utt.tsv of it; run stage 13 with that system",
+        ),
+        ("base/default base/more", "--rows base/more: .* has no score_utt.tsv of it"),
     ):
         with pytest.raises(UserError, match=message):
             results.main(arguments(two_tags, "--rows", rows))

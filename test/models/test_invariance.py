@@ -17,7 +17,7 @@ from espnet_tse_ser.recording import Recording, recognize_recording
 from espnet_tse_ser.ser import frontend, ssl_frontend
 from espnet_tse_ser.ser.build import CLASSES, build_ser_model
 from espnet_tse_ser.tse.build import build_extraction_model
-from espnet_tse_ser.tse.extraction import extract
+from espnet_tse_ser.tse.extraction import Extraction, extract
 
 RATE = 16000
 OFFSETS = [0.0, 0.001, -0.001, 0.01, -0.01, 0.1, -0.1]
@@ -96,7 +96,8 @@ def extractor(request, tse_config):
     torch.manual_seed(0)
     conf = tse_config["extractor_conf"] | {"norm_type": request.param}
     model = build_extraction_model(tse_config | {"extractor_conf": conf}).eval()
-    return model, extract(model, MIXTURES, ENROLLMENTS)
+    front_end = Extraction(model, RATE)
+    return front_end, extract(front_end, MIXTURES, ENROLLMENTS)
 
 
 def _probabilities(results):
