@@ -173,6 +173,14 @@ def is_written(path):
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
+def checksum(path):
+    """SHA-256 of a file, as a text."""
+    import hashlib
+
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def to_json(value, where, **how):
     """``value`` as JSON, which has no NaN and no infinity: what has no number is None.
 

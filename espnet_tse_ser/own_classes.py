@@ -7,7 +7,6 @@ the checksum of the file (``modules``); another file is refused before it runs.
 """
 
 import functools
-import hashlib
 import importlib.machinery
 import importlib.util
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, first_line
+from espnet_tse_ser.files import checksum
 from espnet_tse_ser.kinds import Kind, Mapping, Maybe, check_option, options_of
 from espnet_tse_ser.numbers import shown
 
@@ -54,7 +54,7 @@ def checksums(names, where):
         UserError: a name is none, no directory is named, or it has no such file.
     """
     return {
-        name.partition(":")[0]: _checksum(find_module(name, where(key)))
+        name.partition(":")[0]: checksum(find_module(name, where(key)))
         for key, name in names.items()
     }
 
@@ -71,7 +71,7 @@ def check_modules(names, recorded, where):
     recorded = check_option(recorded, Maybe(Mapping()), where("modules")) or {}
     for key, name in names.items():
         path, module = find_module(name, where(key)), name.partition(":")[0]
-        if recorded.get(module) != _checksum(path):
+        if recorded.get(module) != checksum(path):
             raise UserError(
                 f"{where(key)}: {name}: {path} is not the file that the model was trained with "
                 f"(SHA-256 {shown(recorded.get(module))}): let {VARIABLE} name the directory of "
@@ -122,7 +122,7 @@ def load_class(name, where):
     where = f"{where}: {name}: {path}"
     module, _, attribute = name.partition(":")
     try:
-        loaded = _load(module, path, _checksum(path))
+        loaded = _load(module, path, checksum(path))
     except Exception as error:  # whatever it does when it is run
         raise UserError(
             f"{where}: cannot be imported ({type(error).__name__}: {first_line(error)}): correct "
@@ -153,7 +153,3 @@ def _load(module, path, _checksum):
     sys.modules[name] = loaded  # where dataclasses look for it
     loader.exec_module(loaded)
     return loaded
-
-
-def _checksum(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
 
 import argparse
+import functools
 import logging
 import os
 import sys
@@ -74,6 +75,7 @@ def main(argv=None):
     from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_rows
     from espnet_tse_ser.files import write_text, write_tsv
     from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.metrics.fields import labels_of
     from espnet_tse_ser.metrics.joining import join
     from espnet_tse_ser.metrics.runs import all_seeds, chosen_folds, run_name
     from espnet_tse_ser.progress import log_to_stderr
@@ -98,19 +100,22 @@ def main(argv=None):
     write_protocol(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
     measured = measure(args.protocol_dir, tests)
+    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
     runs = {(fold, seed): run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
+    sum_of = functools.cache(_checksum)  # rows share models
     origins = {
-        row: _origin(args, row, runs.values(), measured, *how, front_ends) for row, *how in rows
+        row: _origin(args, row, runs.values(), criterion, measured, sum_of, *how, front_ends)
+        for row, *how in rows
     }
     kept = [row for row in origins if _is_kept(output_dir / row.directory, origins[row])]
     rows = [(row, *how) for row, *how in rows if row not in kept]
     logger.info("%d of %d systems were tested before", len(kept), len(origins))
     hypotheses, tse_scores = {row: {} for row, *_ in rows}, {}
     extractors = _load_extractors(args, rows, front_ends, device)
-    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
     for fold in tests if rows else ():
         data = RenderedMixtures([m for m in mixtures if m.fold == fold], targets, interferers)
-        tse_scores.setdefault("mixtures", {}).update(data.input_scores())
+        if any(row.system.test == "noisy" for row, *_ in rows):
+            tse_scores.setdefault("mixtures", {}).update(data.input_scores())
         for tag in [None, *extractors]:
             tested = [(row, runs_dir) for row, runs_dir, _ in rows if _front_end(row) == tag]
             if tag is not None:
@@ -123,10 +128,9 @@ def main(argv=None):
     for row, _, configuration in rows:
         how = made_with(configuration, args.protocol, *measured)
         table = join(row, hypotheses[row], tests, tse_scores, how)
-        labels = [c.removeprefix("p_") for c in table[0] if c.startswith("p_")]
         directory = output_dir / row.directory
         (directory / _ORIGIN).unlink(missing_ok=True)
-        write_tsv(directory / "score_utt.tsv", table, tables.score_columns(labels))
+        write_tsv(directory / "score_utt.tsv", table, tables.score_columns(labels_of(table[0])))
         write_text(directory / _ORIGIN, origins[row])
 
 
@@ -135,12 +139,11 @@ def _front_end(row):
     return row.parts["tse"] if row.system.test == "denoised" else None
 
 
-def _origin(args, row, runs, measured, directory, configuration, front_ends):
+def _origin(args, row, runs, criterion, measured, sum_of, directory, configuration, front_ends):
     """What the table of a row follows from, as text: mixtures, data, weights and how it is made."""
     from espnet_tse_ser.checkpoints import weights_of
-    from espnet_tse_ser.frontends.model_files import checksum, files_of
+    from espnet_tse_ser.frontends.model_files import files_of
 
-    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None
     files = [Path(args.output_dir) / "protocol.tsv"]
     files += [Path(pool) / ".done" for pool in (args.targets, args.interferers)]
     files += [weights_of(Path(directory) / run, criterion) for run in sorted(runs)]
@@ -151,8 +154,15 @@ def _origin(args, row, runs, measured, directory, configuration, front_ends):
         files += [front_end.weights, *([front_end.config] if front_end.record else [])]
     how = (configuration, args.protocol, *measured, args.seed, args.seeds)
     lines = [" ".join(map(str, (row.directory, *how)))]
-    lines += [f"{path} {checksum(path) if path.is_file() else ''}" for path in files]
+    lines += [f"{path} {sum_of(path)}" for path in files]
     return "\n".join(lines) + "\n"
+
+
+def _checksum(path):
+    """`checksum`; nothing where there is no file."""
+    from espnet_tse_ser.files import checksum
+
+    return checksum(path) if path.is_file() else ""
 
 
 def _is_kept(directory, origin):

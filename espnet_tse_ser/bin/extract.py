@@ -74,8 +74,7 @@ def _enrollments(data_dir, utts):
 
 def _check_source(args, model, output_dir):
     """Note which weights and mixtures the directory is made from; refuse one made from others."""
-    from espnet_tse_ser.files import read_json, write_json
-    from espnet_tse_ser.frontends.model_files import checksum
+    from espnet_tse_ser.files import checksum, read_json, write_json
 
     if not model.weights.is_file():
         raise UserError(f"--weights {model.weights}: no such file")

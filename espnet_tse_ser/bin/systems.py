@@ -56,7 +56,6 @@ def lines(args):
     from espnet_tse_ser.frontends.model_files import is_trained, local_files
     from espnet_tse_ser.systems.plan import Joint, Part, Plan, Recogniser
     from espnet_tse_ser.systems.system import choose, read_systems
-    from espnet_tse_ser.systems.tags import tag_of
 
     systems = read_systems(args.conf_dir)
     defaults = {}
@@ -65,15 +64,16 @@ def lines(args):
         ("ser", args.ser_config, args.ser_tag),
         ("joint", args.joint_config, args.joint_tag),
     ):
-        prefix = "tse_ser" if kind == "joint" else kind
-        defaults[kind] = Part(source, tag or tag_of(source, prefix))
+        defaults[kind] = Part(source, tag) if tag else Part.of(kind, source)
     suffix = f"_{args.mix_tag}" if args.mix_tag else ""
     plan = Plan(choose(systems, args.systems.split()), systems, defaults, suffix)
 
     def tag(part):
         return part.tag if part else ""
 
-    frozen = {s.recogniser: _frozen(s.recogniser.source) for s in plan.statistics}
+    frozen, modules = {}, {}
+    for config in dict.fromkeys(s.recogniser.source for s in plan.statistics):
+        frozen[config], modules[config] = _described(config)
 
     for part in plan.front_ends:
         if is_trained(part.source):
@@ -84,12 +84,13 @@ def lines(args):
             yield "file", part.tag, str(path)
     for s in plan.statistics:
         tags = tag(s.front_end), s.recogniser.tag
-        described = s.recogniser.source, frozen[s.recogniser], _modules(s.recogniser.source)
+        config = s.recogniser.source
+        described = config, frozen[config], modules[config]
         yield "statistics", s.directory, s.condition, *tags, *described
     for r in plan.recognisers:
         s = r.statistics
         tags = tag(s.front_end), s.recogniser.tag
-        described = s.recogniser.source, frozen[s.recogniser]
+        described = s.recogniser.source, frozen[s.recogniser.source]
         yield "recogniser", r.directory, s.directory, s.condition, *tags, *described
     for j in plan.joints:
         configs = j.recogniser.source, j.joint.source
@@ -100,7 +101,7 @@ def lines(args):
         model = p.model if kind == "table" else p.model.directory
         described = p.row.system.test, tag(p.front_end), tag(p.recogniser), kind, model
         described += (
-            (frozen[p.recogniser], p.recogniser.source) if kind == "recogniser" else ("", "")
+            (frozen[p.recogniser.source], p.recogniser.source) if kind == "recogniser" else ("", "")
         )
         yield "row", p.row.system.name, p.row.tag, *described, ",".join(p.sources)
     for preserved in plan.preserved():
@@ -109,12 +110,19 @@ def lines(args):
         yield "test", name, _interferers(f"{args.tests_dir}/{name}.yaml")
 
 
-def _frozen(config):
-    """Whether the features of a SER configuration do not change in training, as printed."""
+def _described(config):
+    """Of a SER configuration, as printed: whether its features do not change in training, and the
+    files of a user's own classes that it names."""
     from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.own_classes import find_module, own_classes
+    from espnet_tse_ser.ser.build import KINDS
     from espnet_tse_ser.ser.frozen import why_not_frozen
 
-    return "frozen" if why_not_frozen(read_yaml(config), config) is None else ""
+    options = read_yaml(config)
+    frozen = "frozen" if why_not_frozen(options, config) is None else ""
+    names = own_classes(options, KINDS)
+    paths = [find_module(name, f"{config}: {key}") for key, name in names.items()]
+    return frozen, ",".join(dict.fromkeys(map(os.path.relpath, paths)))
 
 
 def _interferers(config):
@@ -123,17 +131,6 @@ def _interferers(config):
 
     named = read_yaml(config).get("interferers")
     return check_option(named, Maybe(Id()), f"{config}: interferers") or ""
-
-
-def _modules(config):
-    """The files of a user's own classes that a SER configuration names, as printed."""
-    from espnet_tse_ser.files import read_yaml
-    from espnet_tse_ser.own_classes import find_module, own_classes
-    from espnet_tse_ser.ser.build import KINDS
-
-    names = own_classes(read_yaml(config), KINDS)
-    paths = [find_module(name, f"{config}: {key}") for key, name in names.items()]
-    return ",".join(dict.fromkeys(map(os.path.relpath, paths)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ the experiment that stands for it). ``front_end.json`` of that experiment says w
 and the checksums of its files, which are compared at every use.
 """
 
-import hashlib
 import os
 import zipfile
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from espnet_tse_ser.checkpoints import find_weights
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import find_files, read_json, read_yaml, write_json
+from espnet_tse_ser.files import checksum, find_files, read_json, read_yaml, write_json
 from espnet_tse_ser.frontends.hub import NAME, download
 from espnet_tse_ser.kinds import Choice, Flag, Mapping, Maybe, Text, check_option, check_options
 from espnet_tse_ser.numbers import RATE
@@ -114,12 +113,6 @@ def write_record(model_dir, files, **facts):
     sums = {name: checksum(path) for name, path in paths.items()}
     paths = {name: _seen_from(model_dir, path) for name, path in paths.items()}
     write_json(Path(model_dir) / _RECORD, asdict(Record(**paths, sha256=sums, **facts)))
-
-
-def checksum(path):
-    """SHA-256 of a file, as a text."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_trained(source):

@@ -77,7 +77,7 @@ def read_classes(path, rows):
     """
     if not rows:
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
-    labels = [c.removeprefix("p_") for c in rows[0] if c.startswith("p_")]
+    labels = labels_of(rows[0])
     if not labels:
         raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
     for label in labels:
@@ -91,6 +91,11 @@ def read_classes(path, rows):
         if given:
             check_posteriors(path, line, row, labels)
     return labels
+
+
+def labels_of(columns):
+    """The classes of the ``p_<class>`` columns, in their order."""
+    return [c.removeprefix("p_") for c in columns if c.startswith("p_")]
 
 
 def check_posteriors(path, line, row, labels, remedy=_REMEDY):

@@ -1,5 +1,6 @@
 """Under which protocol figures were measured and what of: printed with every table."""
 
+import functools
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -153,6 +154,7 @@ def made_with(configuration, scheme, dev, utterances):
     }
 
 
+@functools.cache
 def commit_of():
     """The commit of this source tree ("-dirty" with local changes), or None outside git."""
     source = Path(__file__).resolve()

@@ -18,6 +18,11 @@ class Part:
     source: str
     tag: str
 
+    @classmethod
+    def of(cls, kind, source):
+        """With the tag that a source of a kind ("tse", "ser", "joint") gives by its name."""
+        return cls(source, tag_of(source, _PREFIXES[kind]))
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -162,7 +167,7 @@ class Plan:
             source = getattr(self.systems[system.starts_from], _KEYS[kind])
         if source in (None, self.defaults[kind].source):
             return self.defaults[kind]
-        part = Part(source, tag_of(source, _PREFIXES[kind]))
+        part = Part.of(kind, source)
         self._note(kind, part, system.name)
         return part
 
