@@ -735,11 +735,17 @@ def test_a_front_end_from_elsewhere(recipe):
     assert command in calls(recipe)
 
 
-def test_a_front_end_that_was_refused_is_asked_for_again(recipe):
+def model_elsewhere(recipe):
+    """A directory with the files of a front-end."""
     model = recipe / "elsewhere"
     model.mkdir()
     for name in ("config.yaml", "valid.loss.best.pth"):
         (model / name).write_text("a: 1\n")
+    return model
+
+
+def test_a_front_end_that_was_refused_is_asked_for_again(recipe):
+    model_elsewhere(recipe)
     options = "--folds 1 --systems base --stop_stage tse --frontend elsewhere"
     assert run(recipe, options, FAIL_ON="front_end").returncode == 1
     result = run(recipe, f"{options} --frontend_fs 16000")
@@ -764,10 +770,7 @@ def test_a_system_with_a_front_end_from_elsewhere(recipe):
 
 
 def test_a_front_end_from_elsewhere_that_changes_is_noticed(recipe):
-    model = recipe / "elsewhere"
-    model.mkdir()
-    for name in ("config.yaml", "valid.loss.best.pth"):
-        (model / name).write_text("a: 1\n")
+    model = model_elsewhere(recipe)
     options = "--folds 1 --systems base --stop_stage extract --frontend elsewhere"
     assert run(recipe, options).returncode == 0
     (model / "valid.loss.best.pth").write_text("a: 2\n")
