@@ -95,13 +95,16 @@ def _ask_slurm(job):
 
 def _run(command):
     """Run a command as a child, which gets the signals that its group gets; this only waits."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:  # then the command is to ignore it too
             signal.signal(number, lambda number, frame: None)
     os.write(1, os.fsencode(f"# {' '.join(command)}\n"))
     ignored_by_python = (signal.SIGPIPE, signal.SIGXFSZ)
     pid = os.posix_spawnp(command[0], command, os.environ, setsigdef=ignored_by_python)
     _, status = os.waitpid(pid, 0)
+    for number in numbers:  # none is to change the status, not even while Python ends
+        signal.signal(number, signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

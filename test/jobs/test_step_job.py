@@ -105,6 +105,18 @@ def test_a_signal_to_the_group_lets_the_command_save(directory):
     assert names(directory) == [".begun"]
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_signal_while_it_ends_does_not_change_the_status(directory, attempt):
+    """Slurm's last signals come while what was asked to stop before has just saved its work."""
+    process = start(directory, "bash", "-c", "echo ready; exit 75")
+    while process.stdout.readline() != "ready\n":
+        pass
+    while process.poll() is None:
+        os.kill(process.pid, signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 75
+
+
 @pytest.mark.parametrize("ignored", [True, False])
 def test_the_command_obeys_the_signals_that_it_would_without(directory, ignored):
     """Slurm's warning before a time limit is ignored by what does not listen to it."""

@@ -259,8 +259,8 @@ def time_limit(drill, undisturbed):
     )
     drill.start()
     drill.wait_for_epoch(1)
-    pid = drill.training()[0]
-    os.kill(pid, signal.SIGSTOP)  # so that the limit comes; Slurm wakes what it ends
+    for pid in drill.training():
+        os.kill(pid, signal.SIGSTOP)  # so that the limit comes; Slurm wakes what it ends
     output = drill.end(0, 300)
     assert "task 1: stopped by Slurm, its work is saved; submitting it again" in output
     assert "checkpoint.step.pth" in (drill.recipe / FOLD / "log/ser_train.log").read_text()
