@@ -54,7 +54,7 @@ def training_commands(recipe, output, steps=40):
     tse = ["--config", "conf/train_tse.yaml", "--pool", "dump/clean/pretrain", *short, "1"]
     tse += ["--mixing_conf", f"steps_per_epoch={steps}"]
     joint = ["--config", "conf/train_tse_ser.yaml", *fold, *short, "1"]
-    joint += ["--targets", "dump/clean/emo", "--interferers", "dump/clean/interferer"]
+    joint += ["--targets", "dump/clean/emo", "--sources", "dump/clean/interferer"]
     joint += ["--tse_dir", output / "TSE", "--ser_config", output / "train_ser.yaml"]
     recogniser = ["--config", output / "train_ser.yaml", "--scp", "dump/mix/wav.scp", *fold]
     return {

@@ -71,7 +71,7 @@ def cases(make=None):
 
 def ours(root, output):
     """The command of stage 4."""
-    pools = ["--targets", root / "clean/emo", "--interferers", root / "clean/interferer"]
+    pools = ["--targets", root / "clean/emo", "--sources", root / "clean/interferer"]
     return command("simulate", "--protocol_dir", root / "mix", *pools, "--output_dir", output)
 
 
@@ -118,7 +118,7 @@ def material():
         _format_corpora(root, *_corpora())
     else:
         (root / "clean").symlink_to(mini_recipe("protocol") / "dump/clean")
-    pools = ["--targets", root / "clean/emo", "--interferers", root / "clean/interferer"]
+    pools = ["--targets", root / "clean/emo", "--sources", root / "clean/interferer"]
     run(command("protocol", *pools, "--output_dir", root / "mix"))
     write_list(root)
     return root
@@ -127,10 +127,10 @@ def material():
 def write_list(root, count=MIXTURES):
     """Cut the protocol to ``count`` mixtures and write the script's ``list.tsv``."""
     from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.data.protocol import read_protocol, write_protocol
+    from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
-    mixtures = read_protocol(root / "mix/protocol.tsv")[:count]
-    write_protocol(root / "mix/protocol.tsv", mixtures)
+    mixtures = read_mixtures(root / "mix/protocol.tsv")[:count]
+    write_mixtures(root / "mix/protocol.tsv", mixtures)
     targets, interferers = (
         read_table(root / "clean" / name / "wav.scp") for name in ("emo", "interferer")
     )
@@ -138,10 +138,10 @@ def write_list(root, count=MIXTURES):
         {
             "id": m.mixture,
             "target": targets[m.target],
-            "interferer": interferers[m.interferers[0]],
-            "gain_target": m.gains_db[0],
-            "gain_interferer": m.gains_db[1],
-            "offset": m.offsets[0],
+            "interferer": interferers[m.sources[0].utt],
+            "gain_target": m.gain_db,
+            "gain_interferer": m.sources[0].gain_db,
+            "offset": m.sources[0].offset,
         }
         for m in mixtures
     ]

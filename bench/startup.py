@@ -40,7 +40,7 @@ def work_commands(recipe, output):
     (output / "one.lst").write_text(f"{utt}\n")
     joint, ser, tse = "exp/tse_ser_ft_debug/fold1", "exp/ser_noisy_debug/fold1", "exp/tse_debug"
     new, one = output / "new", ["--nj", 100000, "--job", 1]  # the first utterance only
-    clean = ["--targets", "dump/clean/emo", "--interferers", "dump/clean/interferer"]
+    clean = ["--targets", "dump/clean/emo", "--sources", "dump/clean/interferer"]
     split = ["--data_dir", "dump/mix", "--split", "data/mix/splits/fold1"]
     wav = f"dump/mix/audio/mix/{utt}.flac"
     scp = ["--scp", "dump/mix/wav.scp"]

@@ -1,83 +1,27 @@
 """Trained systems on mixtures that are made in memory, as every point of a sweep needs."""
 
-import copy
 from pathlib import Path
 
 from espnet_tse_ser.checkpoints import find_weights
-from espnet_tse_ser.data.amplitudes import check_not_silent
 from espnet_tse_ser.data.audio import as_stored
 from espnet_tse_ser.data.batches import inference_batches
-from espnet_tse_ser.data.simulation import enrollment_audio, render
 from espnet_tse_ser.inference import TSESER
-from espnet_tse_ser.metrics.signal import signal_scores
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.recognition import recognize_set
+from espnet_tse_ser.scoring import score
 from espnet_tse_ser.tse.extraction import extract
 
 _INPUTS = {"clean": "ref", "noisy": "mix", "denoised": "denoised", "joint": "mix"}
 
 
-class RenderedMixtures:
-    """Mixtures in memory, sample by sample those that stage 4 would write.
-
-    Args:
-        mixtures: list of `Mixture`. targets, interferers: `Pool`.
-    """
-
-    def __init__(self, mixtures, targets, interferers):
-        self.fs = targets.fs
-        self.mixtures = {m.mixture: m for m in mixtures}
-        self.ids = list(self.mixtures)
-        self.signals = {}
-        for utt, mixture in self.mixtures.items():
-            sources = render(mixture, targets, interferers)
-            for name, signal in sources.items():
-                check_not_silent(signal, f"mixture '{utt}': {name}")
-            signals = {name: as_stored(signal, self.fs) for name, signal in sources.items()}
-            signals["ref"] = signals.pop("spk1")
-            self.signals[utt] = signals | {"enroll": enrollment_audio(mixture, targets)}
-        self.input = "mix"
-
-    def of(self, kind):
-        """The same with "ref" (the clean targets) or "denoised" in place of the mixtures."""
-        other = copy.copy(self)
-        other.input = kind
-        return other
-
-    @property
-    def lengths(self):
-        """dict id -> samples of the mixture."""
-        return {utt: len(signals["mix"]) for utt, signals in self.signals.items()}
-
-    def emotion(self, utt):
-        """Label of the target."""
-        return self.mixtures[utt].emotion
-
-    def audio(self, kind, utt):
-        """Samples ``(num_samples,)`` of "mix" (what is recognised), "ref" or "enroll"."""
-        return self.signals[utt][self.input if kind == "mix" else kind]
-
-    def stream(self, name, utt):
-        """What a stream (data/streams.py) has of ``utt``: ``(num_samples,)``."""
-        kinds = {"speech": self.input, "mixture": "mix", "clean": "ref", "enrollment": "enroll"}
-        return self.signals[utt][kinds[name]]
-
-    def input_scores(self):
-        """id -> row with the scores that the mixtures have, see `score`."""
-        scores = {utt: self.score(utt, signals["mix"]) for utt, signals in self.signals.items()}
-        return {utt: _as_read({"id": utt} | row) for utt, row in scores.items()}
-
-    def score(self, utt, estimate):
-        """`signal_scores` of what was extracted of ``utt``, but for STOI, which no sweep shows."""
-        signals = self.signals[utt]
-        interferers = [s for name, s in signals.items() if name.startswith("spk")]
-        return signal_scores(
-            signals["ref"], estimate, signals["mix"], interferers, self.fs, with_stoi=False
-        )
+def score_inputs(data):
+    """id -> row with the scores that the mixtures of `MixturesInMemory` have by themselves."""
+    scores = {utt: score(data, utt, data.audio("mix", utt), with_stoi=False) for utt in data.ids}
+    return {utt: _as_read({"id": utt} | row) for utt, row in scores.items()}
 
 
 def extract_set(front_end, data, batch_size):
-    """Extract the targets of `RenderedMixtures`, which then has them as "denoised".
+    """Extract the targets of `MixturesInMemory`, which then has them as "denoised".
 
     Args:
         front_end: `FrontEnd`.
@@ -92,15 +36,15 @@ def extract_set(front_end, data, batch_size):
         estimates = extract(front_end, *signals, names=batch)
         for utt, estimate in zip(batch, estimates, strict=True):
             denoised = data.signals[utt]["denoised"] = as_stored(estimate, data.fs)
-            rows[utt] = _as_read({"id": utt} | data.score(utt, denoised))
+            rows[utt] = _as_read({"id": utt} | score(data, utt, denoised, with_stoi=False))
     return rows
 
 
 def recognize_rows(data, models, run, batch_size, criterion=None, device="cpu"):
-    """Recognise `RenderedMixtures` with trained systems.
+    """Recognise `MixturesInMemory` with trained systems.
 
     Args:
-        data: `RenderedMixtures` of one fold, with "denoised" if any system is to recognise it.
+        data: `MixturesInMemory` of one fold, with "denoised" if any system is to recognise it.
         models: list of (`Row`, directory of its runs); each model is loaded once.
         run: name of the run, as ``fold1``.
         criterion: the epoch to take, e.g. ``valid.ua``; None: that of each model's configuration.
@@ -116,7 +60,7 @@ def recognize_rows(data, models, run, batch_size, criterion=None, device="cpu"):
             weights = None if criterion is None else find_weights(directory, criterion)
             model = TSESER.from_pretrained(directory, weights, device)
         signals = data.of(_INPUTS[row.system.test])
-        rows = recognize_set(model, signals, batch_size, label=row.name)
+        rows = recognize_set(model, signals, batch_size, label=row.name, with_stoi=False)
         yield row, directory, {r["id"]: _as_read(r | {"epoch": model.epoch}) for r in rows}
 
 

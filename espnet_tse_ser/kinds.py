@@ -11,6 +11,7 @@ An option is declared once, where it is taken: by the annotation of a parameter,
 kinds as well. Parameters without annotation are no options.
 """
 
+import argparse
 import inspect
 from dataclasses import dataclass
 
@@ -32,6 +33,17 @@ class Kind:
             return self.read(value)
         except (ValueError, UserError):
             raise ValueError(f"expected {self}, got {shown(value)}") from None
+
+    def option(self, text):
+        """The same as the ``type`` of an option of `argparse`."""
+        try:
+            return self(self.of_text(text))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {self}, got {shown(text)}") from None
+
+    def of_text(self, text):
+        """What the text of an option stands for."""
+        return text
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,10 @@ class Several(Kind):
         if self.most is not None and len(value) > self.most:
             raise ValueError
         return [self.kind(item) for item in value]
+
+    def of_text(self, text):
+        """Values with spaces or commas between."""
+        return text.replace(",", " ").split()
 
     def __str__(self):
         if self.least == self.most:

@@ -4,6 +4,7 @@ from espnet_tse_ser.data.batches import inference_batches
 from espnet_tse_ser.data.preprocessor import label_index
 from espnet_tse_ser.metrics.tables import SIGNAL_COLUMNS
 from espnet_tse_ser.progress import progress
+from espnet_tse_ser.scoring import score
 
 
 def hypothesis_columns(model):
@@ -12,16 +13,16 @@ def hypothesis_columns(model):
     return columns + (list(SIGNAL_COLUMNS) if model.extracts else [])
 
 
-def recognize_set(model, data, batch_size, keep=None, features=None, label="recognize"):
+def recognize_set(model, data, batch_size, keep=None, features=None, label="recognize", **how):
     """Recognise all of a set.
 
     Args:
         model: `TSESER`.
-        data: `MixtureDir`, or what offers its ``ids``, ``lengths``, ``fs``, ``emotion``, ``audio``
-            and ``score``.
+        data: `MixtureSet`.
         batch_size: utterances at a time; the result does not depend on it.
         keep: called with each id and its `Recognition`.
         features: `FeatureCache` of what is recognised, instead of its audio; for a SER model.
+        how: what is extracted is scored, see `score`.
 
     Returns:
         list of dicts with the keys of `hypothesis_columns`, sorted by id.
@@ -43,7 +44,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}
             if model.extracts:
-                row |= data.score(utt, result.speech)
+                row |= score(data, utt, result.speech, **how)
             rows.append(row)
             if keep is not None:
                 keep(utt, result)

@@ -185,7 +185,7 @@ def tiny_mixtures(tmp_path_factory):
     ]
     write_formatted(root / "emo", targets)
     write_formatted(root / "interferer", interferers)
-    pools = ["--targets", f"{root}/emo", "--interferers", f"{root}/interferer"]
+    pools = ["--targets", f"{root}/emo", "--sources", f"{root}/interferer"]
     protocol.main([*pools, "--output_dir", f"{root}/protocol", "--dev_share", "0.5"])
     for combine in ([], ["--combine"]):
         simulate.main(

@@ -8,10 +8,12 @@ import inspect
 import pytest
 from option_values import wrong_values
 
-from espnet_tse_ser.data.dynamic import EmotionOptions, PretrainingOptions, mixing_options
+from espnet_tse_ser.data.dynamic import mixing_options
 from espnet_tse_ser.data.variations import Variation, read_variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.kinds import Interval, Several, options_of
+from espnet_tse_ser.mixtures.emotional import EmotionOptions
+from espnet_tse_ser.mixtures.pretraining import PretrainingOptions
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel

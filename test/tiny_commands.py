@@ -36,7 +36,7 @@ def make_command(training, directory, tiny, **changes):
     }
     root = tiny["mixtures"]
     fold = ["--data_dir", root / "mix", "--split", root / "protocol" / "splits" / "fold1"]
-    pools = ["--targets", root / "emo", "--interferers", root / "interferer"]
+    pools = ["--targets", root / "emo", "--sources", root / "interferer"]
     options = {
         "tse": ["--pool", tiny["pool"]],
         "ser": [*fold, "--scp", root / "mix" / "wav.scp"],

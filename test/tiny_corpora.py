@@ -108,9 +108,35 @@ def write_esd(root, speakers, numbers=(1, 2), parts=False, block=350):
 
 def pool_options(corpora):
     """The options of the command lines for targets and interferers."""
-    return ["--targets", str(corpora.emo), "--interferers", str(corpora.interferer)]
+    return ["--targets", str(corpora.emo), "--sources", str(corpora.interferer)]
 
 
 def edit_table(path, **changes):
     """Change or add lines of a Kaldi file."""
     write_table(path, read_table(path) | changes)
+
+
+def write_noise(directory, num_groups=9, seconds=(0.7, 2.5), folds=None):
+    """A formatted directory of noise, some pieces of each recording.
+
+    Args:
+        seconds: of the pieces of every recording: shorter and longer than speech.
+        folds: of the recordings, in turn; None: none.
+    """
+    rng = np.random.default_rng(2)
+    tables = {name: {} for name in ("wav.scp", "utt2group", "utt2num_samples", "utt2lufs")}
+    tables |= {"utt2fold": {}} if folds else {}
+    for group in range(num_groups):
+        for piece, length in enumerate(seconds):
+            utt, samples = f"n{group}-{piece}", 0.2 * rng.standard_normal(round(length * FS))
+            path = directory / "audio" / f"{utt}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, samples.clip(-1, 1), FS, subtype="PCM_16")
+            values = (path, f"n{group}", len(samples), f"{loudness(samples):.4f}")
+            for table, value in zip(tables.values(), values, strict=False):
+                table[utt] = value
+            if folds:
+                tables["utt2fold"][utt] = folds[group % len(folds)]
+    for name, table in tables.items():
+        write_table(directory / name, table)
+    return directory

@@ -1,8 +1,7 @@
-"""Stage 3: check corpora, protocol and splits before any training."""
+"""Stage 3: check corpora, mixture table and splits before any training."""
 
 import argparse
 import logging
-import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -15,10 +14,10 @@ def get_parser():
     """The options of stage 3."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
+    parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument(
-        "--interferers", required=True, help="formatted interferer pool, or --targets"
+        "--pretrain", nargs="*", default=[], help="formatted pools of the front-end's pretraining"
     )
-    parser.add_argument("--pretrain", required=True, help="formatted pool of TSE pretraining")
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
     parser.add_argument("--folds", default="", help="folds that are to be there, and tested")
@@ -33,19 +32,21 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.data import checks
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.protocol import read_protocol
     from espnet_tse_ser.data.splits import describe_dev, fold_of_speakers, read_split
+    from espnet_tse_ser.mixtures.table import NOISE, read_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
     targets = Pool.read(args.targets, args.fs)
     targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
-    pools, interferers = {"targets": targets}, targets
-    if os.path.realpath(args.interferers) != os.path.realpath(args.targets):
-        interferers = pools["interferers"] = Pool.read(args.interferers, args.fs)
-    pools["pretrain"] = Pool.read(args.pretrain, args.fs)
+    sources = Pool.read_sources(args.sources, args.targets, targets)
+    pools = {"targets": targets}
+    if sources not in (None, targets):
+        pools["noise" if sources.kind == NOISE else "interferers"] = sources
+    for number, directory in enumerate(args.pretrain, 1):
+        pools["pretrain" if number == 1 else f"pretrain {number}"] = Pool.read(directory, args.fs)
     protocol_dir = Path(args.protocol_dir)
-    mixtures = read_protocol(protocol_dir / "protocol.tsv")
+    mixtures = read_mixtures(protocol_dir / "protocol.tsv")
     folds = sorted({m.fold for m in mixtures})
     seen = {}
     splits = {f: read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
@@ -53,8 +54,8 @@ def main(argv=None):
         chain(
             checks.check_labels(targets, args.labels.split()),
             checks.check_folds(mixtures, args.folds.split()),
-            checks.check_speakers(pools),
-            checks.check_mixtures(mixtures, targets, interferers, args.neutral),
+            checks.check_groups(pools),
+            checks.check_mixtures(mixtures, targets, sources, args.neutral),
             *(
                 checks.check_split(fold, split, mixtures, args.protocol)
                 for fold, split in splits.items()

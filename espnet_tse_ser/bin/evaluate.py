@@ -3,7 +3,6 @@
 import argparse
 import functools
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -22,9 +21,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="what the test changes, of conf/tests")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument(
-        "--interferers", required=True, help="formatted interferer pool, or --targets"
-    )
+    parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument(
         "--protocol_dir", required=True, help="holds protocol.tsv and splits (stage 2)"
     )
@@ -70,14 +67,15 @@ def get_parser():
 def main(argv=None):
     """Vary the mixtures, recognise them and write a table for every system."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.protocol import write_protocol
     from espnet_tse_ser.data.variations import read_variation
-    from espnet_tse_ser.evaluation import RenderedMixtures, extract_set, recognize_rows
+    from espnet_tse_ser.evaluation import extract_set, recognize_rows, score_inputs
     from espnet_tse_ser.files import write_text, write_tsv
     from espnet_tse_ser.metrics import tables
     from espnet_tse_ser.metrics.fields import labels_of
     from espnet_tse_ser.metrics.joining import join
     from espnet_tse_ser.metrics.runs import all_seeds, chosen_folds, run_name
+    from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
+    from espnet_tse_ser.mixtures.table import write_mixtures
     from espnet_tse_ser.progress import log_to_stderr
     from espnet_tse_ser.systems.command_line import parse_tagged, rows_of
     from espnet_tse_ser.systems.system import read_systems
@@ -96,8 +94,8 @@ def main(argv=None):
             )
     front_ends = parse_tagged(args.front_ends, "--front_ends")
     output_dir = Path(args.output_dir)
-    mixtures, targets, interferers = _mixtures(args, folds, variation)
-    write_protocol(output_dir / "protocol.tsv", mixtures)
+    mixtures, targets, sources = _mixtures(args, folds, variation)
+    write_mixtures(output_dir / "protocol.tsv", mixtures)
     tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
     measured = measure(args.protocol_dir, tests)
     criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
@@ -113,9 +111,9 @@ def main(argv=None):
     hypotheses, tse_scores = {row: {} for row, *_ in rows}, {}
     extractors = _load_extractors(args, rows, front_ends, device)
     for fold in tests if rows else ():
-        data = RenderedMixtures([m for m in mixtures if m.fold == fold], targets, interferers)
+        data = MixturesInMemory([m for m in mixtures if m.fold == fold], targets, sources)
         if any(row.system.test == "noisy" for row, *_ in rows):
-            tse_scores.setdefault("mixtures", {}).update(data.input_scores())
+            tse_scores.setdefault("mixtures", {}).update(score_inputs(data))
         for tag in [None, *extractors]:
             tested = [(row, runs_dir) for row, runs_dir, _ in rows if _front_end(row) == tag]
             if tag is not None:
@@ -130,7 +128,8 @@ def main(argv=None):
         table = join(row, hypotheses[row], tests, tse_scores, how)
         directory = output_dir / row.directory
         (directory / _ORIGIN).unlink(missing_ok=True)
-        write_tsv(directory / "score_utt.tsv", table, tables.score_columns(labels_of(table[0])))
+        columns = tables.score_columns(labels_of(table[0]), levels="level" in table[0])
+        write_tsv(directory / "score_utt.tsv", table, columns)
         write_text(directory / _ORIGIN, origins[row])
 
 
@@ -145,7 +144,7 @@ def _origin(args, row, runs, criterion, measured, sum_of, directory, configurati
     from espnet_tse_ser.frontends.model_files import files_of
 
     files = [Path(args.output_dir) / "protocol.tsv"]
-    files += [Path(pool) / ".done" for pool in (args.targets, args.interferers)]
+    files += [Path(pool) / ".done" for pool in filter(None, (args.targets, args.sources))]
     files += [weights_of(Path(directory) / run, criterion) for run in sorted(runs)]
     if tag := _front_end(row):
         if tag not in front_ends:
@@ -174,30 +173,40 @@ def _is_kept(directory, origin):
 def _mixtures(args, folds, variation):
     """The varied mixtures of the folds, and the pools they are made of."""
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.protocol import read_protocol, speaker_folds
     from espnet_tse_ser.data.splits import fold_of_speakers
     from espnet_tse_ser.data.variations import vary
+    from espnet_tse_ser.mixtures.sources import group_folds
+    from espnet_tse_ser.mixtures.table import read_mixtures
     from espnet_tse_ser.progress import progress
 
-    # As in stage 2: interferers that are no one's but this fold's.
+    # As in stage 2: sources that are no one's but this fold's.
     targets = Pool.read(args.targets, args.fs)
     targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
-    directory = Path(args.interferers)
-    if variation.interferers is not None:
-        directory = directory.parent / variation.interferers
-    same = os.path.realpath(directory) == os.path.realpath(args.targets)
-    same = same or variation.interferers == "emo"
-    interferers = targets if same else Pool.read(directory, args.fs)
-    fold_of = speaker_folds(targets, interferers, args.seed)
-    protocol = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
+    directory = args.sources
+    if variation.sources is not None:
+        directory = Path(args.sources or args.targets).parent / variation.sources
+    if variation.sources == "emo":
+        directory = args.targets
+    sources = Pool.read_sources(directory, args.targets, targets)
+    fold_of = {} if sources is None else group_folds(targets, sources, args.seed)
+    table = read_mixtures(Path(args.protocol_dir) / "protocol.tsv")
+    most = max(len(m.sources) for m in table)
     mixtures = [
         vary(
-            *(m, variation, targets, interferers, fold_of, args.seed, args.neutral),
-            *(args.gender_state, args.levels),
+            mixture,
+            variation,
+            targets,
+            sources,
+            fold_of,
+            args.seed,
+            neutral=args.neutral,
+            gender_state=args.gender_state,
+            levels=args.levels,
+            num_sources=max(most, 1),
         )
-        for m in progress([m for m in protocol if m.fold in folds], "vary")
+        for mixture in progress([m for m in table if m.fold in folds], "vary")
     ]
-    return mixtures, targets, interferers
+    return mixtures, targets, sources
 
 
 def _load_extractors(args, rows, front_ends, device):

@@ -1,11 +1,11 @@
-"""Stage 2: draw the mixture protocol and the train, dev and test lists of every fold."""
+"""Stage 2: draw the mixture table and the train, dev and test lists of every fold."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.mixtures.table import LEVELS
 from espnet_tse_ser.numbers import COUNT, RATE, SEED, Number
 
 
@@ -14,11 +14,11 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument(
-        "--interferers", required=True, help="formatted interferer pool, or --targets"
+        "--sources", help="formatted pool of talkers or noise, or --targets; none: all is clean"
     )
     parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
     parser.add_argument(
-        "--num_interferers", type=COUNT.option, default=1, help="talkers beside the target"
+        "--num_sources", type=COUNT.option, default=1, help="sources beside the target"
     )
     parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
     parser.add_argument(
@@ -28,6 +28,12 @@ def get_parser():
         help="'low high' in dB, with --levels snr",
     )
     parser.add_argument(
+        "--snr_set",
+        type=LEVELS.option,
+        help="with --levels snr and in place of --snr_range: SNRs in dB, one of which each mixture "
+        "gets, such as 'clean 20 10 0'; clean: no source",
+    )
+    parser.add_argument(
         "--loudness_range",
         type=Number(-100, 0).range_option,
         default="-33 -25",
@@ -35,6 +41,9 @@ def get_parser():
     )
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
+    parser.add_argument(
+        "--without_enrollment", action="store_true", help="mixtures without enrollments"
+    )
     parser.add_argument(
         "--protocol", default="loso", help="loso, loso_speaker or best_test_epoch (see splits.py)"
     )
@@ -51,29 +60,30 @@ def get_parser():
 
 
 def main(argv=None):
-    """Write the protocol and the splits."""
+    """Write the mixture table and the splits."""
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.data.mixing import Levels
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.protocol import make_protocol, write_protocol
     from espnet_tse_ser.data.splits import fold_of_speakers, split_fold
     from espnet_tse_ser.files import write_text
+    from espnet_tse_ser.mixtures.drawing import draw_mixtures
+    from espnet_tse_ser.mixtures.table import write_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    levels = Levels(args.levels, args.loudness_range, args.snr_range)
+    levels = Levels(args.levels, args.loudness_range, args.snr_range, args.snr_set)
     corpus = Pool.read(args.targets, args.fs)
     groups = {e.speaker: e.fold for e in corpus.entries.values()}
     targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))
-    same = os.path.realpath(args.interferers) == os.path.realpath(args.targets)
-    mixtures = make_protocol(
+    sources = Pool.read_sources(args.sources, args.targets, targets)
+    mixtures = draw_mixtures(
         targets,
-        targets if same else Pool.read(args.interferers, args.fs),
+        sources,
         levels,
         args.seed,
-        args.num_interferers,
-        args.gender_state,
-        args.neutral,
+        num_sources=0 if sources is None else args.num_sources,
+        gender_state=args.gender_state,
+        neutral=None if args.without_enrollment else args.neutral,
     )
     output_dir = Path(args.output_dir)
     for fold in sorted({m.fold for m in mixtures}):
@@ -84,7 +94,7 @@ def main(argv=None):
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"
             write_text(path, "".join(f"{utt}\n" for utt in utts))
-    write_protocol(output_dir / "protocol.tsv", mixtures)
+    write_mixtures(output_dir / "protocol.tsv", mixtures)
 
 
 if __name__ == "__main__":

@@ -57,14 +57,17 @@ def main(argv=None):
     check_no_input(args.output, inputs, "--output")
     if args.output_audio:
         check_no_input(args.output_audio, inputs, "--output_audio")
-    data = MixtureDir(args.data_dir, ids, model.rate, args.scp, scored=model.extracts)
+    given = {"mixtures" if model.extracts else "scp": args.scp}
+    data = MixtureDir(args.data_dir, ids, model.rate, **given, scored=model.extracts)
+    if "enrollment" in model.inputs:
+        data.table("enroll")  # missing ones are found before anything is computed
     features = _open_cache(args.feats, model, data) if args.feats else None
     extracted = {}
 
     def keep(utt, result):
         if args.output_audio:
             extracted[utt] = (Path(args.output_audio) / f"{utt}.flac").absolute()
-            sources = [data.tables[name][utt] for name in ("mix", "ref", "enroll")]
+            sources = [files[utt] for name, files in data.tables.items() if name != "emotion"]
             check_no_input(extracted[utt], sources, "--output_audio")
             write_audio(extracted[utt], result.speech, result.rate)
 
@@ -91,7 +94,7 @@ def _open_cache(directory, model, data):
         raise UserError("--feats is for a SER experiment: a joint model extracts from audio")
     cache = FeatureCache(directory)
     cache.check_frontend(model.model.frontend)
-    cache.check(data.tables["mix"])
+    cache.check(data.table(data.input))
     return cache
 
 

@@ -95,7 +95,7 @@ def main(argv=None):
     two_epochs = args.protocol == OPTIMISTIC
     for directory, rows in joined.items():
         path = scores_dir / directory / "score_utt.tsv"
-        write_tsv(path, rows, tables.score_columns(labels, two_epochs))
+        write_tsv(path, rows, tables.score_columns(labels, two_epochs, "level" in rows[0]))
         logger.info(
             "wrote %s: %d utterances, folds %s, seeds %s; all figures pool them, none is a mean "
             "over folds",

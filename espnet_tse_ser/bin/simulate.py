@@ -1,4 +1,4 @@
-"""Stage 4: render the mixtures of a protocol; restartable, the same bytes for any --nj."""
+"""Stage 4: render the mixtures of a table; restartable, the same bytes for any --nj."""
 
 import argparse
 import logging
@@ -14,7 +14,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument("--output_dir", required=True, help="mixture directory to write")
     parser.add_argument(
         "--job", type=COUNT.option, default=1, help="which of the --nj jobs this is, from 1"
@@ -29,18 +29,18 @@ def main(argv=None):
     """Render one job's mixtures, or combine."""
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.protocol import read_protocol, write_protocol
     from espnet_tse_ser.data.simulation import simulate, write_mixture_dir
+    from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
     if not 1 <= args.job <= args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
-    mixtures = read_protocol(Path(args.protocol_dir) / "protocol.tsv")
+    mixtures = read_mixtures(Path(args.protocol_dir) / "protocol.tsv")
     rendered_from = Path(args.output_dir) / "protocol.tsv"
     if not rendered_from.is_file():
-        write_protocol(rendered_from, mixtures)
-    elif read_protocol(rendered_from) != mixtures:
+        write_mixtures(rendered_from, mixtures)
+    elif read_mixtures(rendered_from) != mixtures:
         raise UserError(
             f"{args.output_dir} was rendered from another protocol; remove it to render it again"
         )
@@ -51,7 +51,7 @@ def main(argv=None):
     rendered = simulate(
         mixtures[args.job - 1 :: args.nj],
         targets,
-        Pool.read(args.interferers, args.fs),
+        Pool.read_sources(args.sources, args.targets, targets),
         args.output_dir,
         f"simulate {args.job}/{args.nj}",
     )

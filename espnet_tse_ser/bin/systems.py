@@ -107,7 +107,7 @@ def lines(args):
     for preserved in plan.preserved():
         yield "preserved", *preserved
     for name in args.tests.split():
-        yield "test", name, _interferers(f"{args.tests_dir}/{name}.yaml")
+        yield "test", name, _sources(f"{args.tests_dir}/{name}.yaml")
 
 
 def _described(config):
@@ -125,12 +125,12 @@ def _described(config):
     return frozen, ",".join(dict.fromkeys(map(os.path.relpath, paths)))
 
 
-def _interferers(config):
+def _sources(config):
     from espnet_tse_ser.files import read_yaml
     from espnet_tse_ser.kinds import Id, Maybe, check_option
 
-    named = read_yaml(config).get("interferers")
-    return check_option(named, Maybe(Id()), f"{config}: interferers") or ""
+    named = read_yaml(config).get("sources")
+    return check_option(named, Maybe(Id()), f"{config}: sources") or ""
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
@@ -13,6 +13,7 @@ from espnet_tse_ser.progress import log_to_stderr, map_progress
 logger = logging.getLogger(__name__)
 
 _READ = ("wav.scp", "spk1.scp", "spk2.scp", "protocol.tsv")
+_DESCRIBED = ("fold", "gender_state", "snr_db")
 
 
 def get_parser():
@@ -36,75 +37,51 @@ def main(argv=None):
 
     tables = [Path(d) / name for d in (args.data_dir, args.denoised_dir) for name in _READ]
     check_no_input(args.output, tables, "--output")
-    entries = _entries(Path(args.data_dir), Path(args.denoised_dir))
-    logger.info("scoring %d utterances of %s", len(entries), args.denoised_dir)
-    score = partial(_score, fs=args.fs)
-    write_tsv(args.output, map_progress(score, entries, "score", args.nj), TSE_COLUMNS)
+    _open.cache_clear()
+    ids = sorted(_open(args.data_dir, args.denoised_dir, args.fs)[0])
+    logger.info("scoring %d utterances of %s", len(ids), args.denoised_dir)
+    score = partial(_score, args.data_dir, args.denoised_dir, args.fs)
+    write_tsv(args.output, map_progress(score, ids, "score", args.nj), TSE_COLUMNS)
     logger.info("wrote %s", args.output)
 
 
-def _entries(data_dir, denoised_dir):
-    """What to score: a list of dicts with the row's descriptions and the paths of its signals."""
+@lru_cache(maxsize=1)  # once in each process
+def _open(data_dir, denoised_dir, fs):
+    """Of what is scored the descriptions by id, the `MixtureDir`, and the extracted files by id."""
     from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.data.mixture_dir import find_interferers
+    from espnet_tse_ser.data.mixture_dir import MixtureDir
     from espnet_tse_ser.files import read_tsv
     from espnet_tse_ser.metrics.fields import index_rows
 
-    protocol_path = data_dir / "protocol.tsv"
-    columns = ("mixture", "fold", "gender_state", "snr_db")
-    protocol = index_rows(protocol_path, read_tsv(protocol_path, columns), "mixture")
-    paths = (data_dir / "wav.scp", denoised_dir / "wav.scp", data_dir / "spk1.scp")
-    tables = [read_table(path) for path in paths]
-    for path, table in zip(paths, tables, strict=True):
-        different = table.keys() ^ protocol.keys()
+    protocol = Path(data_dir) / "protocol.tsv"
+    rows = index_rows(protocol, read_tsv(protocol, ("mixture", *_DESCRIBED)), "mixture")
+    extracted = Path(denoised_dir) / "wav.scp"
+    for path in (Path(data_dir) / "wav.scp", extracted, Path(data_dir) / "spk1.scp"):
+        different = read_table(path).keys() ^ rows.keys()
         if different:
             raise UserError(
-                f"{path}: its ids and those of {protocol_path} differ, e.g. {min(different)}; "
+                f"{path}: its ids and those of {protocol} differ, e.g. {min(different)}; "
                 "run the stage that writes it again"
             )
-    mixtures, estimates, targets = tables
-    interferers = find_interferers(data_dir, sorted(protocol))
-    return [
-        {
-            "id": uid,
-            **{column: protocol[uid][column] for column in columns[1:]},
-            "mixture": mixtures[uid],
-            "estimate": estimates[uid],
-            "target": targets[uid],
-            "interferers": interferers[uid],
-        }
-        for uid in sorted(protocol)
-    ]
+    return rows, MixtureDir(data_dir, sorted(rows), fs, scored=True), read_table(extracted)
 
 
-def _score(entry, fs):
+def _score(data_dir, denoised_dir, fs, utt):
     """One row of the table (module level, so that it can be sent to a process)."""
-    from espnet_tse_ser.data.audio import read_audio, read_mono
-    from espnet_tse_ser.metrics.signal import signal_scores
+    from espnet_tse_ser.data.audio import read_audio
+    from espnet_tse_ser.scoring import score
 
-    target = read_mono(entry["target"], fs)
-    estimate, rate = read_audio(
-        entry["estimate"]
-    )  # it may be silent: that is a score, not an error
-    if rate != fs or estimate.shape != (len(target), 1):
+    rows, data, extracted = _open(data_dir, denoised_dir, fs)
+    # It may be silent: that is a score, not an error.
+    estimate, rate = read_audio(extracted[utt])
+    if rate != fs or estimate.shape != (data.lengths[utt], 1):
         raise UserError(
-            f"{entry['estimate']}: {estimate.shape[0]} samples, {estimate.shape[1]} channel(s), "
-            f"{rate} Hz, but its target has {len(target)} samples, 1 channel, {fs} Hz; delete it "
-            "and run stage 7 again"
+            f"{extracted[utt]}: {estimate.shape[0]} samples, {estimate.shape[1]} channel(s), "
+            f"{rate} Hz, but its target has {data.lengths[utt]} samples, 1 channel, {fs} Hz; "
+            "delete it and run stage 7 again"
         )
-    estimate = estimate[:, 0]
-    others = [read_mono(path, fs) for path in (entry["mixture"], *entry["interferers"])]
-    for path, signal in zip((entry["mixture"], *entry["interferers"]), others, strict=True):
-        if len(signal) != len(target):
-            raise UserError(
-                f"{path}: {len(signal)} samples, but the target in it has {len(target)}; delete it "
-                "and run stage 4 again"
-            )
-    mixture, *interferers = others
-    return {
-        **{column: entry[column] for column in ("id", "fold", "gender_state", "snr_db")},
-        **signal_scores(target, estimate, mixture, interferers, fs),
-    }
+    described = {column: rows[utt][column] for column in _DESCRIBED}
+    return {"id": utt} | described | score(data, utt, estimate[:, 0])
 
 
 if __name__ == "__main__":

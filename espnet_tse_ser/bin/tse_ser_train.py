@@ -6,7 +6,7 @@ import sys
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
 from espnet_tse_ser.numbers import SEED
 
-_GIVEN = ("data_dir", "interferers", "output_dir", "seed", "split", "targets")
+_GIVEN = ("data_dir", "output_dir", "seed", "sources", "split", "targets")
 
 
 def get_parser():
@@ -20,7 +20,7 @@ def get_parser():
     parser.add_argument("--config", required=True, help="YAML of the joint training")
     parser.add_argument("--data_dir", required=True, help="mixture directory")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
-    parser.add_argument("--interferers", required=True, help="formatted interferer pool")
+    parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument("--split", required=True, help="directory with train.lst and dev.lst")
     parser.add_argument("--tse_dir", required=True, help="pretrained TSE experiment (stage 6)")
     parser.add_argument("--ser_dir", help="SER experiment of the same fold to start from")

@@ -26,13 +26,10 @@ def main(argv=None):
     import logging
 
     from espnet_tse_ser.checkpoints import get_rate
-    from espnet_tse_ser.data.dynamic import (
-        PretrainingOptions,
-        mixing_options,
-        pretraining_mixtures,
-    )
+    from espnet_tse_ser.data.dynamic import mixing_options
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.files import read_yaml, write_json
+    from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
@@ -44,13 +41,13 @@ def main(argv=None):
     stats = {
         "utterances": len(pool),
         "seconds": round(pool.seconds, 3),
-        "speakers": len(pool.by_speaker),
+        "speakers": len(pool.by_group),
     }
     for name, mixtures in zip(("train", "valid"), parts, strict=True):
         stats[name] = _describe(mixtures, args.seed)
         logging.info(
             "%s: %d of the pool's %d speakers, %.2f h",
-            *(name, len(mixtures.pool.by_speaker), len(pool.by_speaker)),
+            *(name, len(mixtures.pool.by_group), len(pool.by_group)),
             mixtures.pool.seconds / 3600,
         )
         if mixtures.left_out:
@@ -77,7 +74,7 @@ def _describe(mixtures, seed):
         values.append(si_sdr(arrays["speech_ref1"], arrays["speech_mix"]))
     return {
         "seconds": round(mixtures.pool.seconds, 3),
-        "speakers": len(mixtures.pool.by_speaker),
+        "speakers": len(mixtures.pool.by_group),
         "target_speakers": len(mixtures.usable),
         "left_out": mixtures.left_out,
         "si_sdr_mix_mean": round(float(np.mean(values)), 4),

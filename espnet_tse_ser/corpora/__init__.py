@@ -1,8 +1,8 @@
-"""Corpora as tables of utterances.
+"""Corpora as tables of recordings: utterances of talkers, or noise.
 
-Each corpus has one function ``prepare_x(root, **options) -> list[Utterance]``, sorted by id, which
-writes nothing; `write_data_dir` turns its result into a Kaldi data directory. A new corpus is one
-more such function, and its subcommand in `bin.prepare`.
+Each corpus has one function ``prepare_x(root, **options) -> list[Utterance]`` (or of `Noise`),
+sorted by id, which writes nothing; `write_data_dir` turns its result into a Kaldi data directory. A
+new corpus is one more such function, and a line in `registry`.
 """
 
 import logging
@@ -10,13 +10,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_tse_ser.data.kaldi_dir import invert, write_table
+from espnet_tse_ser.data.kaldi_dir import GROUP_TABLES, invert, write_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import read_json
 from espnet_tse_ser.ids import check_fold, check_id
+from espnet_tse_ser.mixtures.table import NOISE, TALKER
+from espnet_tse_ser.numbers import Number
 
 logger = logging.getLogger(__name__)
 
 LABELS = ("ang", "hap", "neu", "sad")  # the default classes, in the order used everywhere
+TOTAL = Number(0, 10**9, whole=True)  # of files or utterances; 0: not known
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,32 @@ class Utterance:
     end: float | None = None
 
 
-def write_data_dir(utterances, directory):
-    """Write a table of utterances as a Kaldi data directory; ``wav.scp`` comes last.
+@dataclass(frozen=True)
+class Noise:
+    """One recording of noise, or a piece of one.
 
-    Files: ``wav.scp utt2spk spk2utt spk2gender``, and where the table has them ``segments``,
-    ``utt2emo`` and ``utt2fold``. Such files of an earlier run are removed where it has not.
+    Attributes:
+        utt: unique id.
+        wav: absolute path of the recording.
+        group: the original recording, of which there may be several pieces; no fold divides it.
+        fold: test group of the recording ("1", "2", ...), or None in a corpus without folds.
+        start, end: seconds within ``wav``, or None for the whole recording.
+    """
+
+    utt: str
+    wav: str
+    group: str
+    fold: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+def write_data_dir(utterances, directory):
+    """Write a table of `Utterance` or of `Noise` as a Kaldi data directory; ``wav.scp`` comes last.
+
+    Files: ``wav.scp``, ``utt2spk spk2utt spk2gender`` of talkers, ``utt2group`` of noise, and where
+    the table has them ``segments``, ``utt2emo`` and ``utt2fold``. Such files of an earlier run are
+    removed where it has not.
 
     Raises:
         UserError: no utterance, what is no id, a duplicate id, an id that does not begin with its
@@ -60,20 +85,23 @@ def write_data_dir(utterances, directory):
     cut = [u.start is not None for u in utterances]
     if any(cut) != all(cut):
         raise ValueError("either all utterances have start and end or none")
-    optional = {"segments": None, "utt2emo": None, "utt2fold": None}
+    tables = dict.fromkeys([*GROUP_TABLES.values(), "spk2utt", "spk2gender", "segments"])
+    tables |= {"utt2emo": None, "utt2fold": None}
     if any(cut):
-        wavs, optional["segments"] = _segments(utterances)
+        wavs, tables["segments"] = _segments(utterances)
     else:
         wavs = {u.utt: u.wav for u in utterances}
-    if all(u.emo is not None for u in utterances):
-        optional["utt2emo"] = {u.utt: u.emo for u in utterances}
+    if isinstance(utterances[0], Noise):
+        tables[GROUP_TABLES[NOISE]] = {u.utt: u.group for u in utterances}
+    else:
+        tables[GROUP_TABLES[TALKER]] = {u.utt: u.spk for u in utterances}
+        tables["spk2utt"] = invert(tables[GROUP_TABLES[TALKER]])
+        tables["spk2gender"] = {u.spk: u.gender for u in utterances}
+        if all(u.emo is not None for u in utterances):
+            tables["utt2emo"] = {u.utt: u.emo for u in utterances}
     if all(u.fold is not None for u in utterances):
-        optional["utt2fold"] = {u.utt: u.fold for u in utterances}
-    utt2spk = {u.utt: u.spk for u in utterances}
-    write_table(directory / "utt2spk", utt2spk)
-    write_table(directory / "spk2utt", invert(utt2spk))
-    write_table(directory / "spk2gender", {u.spk: u.gender for u in utterances})
-    for name, table in optional.items():
+        tables["utt2fold"] = {u.utt: u.fold for u in utterances}
+    for name, table in tables.items():
         if table is None:
             (directory / name).unlink(missing_ok=True)
         else:
@@ -88,26 +116,54 @@ def check_total(found, expected, what, remedy):
         raise UserError(f"{what}: {found} found, {expected} expected; {remedy}")
 
 
+def is_made(marker, made):
+    """Whether a synthetic corpus is there, as its ``marker`` says: JSON, last written.
+
+    Raises:
+        UserError: it was made as something else than ``made``.
+    """
+    if not marker.is_file():
+        return False
+    if read_json(marker) != made:
+        raise UserError(
+            f"{marker}: made as {read_json(marker)}, not as {made}; remove {marker.parent} or give "
+            "another output directory"
+        )
+    logger.info("%s: is made already", marker.parent)
+    return True
+
+
 def _check_ids(utterances):
-    seen, speakers = set(), {}
+    seen, groups = set(), {}
     for u in utterances:
-        for name in filter(None, (u.utt, u.spk, u.emo)):
+        names = (u.utt, u.group) if isinstance(u, Noise) else (u.utt, u.spk, u.emo)
+        for name in filter(None, names):
             check_id(name, u.wav)
         if u.fold is not None:
             check_fold(u.fold, u.wav)
         if u.utt in seen:
             raise UserError(f"{u.wav}: duplicate utterance id '{u.utt}'; remove one of the files")
         seen.add(u.utt)
-        if not u.utt.startswith(u.spk):
-            raise UserError(f"utterance id '{u.utt}' must begin with its speaker id '{u.spk}'")
-        if u.gender not in ("m", "f"):
-            raise UserError(f"speaker '{u.spk}': gender '{u.gender}' is neither 'm' nor 'f'")
-        traits = (u.gender, u.fold)
-        if speakers.setdefault(u.spk, traits) != traits:
+        group, traits = _group(u)
+        known = groups.setdefault(group, traits)
+        if known != traits:
+            what = "recording" if isinstance(u, Noise) else "speaker"
             raise UserError(
-                f"utterance '{u.utt}': speaker '{u.spk}' has gender and fold {traits} here but "
-                f"{speakers[u.spk]} before; a speaker has one of each"
+                f"utterance '{u.utt}': {what} '{group}' has {' and '.join(traits)} "
+                f"{tuple(traits.values())} here but {tuple(known.values())} before; a {what} has "
+                "one of each"
             )
+
+
+def _group(u):
+    """The group of a recording, and what all recordings of the group have to share."""
+    if isinstance(u, Noise):
+        return u.group, {"fold": u.fold}
+    if not u.utt.startswith(u.spk):
+        raise UserError(f"utterance id '{u.utt}' must begin with its speaker id '{u.spk}'")
+    if u.gender not in ("m", "f"):
+        raise UserError(f"speaker '{u.spk}': gender '{u.gender}' is neither 'm' nor 'f'")
+    return u.spk, {"gender": u.gender, "fold": u.fold}
 
 
 def _segments(utterances):
@@ -124,6 +180,10 @@ def _segments(utterances):
 
 
 def _log_summary(utterances, directory):
+    if isinstance(utterances[0], Noise):
+        count = len({u.group for u in utterances})
+        logger.info("%s: %d pieces of noise, %d recordings", directory, len(utterances), count)
+        return
     genders = Counter({u.spk: u.gender for u in utterances}.values())
     classes = Counter(u.emo for u in utterances if u.emo is not None)
     counts = "".join(f", {label} {classes[label]}" for label in sorted(classes))

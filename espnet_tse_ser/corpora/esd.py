@@ -11,6 +11,7 @@ from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
+from espnet_tse_ser.kinds import Choice, Flag, Id, Maybe, Several, Text
 
 EMOTIONS = {"Neutral": "neu", "Angry": "ang", "Happy": "hap", "Sad": "sad", "Surprise": "sur"}
 ALL_LABELS = tuple(sorted(EMOTIONS.values()))
@@ -28,7 +29,13 @@ _NAME = re.compile(r"(\d{4})_(\d{6})")
 _PARTS = ("train", "evaluation", "test")  # of an emotion, in one of the layouts that circulate
 
 
-def prepare_esd(root, language="english", labels=ALL_LABELS, complete=True, spk2gender=None):
+def prepare_esd(
+    root: Text(),
+    language: Choice("english", "mandarin", "all") = "english",
+    labels: Several(Id()) = ALL_LABELS,
+    complete: Flag() = True,
+    spk2gender: Maybe(Text()) = None,
+):
     """Read ESD (``<speaker>/<Emotion>/[train|evaluation|test/]<speaker>_<6 digits>.wav``).
 
     The directory tells the emotion. ``<speaker>/<speaker>.txt`` repeats it beside the words, but
@@ -44,7 +51,7 @@ def prepare_esd(root, language="english", labels=ALL_LABELS, complete=True, spk2
     Args:
         root: the directory that holds ``0001`` ... ``0020`` (those of ``language`` suffice).
         language: english (speakers 0011 to 0020), mandarin (0001 to 0010) or all.
-        labels: the classes to take, of `ALL_LABELS`.
+        labels: the classes to take, of ang hap neu sad sur.
         complete: assert the speakers of the language, 350 utterances of each emotion, and the
             numbers.
         spk2gender: file of lines "0011 m" whose genders win over the known ones.

@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from espnet_tse_ser.corpora import Utterance
+from espnet_tse_ser.corpora import TOTAL, Utterance
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_text
+from espnet_tse_ser.kinds import Text
 
 CLASSES = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
 NUM_UTTERANCES = 5531
@@ -17,7 +18,7 @@ _EVALUATION = re.compile(r"\[\d+\.\d+ - \d+\.\d+\]\t(\S+)\t(\w+)\t\[")
 _ID = re.compile(r"Ses(\d\d)[FM]_\w+_([FM])[^_]*")
 
 
-def prepare_iemocap(root, expected_total=NUM_UTTERANCES):
+def prepare_iemocap(root: Text(), expected_total: TOTAL = NUM_UTTERANCES):
     """Read IEMOCAP, four classes with excited merged into happy, one fold a session.
 
     An id such as ``Ses01F_impro01_M003`` names the dialog (recorded by the woman's sensors) and
@@ -26,7 +27,7 @@ def prepare_iemocap(root, expected_total=NUM_UTTERANCES):
 
     Args:
         root: the directory ``IEMOCAP_full_release`` with ``Session1`` ... ``Session5``.
-        expected_total: assert this number of utterances; None for a subset.
+        expected_total: assert this number of utterances of the 4 classes; 0: do not.
 
     Returns:
         list of `Utterance`, sorted; the fold is the session.
@@ -48,7 +49,7 @@ def prepare_iemocap(root, expected_total=NUM_UTTERANCES):
             if utterance.utt in utterances:
                 raise UserError(f"{session}: '{utterance.utt}' is evaluated twice; unpack it again")
             utterances[utterance.utt] = utterance
-    if expected_total is not None and len(utterances) != expected_total:
+    if expected_total and len(utterances) != expected_total:
         raise UserError(_total_message(root, utterances.values(), expected_total))
     return [utterances[utt] for utt in sorted(utterances)]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_text
+from espnet_tse_ser.kinds import Choice, Either, Flag, Id, Several, Text
+from espnet_tse_ser.numbers import COUNT, SECONDS, Number
 from espnet_tse_ser.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -24,26 +26,25 @@ TOTALS = {  # subset: (speakers, utterances) of the official distribution
 
 
 def prepare_librispeech(
-    root,
-    subsets=("train-clean-100",),
-    complete=False,
-    piece_seconds=None,
-    min_piece_seconds=2.0,
-    parts=(100,),
-    part=1,
+    root: Text(),
+    subsets: Several(Id()) = ("train-clean-100",),
+    complete: Either(Flag(), Choice("speakers")) = False,
+    piece_seconds: SECONDS = 0.0,
+    min_piece_seconds: SECONDS = 2.0,
+    parts: Several(Number(0, 10**6, above=True)) = (100.0,),
+    part: COUNT = 1,
 ):
     """Read LibriSpeech (``SPEAKERS.TXT`` and ``<subset>/<speaker>/<chapter>/*.flac``).
 
     Args:
         root: the directory ``LibriSpeech``.
         subsets: names of the subsets to take.
-        complete: "speakers" asserts that every speaker whom SPEAKERS.TXT has for a subset is
-            there, True the known numbers of speakers and utterances as well.
-        piece_seconds: cut every utterance into consecutive pieces of this length; None keeps it
-            whole.
+        complete: speakers: assert that every speaker whom SPEAKERS.TXT has for a subset is there;
+            true: the known numbers of speakers and utterances as well.
+        piece_seconds: cut every utterance into consecutive pieces of this length; 0: do not cut.
         min_piece_seconds: with ``piece_seconds``, drop a rest (or a whole utterance) shorter
             than this.
-        parts: proportions (e.g. ``(70, 30)``) by which the speakers of each gender are divided.
+        parts: proportions (e.g. 70,30) by which the speakers of each gender are divided.
         part: which of these parts to take, from 1. Calls with the same ``subsets`` and ``parts``
             and another ``part`` share no speaker.
 
@@ -77,7 +78,7 @@ def prepare_librispeech(
     for path in progress([p for p in files if p.parent.parent.name in chosen], "LibriSpeech"):
         reader = path.parent.parent.name
         whole = Utterance(f"ls{path.stem}", str(path), f"ls{reader}", genders[reader])
-        if piece_seconds is None:
+        if not piece_seconds:
             utterances.append(whole)
         else:
             utterances += _pieces(whole, piece_seconds, min_piece_seconds)
@@ -85,7 +86,7 @@ def prepare_librispeech(
 
 
 def _check_options(piece_seconds, min_piece_seconds, parts, part):
-    if piece_seconds is not None and not 0 < min_piece_seconds <= piece_seconds:
+    if piece_seconds and not 0 < min_piece_seconds <= piece_seconds:
         raise UserError(
             f"piece_seconds {piece_seconds} and min_piece_seconds {min_piece_seconds}: "
             "need 0 < min_piece_seconds <= piece_seconds"

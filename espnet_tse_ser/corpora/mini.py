@@ -1,24 +1,23 @@
-"""The mini corpora: synthetic speech in the exact layouts of IEMOCAP, LibriSpeech and ESD.
+"""The mini corpora: synthetic speech in the exact layouts of IEMOCAP, LibriSpeech and ESD, noise.
 
 They exist to run every stage of a recipe in minutes and without a download. The "emotions" are
 settings of a synthesiser and say nothing about people.
 """
 
-import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.corpora import esd
+from espnet_tse_ser.corpora import esd, is_made
 from espnet_tse_ser.corpora.espeak import RATE, Speech, speak_all
+from espnet_tse_ser.corpora.mini_noise import make_noise
 from espnet_tse_ser.data.audio import to_mono, write_audio
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import AtomicFiles, read_json, write_json, write_text
+from espnet_tse_ser.files import AtomicFiles, write_json, write_text
+from espnet_tse_ser.kinds import Text
+from espnet_tse_ser.numbers import SEED
 from espnet_tse_ser.progress import progress
-
-logger = logging.getLogger(__name__)
 
 VERSION = 3  # of the recipe below; raise it when the audio changes
 FS = 16000
@@ -26,6 +25,7 @@ IEMOCAP_DIR = "IEMOCAP_full_release"
 LIBRISPEECH_DIR = "LibriSpeech"
 LIBRISPEECH_SUBSET = "train-mini"
 ESD_DIR = "ESD"
+NOISE_DIR = "noise"
 
 NUM_SENTENCES = 8  # a speaker and class
 _DIALOGS = ("F_impro01", "M_impro01", "F_script01_1", "M_script01_1")
@@ -142,14 +142,18 @@ _TEXTS = (
 )
 
 
-def make_mini(output_dir, seed=0):
-    """Make ``IEMOCAP_full_release``, ``LibriSpeech`` (``train-mini``) and ``ESD`` in a directory.
+def make_mini(output_dir: Text() = "downloads/mini", seed: SEED = 0):
+    """Make ``IEMOCAP_full_release``, ``LibriSpeech`` (``train-mini``), ``ESD`` and ``noise``.
 
     IEMOCAP: 5 sessions of a woman and a man, 8 utterances of 1 to 2 s a speaker and class (half
     of the happy ones labelled excited), and some of other classes. LibriSpeech: 100 women and
     100 men with other voices, 3 utterances of 1.5 to 5 s each. ESD: its English speakers, two
-    sentences in each of the five emotions. The same seed gives the same bytes. A finished
-    directory is left as it is.
+    sentences in each of the five emotions. Noise: see `make_noise`. The same seed gives the
+    same bytes. A finished directory is left as it is.
+
+    Args:
+        output_dir: directory to write.
+        seed: another seed, other utterances.
 
     Raises:
         UserError: ``output_dir`` was made with another seed or version, or there is no espeak-ng.
@@ -157,13 +161,8 @@ def make_mini(output_dir, seed=0):
     output_dir = Path(output_dir)
     marker = output_dir / "mini.json"
     made = {"seed": seed, "version": VERSION}
-    if marker.is_file():
-        if read_json(marker) != made:
-            raise UserError(
-                f"{marker}: made as {read_json(marker)}, not as {made}; remove {output_dir} "
-                "or give another output directory"
-            )
-        logger.info("%s: the mini corpora are there already", output_dir)
+    make_noise(output_dir / NOISE_DIR, seed)
+    if is_made(marker, made):
         return
     rng = np.random.default_rng(seed)
     labels, speeches = _plan_iemocap(output_dir / IEMOCAP_DIR, rng)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.corpora import LABELS, Utterance, check_total
+from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_total
 from espnet_tse_ser.data.amplitudes import check_not_silent
 from espnet_tse_ser.data.audio import mix_down, read_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
+from espnet_tse_ser.kinds import Flag, Id, Maybe, Several, Text
+from espnet_tse_ser.numbers import SECONDS, Number
 from espnet_tse_ser.progress import progress
 
 EMOTIONS = {  # third field of a file name
@@ -32,25 +34,25 @@ _SUBDIRECTORY = "Audio_Speech_Actors_01-24"
 
 
 def prepare_ravdess(
-    root,
-    labels=LABELS,
-    merge_calm=None,
-    trim_silence=False,
-    threshold_db=-35.0,
-    margin=0.1,
-    expected_total=NUM_FILES,
+    root: Text(),
+    labels: Several(Id()) = LABELS,
+    merge_calm: Maybe(Flag()) = None,
+    trim_silence: Flag() = False,
+    threshold_db: Number(-200, 0, below=True) = -35.0,
+    margin: SECONDS = 0.1,
+    expected_total: TOTAL = NUM_FILES,
 ):
     """Read RAVDESS speech (``[Audio_Speech_Actors_01-24/]Actor_NN/*.wav`` or ``.flac``).
 
     Args:
         root: the directory that holds ``Audio_Speech_Actors_01-24`` or ``Actor_01`` ...
-        labels: the classes to take, of `ALL_LABELS`.
+        labels: the classes to take, of ang cal dis fea hap neu sad sur.
         merge_calm: count calm as neutral; None does so unless ``labels`` has ``cal``.
         trim_silence: cut leading and trailing silence off (about 40 % of the corpus).
         threshold_db: level of a frame's energy relative to the loudest frame, in dB, above which
             it counts as speech.
         margin: seconds kept on each side of the speech.
-        expected_total: assert this number of files in all classes; None for a subset.
+        expected_total: assert this number of files in all 8 classes; 0: do not.
 
     Returns:
         list of `Utterance`, sorted. Speakers are ``rav01`` ... ``rav24``; the folds are five
@@ -70,7 +72,7 @@ def prepare_ravdess(
     if merge_calm and "cal" in labels:
         raise UserError("label 'cal' and merge_calm exclude each other; drop one of them")
     files = _find_files(root)
-    if expected_total is not None:
+    if expected_total:
         remedy = (
             "the download is not complete or has extra files: fetch Audio_Speech_Actors_01-24.zip "
             "from zenodo.org/record/1188976 again and unpack it to an empty directory"

@@ -1,22 +1,28 @@
 """Checks of the data before any training. Violations name their ids and are reported together."""
 
+import math
 from collections import Counter, defaultdict
 from zlib import crc32
 
 import numpy as np
 
 from espnet_tse_ser.data.audio import read_mono
+from espnet_tse_ser.data.kaldi_dir import GROUP_TABLES
 from espnet_tse_ser.data.splits import SIDES
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.table import CLEAN, NOISE, NONE, TALKER
 from espnet_tse_ser.progress import progress
 
 MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker
+_GROUPS = {TALKER: "speaker", NOISE: "recording"}
+_ROLES = {TALKER: "interferer", NOISE: "noise"}
+_DB_ROUNDING = 0.01  # of an SNR by gains with four decimals
 
 
 def check_audio(pool, label, seen=None):
-    """Yield a violation for every utterance of the pool whose audio is not usable.
+    """Yield a violation for every recording of the pool whose audio is not usable.
 
-    Nor is audio that another speaker has as well, to the bit: one of the two is not the speaker.
+    Nor is audio that another group has as well, to the bit: one of the two does not belong there.
 
     Args:
         label: what the pool is called in a message. seen: dict that the checks of several pools
@@ -36,11 +42,13 @@ def check_audio(pool, label, seen=None):
             )
             continue
         other_label, other = seen.setdefault((len(samples), crc32(samples)), (label, entry))
-        if other.speaker != entry.speaker and _is_audio_of(other, samples, pool.fs):
+        is_other = (other.kind, other.group) != (entry.kind, entry.group)
+        if is_other and _is_audio_of(other, samples, pool.fs):
             yield (
-                f"{label} '{utt}' of speaker '{entry.speaker}' and {other_label} '{other.utt}' of "
-                f"speaker '{other.speaker}' are the same audio ({entry.wav}, {other.wav}); correct "
-                "wav.scp or utt2spk, or leave one out"
+                f"{label} '{utt}' of {_GROUPS[entry.kind]} '{entry.group}' and {other_label} "
+                f"'{other.utt}' of {_GROUPS[other.kind]} '{other.group}' are the same audio "
+                f"({entry.wav}, {other.wav}); correct wav.scp or {GROUP_TABLES[entry.kind]}, or "
+                "leave one out"
             )
 
 
@@ -73,19 +81,29 @@ def untested(mixtures, folds):
     return Counter(m.fold for m in mixtures if m.fold not in folds)
 
 
-def check_speakers(pools):
-    """Yield a violation for every speaker in more than one of ``pools`` (label -> `Pool`)."""
+def check_groups(pools):
+    """Yield a violation for every speaker or recording in more than one of ``pools``.
+
+    Args:
+        pools: dict label -> `Pool`.
+    """
     places = defaultdict(list)
     for label, pool in pools.items():
-        for speaker in pool.gender:
-            places[speaker].append(label)
-    for speaker, found in sorted(places.items()):
+        for group in pool.by_group:
+            places[_GROUPS[pool.kind], group].append(label)
+    for (what, group), found in sorted(places.items()):
         if len(found) > 1:
-            yield f"speaker '{speaker}' is in {' and in '.join(found)}; keep one of them"
+            yield f"{what} '{group}' is in {' and in '.join(found)}; keep one of them"
 
 
-def check_mixtures(mixtures, targets, interferers, neutral="neu"):
-    """Yield a violation for every mixture that contradicts the pools or enrolls wrongly."""
+def check_mixtures(mixtures, targets, sources, neutral="neu"):
+    """Yield a violation for every mixture that contradicts the pools or enrolls wrongly.
+
+    Args:
+        mixtures: list of `Mixture`. targets, sources: `Pool`; sources may be None.
+        neutral: label of the enrollments. All mixtures have one, or none has.
+    """
+    enrolled = any(mixture.enrollment for mixture in mixtures)
     for mixture in mixtures:
         name = f"mixture '{mixture.mixture}'"
         target = targets.entries.get(mixture.target)
@@ -102,30 +120,42 @@ def check_mixtures(mixtures, targets, interferers, neutral="neu"):
                 f"'{mixture.fold}', but the target has '{target.speaker}', '{target.emotion}', "
                 f"'{target.fold}'; run stage 2 again"
             )
-        found = [interferers.entries.get(utt) for utt in mixture.interferers]
-        for utt, interferer in zip(mixture.interferers, found, strict=True):
-            if interferer is None:
-                yield f"{name}: unknown interferer '{utt}'; run stage 2 again"
-        if None not in found:
-            for violation in _check_interferers(mixture, target, found):
-                yield f"{name}: {violation}; run stage 2 again"
+        for violation in _check_sources(mixture, target, sources):
+            yield f"{name}: {violation}; run stage 2 again"
+        if enrolled and not mixture.enrollment:
+            yield f"{name}: has no enrollment, but others have one; run stage 2 again"
         for enrollment in mixture.enrollment:
             yield from _check_enrollment(name, mixture, enrollment, targets, neutral)
 
 
-def _check_interferers(mixture, target, found):
-    """What the protocol says about the interferers of a mixture, against their entries."""
-    for trait in ("speaker", "gender", "emotion"):
-        stated = ",".join(getattr(mixture, f"interferer_{trait}s"))
-        actual = ",".join(getattr(entry, trait) or "none" for entry in found)
-        if actual != stated:
-            yield f"interferer {trait}s are '{stated}', but the interferers have '{actual}'"
-    state = "same" if {entry.gender for entry in found} == {target.gender} else "different"
+def _check_sources(mixture, target, pool):
+    """What the table says about the sources of a mixture, against their entries in the pool."""
+    genders = set()
+    for source in mixture.sources:
+        what = _ROLES[source.kind]
+        entry = pool.entries.get(source.utt) if pool and pool.kind == source.kind else None
+        if entry is None:
+            yield f"unknown {what} '{source.utt}'"
+            return
+        traits = {_GROUPS[source.kind]: (source.group, entry.group)}
+        if source.kind == TALKER:
+            genders.add(entry.gender)
+            traits["gender"] = source.gender, entry.gender
+            traits["emotion"] = source.emotion, entry.emotion or NONE
+            if entry.speaker == target.speaker:
+                yield f"interferer '{entry.utt}' is of the target's own speaker '{entry.speaker}'"
+        for trait, (stated, actual) in traits.items():
+            if stated != actual:
+                yield f"{what} '{source.utt}': {trait} is '{stated}', but it has '{actual}'"
+    state = "same" if genders == {target.gender} else "different" if genders else NONE
     if mixture.gender_state != state:
         yield f"gender_state is '{mixture.gender_state}', but the genders are '{state}'"
-    for entry in found:
-        if entry.speaker == target.speaker:
-            yield f"interferer '{entry.utt}' is of the target's own speaker '{entry.speaker}'"
+    if (mixture.snr_db is None) != (not mixture.sources):
+        yield f"snr_db is {mixture.snr_db}, but there are {len(mixture.sources)} source(s)"
+    snr = math.inf if mixture.snr_db is None else mixture.snr_db
+    level = math.inf if mixture.level == CLEAN else float(mixture.level or snr)
+    if snr != level and not abs(snr - level) < _DB_ROUNDING:
+        yield f"level is {mixture.level}, but snr_db is {mixture.snr_db}"
 
 
 def _check_enrollment(name, mixture, utt, targets, neutral):
@@ -171,19 +201,16 @@ def check_split(fold, split, mixtures, protocol="loso"):
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
-    tested = {m.speaker for m in known["test"]}
-    tested |= {s for m in known["test"] for s in m.interferer_speakers}
+    tested = {("speaker", m.speaker) for m in known["test"]}
+    tested |= {(_GROUPS[s.kind], s.group) for m in known["test"] for s in m.sources}
     for side in ("train", "dev"):
         for mixture in known[side]:
-            if mixture.speaker in tested:
-                yield (
-                    f"fold {fold}: target speaker '{mixture.speaker}' of {side} mixture "
-                    f"'{mixture.mixture}' is also tested"
-                )
-            for speaker in mixture.interferer_speakers:
-                if speaker in tested:
+            roles = [("target", "speaker", mixture.speaker)]
+            roles += [(_ROLES[s.kind], _GROUPS[s.kind], s.group) for s in mixture.sources]
+            for role, what, group in roles:
+                if (what, group) in tested:
                     yield (
-                        f"fold {fold}: interferer speaker '{speaker}' of {side} mixture "
+                        f"fold {fold}: {role} {what} '{group}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"
                     )
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from espnet_tse_ser.data.amplitudes import check_not_silent
 from espnet_tse_ser.data.ark import split_place
 from espnet_tse_ser.data.audio import mix_down, read_audio, resample, write_audio
-from espnet_tse_ser.data.kaldi_dir import invert, read_optional_table, read_table, write_table
+from espnet_tse_ser.data.kaldi_dir import (
+    GROUP_TABLES,
+    invert,
+    read_groups,
+    read_optional_table,
+    read_table,
+    write_table,
+)
 from espnet_tse_ser.data.loudness import measure_loudness
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, find_files, read_tsv, write_tsv
 from espnet_tse_ser.ids import check_id
+from espnet_tse_ser.mixtures.table import TALKER
 from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.progress import progress
 
@@ -35,7 +43,8 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
     source are not done again, whatever ``num_jobs`` was.
 
     Args:
-        data_dir: Kaldi directory with ``wav.scp``, ``utt2spk`` and optionally ``segments``.
+        data_dir: Kaldi directory with ``wav.scp``, ``utt2spk`` (of noise ``utt2group``) and
+            optionally ``segments``.
         output_dir: directory to write.
         fs: sampling rate in Hz.
         min_duration: seconds; shorter utterances are dropped.
@@ -73,8 +82,9 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
 def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
     """Combine the parts of all jobs into a formatted data directory; ``wav.scp`` comes last.
 
-    Files: ``wav.scp utt2spk spk2utt spk2gender utt2num_samples utt2lufs`` and, where
-    ``data_dir`` has them, ``utt2emo`` and ``utt2fold``. The dropped utterances are logged.
+    Files: ``wav.scp utt2num_samples utt2lufs``, ``utt2spk spk2utt spk2gender`` of talkers,
+    ``utt2group`` of noise and, where ``data_dir`` has them, ``utt2emo`` and ``utt2fold``. The
+    dropped utterances are logged.
 
     Raises:
         UserError: an utterance is in no part, or none is left.
@@ -103,30 +113,35 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
             "%s: dropped %d of %d utterances shorter than %g s: %s",
             *(data_dir, len(dropped), len(rows), min_duration, " ".join(dropped)),
         )
+    kind, table_of_groups, _ = read_groups(data_dir)
+    groups = _select(data_dir / table_of_groups, kept)
+    tables = dict.fromkeys([*GROUP_TABLES.values(), "spk2utt", "spk2gender", "utt2emo", "utt2fold"])
+    tables[table_of_groups] = groups
+    if kind == TALKER:
+        tables["spk2utt"] = invert(groups)
+        tables["spk2gender"] = _select(data_dir / "spk2gender", set(groups.values()))
     for name in ("utt2emo", "utt2fold"):
         if os.path.lexists(data_dir / name):
-            write_table(output_dir / name, _select(data_dir / name, kept))
-        else:
+            tables[name] = _select(data_dir / name, kept)
+    for name, table in tables.items():
+        if table is None:
             (output_dir / name).unlink(missing_ok=True)
-    utt2spk = _select(data_dir / "utt2spk", kept)
-    write_table(output_dir / "utt2spk", utt2spk)
-    write_table(output_dir / "spk2utt", invert(utt2spk))
-    speakers = set(utt2spk.values())
-    write_table(output_dir / "spk2gender", _select(data_dir / "spk2gender", speakers))
+        else:
+            write_table(output_dir / name, table)
     for name in ("num_samples", "lufs"):
         write_table(output_dir / f"utt2{name}", {utt: row[name] for utt, row in kept.items()})
     write_table(output_dir / "wav.scp", {utt: row["wav"] for utt, row in kept.items()})
     hours = sum(int(row["num_samples"]) for row in kept.values()) / fs / 3600
-    logger.info(
-        "%s: %d utterances, %d speakers, %.2f h", output_dir, len(kept), len(speakers), hours
-    )
+    what = "speakers" if kind == TALKER else "recordings of noise"
+    count = len(set(groups.values()))
+    logger.info("%s: %d utterances, %d %s, %.2f h", output_dir, len(kept), count, what, hours)
 
 
 def _read_sources(data_dir):
     """Source of every utterance: its path, or (path, start, end) with segments in seconds."""
     data_dir = Path(data_dir)
     wavs = read_table(data_dir / "wav.scp")
-    utt2spk = read_table(data_dir / "utt2spk")
+    _, table_of_groups, groups = read_groups(data_dir)
     sources = {utt: (wav, None, None) for utt, wav in wavs.items()}
     segments = read_optional_table(data_dir / "segments")
     if segments is not None:
@@ -134,7 +149,7 @@ def _read_sources(data_dir):
             utt: _parse_segment(data_dir / "segments", utt, line, wavs)
             for utt, line in segments.items()
         }
-    for one, other, name in ((sources, utt2spk, "utt2spk"), (utt2spk, sources, "wav.scp")):
+    for one, other, name in ((sources, groups, table_of_groups), (groups, sources, "wav.scp")):
         lacking = sorted(one.keys() - other.keys())
         if lacking:
             raise UserError(

@@ -7,7 +7,13 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import check_line, read_text, write_text
 from espnet_tse_ser.ids import check_fold, check_id, is_plain_id
+from espnet_tse_ser.mixtures.table import NOISE, TALKER
 from espnet_tse_ser.numbers import Number
+
+GROUP_TABLES = {
+    TALKER: "utt2spk",
+    NOISE: "utt2group",
+}  # the kind of recordings -> table of their groups
 
 _LENGTH = re.compile(r"[1-9][0-9]{0,9}")  # samples of an utterance
 _LEVEL = Number(-100, 100)  # LUFS
@@ -55,6 +61,27 @@ def read_table(path):
 def read_optional_table(path):
     """`read_table`, or None where there is nothing of this name."""
     return read_table(path) if os.path.lexists(path) else None
+
+
+def read_groups(directory):
+    """What no fold divides in a data directory: speakers, or original recordings of noise.
+
+    Returns:
+        the kind of the recordings as sources ("talker", "noise"), the name of the table that says
+        so, and that as a dict id -> group.
+
+    Raises:
+        UserError: there is no such table, or more than one, or it is none.
+    """
+    directory = Path(directory)
+    found = [(k, name) for k, name in GROUP_TABLES.items() if os.path.lexists(directory / name)]
+    if len(found) > 1:
+        raise UserError(
+            f"{directory}: has {' and '.join(name for _, name in found)}; talkers and noise need "
+            "a directory each"
+        )
+    kind, name = found[0] if found else next(iter(GROUP_TABLES.items()))
+    return kind, name, read_table(directory / name)
 
 
 def write_table(path, table):
@@ -106,6 +133,7 @@ def _check_level(text, where):
 _REMEDY = "correct it, or delete the file and run the stage that writes it again"
 _CHECKS = {  # of the values, by the name that Kaldi gives to a file
     "utt2spk": check_id,
+    "utt2group": check_id,
     "utt2emo": check_id,
     "utt2category": check_id,
     "utt2fold": check_fold,

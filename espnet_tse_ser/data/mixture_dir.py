@@ -5,90 +5,71 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-
 from espnet_tse_ser.data.checks import MIN_SAMPLES
 from espnet_tse_ser.data.id_list import select
 from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.data.signals import read_lengths, read_signal
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.metrics.signal import signal_scores
+from espnet_tse_ser.mixtures.mixture_set import MixtureSet
 
 
-class MixtureDir:
+class MixtureDir(MixtureSet):
     """Rendered mixtures of some ids.
 
     Args:
-        directory: has wav.scp, spk1.scp, enroll_spk1.scp, utt2emo, utt2num_samples.
-        ids: the mixtures wanted. fs: sampling rate in Hz. scp: another file for wav.scp.
-        scored: whether `score` is going to be called, so that what it needs has to be there.
+        directory: has wav.scp, spk1.scp, utt2emo, utt2num_samples, and enroll_spk1.scp where there
+            are enrollments.
+        ids: the mixtures wanted. fs: sampling rate in Hz.
+        scp: the file of what is recognised; None: the mixtures. mixtures: another file for wav.scp.
+        scored: whether extracted targets are going to be scored, so that what this needs has to be
+            there.
 
     Raises:
         UserError: a table is missing, or lacks one of the ids.
     """
 
-    def __init__(self, directory, ids, fs=16000, scp=None, scored=False):
-        directory = Path(directory)
-        self.directory, self.ids, self.fs = directory, list(ids), fs
-        paths = {
-            "mix": Path(scp) if scp else directory / "wav.scp",
-            "ref": directory / "spk1.scp",
-            "enroll": directory / "enroll_spk1.scp",
-            "emotion": directory / "utt2emo",
+    def __init__(self, directory, ids, fs=16000, scp=None, mixtures=None, scored=False):
+        self.directory, self.ids, self.fs = Path(directory), list(ids), fs
+        self.paths = {
+            "mix": Path(mixtures or self.directory / "wav.scp"),
+            "ref": self.directory / "spk1.scp",
+            "enroll": self.directory / "enroll_spk1.scp",
+            "emotion": self.directory / "utt2emo",
         }
-        self.tables = {n: select(read_table(p), self.ids, p) for n, p in paths.items()}
-        self.lengths = read_lengths(directory / "utt2num_samples", self.ids)
+        if scp is not None:
+            self.input, self.paths["input"] = "input", Path(scp)
+        self.tables = {}
+        for name in (self.input, "ref", "emotion", *(["mix"] if scored else [])):
+            self.table(name)
+        self.lengths = read_lengths(self.directory / "utt2num_samples", self.ids)
         if scored:
             self._interferers  # noqa: B018
 
+    def table(self, name):
+        """Files (or labels) by id, of "mix", "ref", "enroll", "emotion", or of what is recognised.
+
+        Raises:
+            UserError: the table is missing, or lacks one of the ids.
+        """
+        if name not in self.tables:
+            path = self.paths[name]
+            self.tables[name] = select(read_table(path), self.ids, path)
+        return self.tables[name]
+
     def emotion(self, utt):
-        """Label of the target."""
         return self.tables["emotion"][utt]
 
-    def audio(self, kind, utt):
-        """Samples ``(num_samples,)`` of "mix", "ref" (the target) or "enroll" of ``utt``."""
-        length = None if kind == "enroll" else self.lengths[utt]
-        return read_signal(utt, self.tables[kind][utt], self.fs, length, MIN_SAMPLES)
-
-    def stream(self, name, utt):
-        """What a stream (data/streams.py) has of ``utt``: ``(num_samples,)``."""
-        if name == "mixture":
-            path = self._mixtures[utt]
-            return read_signal(utt, path, self.fs, self.lengths[utt], MIN_SAMPLES)
-        return self.audio({"speech": "mix", "clean": "ref", "enrollment": "enroll"}[name], utt)
-
-    @functools.cached_property
-    def _mixtures(self):
-        path = self.directory / "wav.scp"
-        return select(read_table(path), self.ids, path)
+    def audio(self, name, utt):
+        length = None if name == "enroll" else self.lengths[utt]
+        return read_signal(utt, self.table(name)[utt], self.fs, length, MIN_SAMPLES)
 
     def interferers(self, utt):
-        """The interferers as they are in the mixture, list of ``(num_samples,)``.
-
-        None in a directory of a user's own that has none of them.
-        """
         if self._interferers is None:
             return None
         return [
             read_signal(utt, path, self.fs, self.lengths[utt]) for path in self._interferers[utt]
         ]
-
-    def score(self, utt, estimate):
-        """`signal_scores` of what was extracted of ``utt``."""
-        return signal_scores(
-            *(self.audio("ref", utt), estimate, self.audio("mix", utt)),
-            *(self.interferers(utt), self.fs),
-        )
-
-    def example(self, rng, utt):
-        """``(id, {speech_mix, speech_ref1, enroll_ref1, emotion})``, like `EmotionMixtures`."""
-        return utt, {
-            "speech_mix": self.audio("mix", utt),
-            "speech_ref1": self.audio("ref", utt),
-            "enroll_ref1": self.audio("enroll", utt),
-            "emotion": np.array(self.emotion(utt)),
-        }
 
     @functools.cached_property
     def _interferers(self):

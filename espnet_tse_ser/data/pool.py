@@ -1,31 +1,42 @@
-"""A pool of utterances: a formatted data directory with its speakers, levels and audio."""
+"""A pool of recordings, talkers or noise: a formatted data directory with its audio."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_tse_ser.data.audio import read_mono
 from espnet_tse_ser.data.decoded import CACHE_BYTES, DecodedAudio
-from espnet_tse_ser.data.kaldi_dir import read_optional_table, read_table
+from espnet_tse_ser.data.kaldi_dir import read_groups, read_optional_table, read_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.table import TALKER
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One utterance of a pool; ``lufs`` is its integrated loudness in dB LUFS."""
+    """One recording of a pool; ``lufs`` is its integrated loudness in dB LUFS.
+
+    ``group`` is what no fold divides: the speaker of a talker, the original recording of noise.
+    """
 
     utt: str
     wav: str
-    speaker: str
-    gender: str
+    group: str
+    gender: str | None  # of a talker
     num_samples: int
     lufs: float
     emotion: str | None = None
     fold: str | None = None
+    kind: str = TALKER
+
+    @property
+    def speaker(self):
+        """The group of a talker."""
+        return self.group
 
 
 class Pool:
-    """Utterances of one formatted data directory, in the order of their ids.
+    """Recordings of one formatted data directory, all of one kind, in the order of their ids.
 
     Audio is decoded once and kept as 16-bit integers in at most ``cache_bytes`` of memory.
     Utterances that do not fit are decoded each time. Processes that are given a pool after `share`
@@ -36,10 +47,10 @@ class Pool:
         self.entries = {e.utt: e for e in sorted(entries, key=lambda e: e.utt)}
         self.fs, self.cache_bytes = fs, cache_bytes
         self._cache = None  # made when it is first needed: the audio of many pools is never read
-        self.by_speaker = defaultdict(list)
+        self.by_group = defaultdict(list)
         for entry in self.entries.values():
-            self.by_speaker[entry.speaker].append(entry.utt)
-        self.gender = {e.speaker: e.gender for e in self.entries.values()}
+            self.by_group[entry.group].append(entry.utt)
+        self.gender = {e.group: e.gender for e in self.entries.values()}
 
     @classmethod
     def read(cls, directory, fs=16000, cache_bytes=CACHE_BYTES):
@@ -50,8 +61,10 @@ class Pool:
         """
         directory = Path(directory)
         wavs = read_table(directory / "wav.scp")
-        tables = {n: read_table(directory / n) for n in ("utt2spk", "utt2num_samples", "utt2lufs")}
-        genders = read_table(directory / "spk2gender")
+        kind, name, groups = read_groups(directory)
+        tables = {name: groups}
+        tables |= {n: read_table(directory / n) for n in ("utt2num_samples", "utt2lufs")}
+        genders = read_table(directory / "spk2gender") if kind == TALKER else {}
         for name in ("utt2emo", "utt2fold"):
             tables[name] = read_optional_table(directory / name)
         for name, table in tables.items():
@@ -63,32 +76,47 @@ class Pool:
                 )
         entries = []
         for utt, wav in wavs.items():
-            speaker = tables["utt2spk"][utt]
-            if genders.get(speaker) not in ("m", "f"):
+            group = groups[utt]
+            if kind == TALKER and genders.get(group) not in ("m", "f"):
                 raise UserError(
-                    f"{directory / 'spk2gender'}: speaker '{speaker}' has gender "
-                    f"'{genders.get(speaker)}', expected m or f"
+                    f"{directory / 'spk2gender'}: speaker '{group}' has gender "
+                    f"'{genders.get(group)}', expected m or f"
                 )
             entries.append(
                 Entry(
                     utt,
                     wav,
-                    speaker,
-                    genders[speaker],
+                    group,
+                    genders.get(group),
                     int(tables["utt2num_samples"][utt]),
                     float(tables["utt2lufs"][utt]),
                     tables["utt2emo"][utt] if tables["utt2emo"] else None,
                     tables["utt2fold"][utt] if tables["utt2fold"] else None,
+                    kind,
                 )
             )
         return cls(entries, fs, cache_bytes)
+
+    @classmethod
+    def read_sources(cls, directory, directory_of_targets, targets):
+        """The pool in ``directory``: ``targets`` where it is theirs, None without a directory."""
+        if directory is None:
+            return None
+        if os.path.realpath(directory) == os.path.realpath(directory_of_targets):
+            return targets
+        return cls.read(directory, targets.fs)
 
     def __len__(self):
         return len(self.entries)
 
     @property
+    def kind(self):
+        """The kind of its recordings, as sources: "talker" or "noise"."""
+        return next((e.kind for e in self.entries.values()), TALKER)
+
+    @property
     def seconds(self):
-        """Speech in all utterances, in seconds."""
+        """Length of all recordings together, in seconds."""
         return sum(e.num_samples for e in self.entries.values()) / self.fs
 
     def __getitem__(self, utt):
@@ -97,8 +125,8 @@ class Pool:
         return self.entries[utt]
 
     def with_folds(self, fold_of):
-        """The pool with other folds, given as speaker -> fold; it has its own cache."""
-        entries = [replace(e, fold=fold_of[e.speaker]) for e in self.entries.values()]
+        """The pool with other folds, given as group -> fold; it has its own cache."""
+        entries = [replace(e, fold=fold_of[e.group]) for e in self.entries.values()]
         return Pool(entries, self.fs, self.cache_bytes)
 
     def subset(self, keep, cache_bytes=None):

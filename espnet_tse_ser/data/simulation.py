@@ -1,4 +1,4 @@
-"""Rendering the mixtures of a protocol to FLAC, and the data directory of the result."""
+"""Rendering the mixtures of a table, to memory or FLAC, and the data directory of the result."""
 
 from pathlib import Path
 
@@ -7,42 +7,74 @@ import numpy as np
 from espnet_tse_ser.data.audio import write_audio
 from espnet_tse_ser.data.kaldi_dir import invert, write_table
 from espnet_tse_ser.data.mixing import mix, place
-from espnet_tse_ser.data.protocol import write_protocol
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, is_written
+from espnet_tse_ser.mixtures.table import NOISE, TALKER, write_mixtures
 from espnet_tse_ser.progress import progress
+
+ENROLL = "enroll_spk1"  # an enrollment that is no whole utterance
+
+
+def signal_names(mixture):
+    """Names of the signals in a `Mixture`: the mixture, the target, its sources as they are in it.
+
+    Talkers are ``spk2``, ``spk3``, ..., noise is ``noise1``, ... .
+    """
+    counts, names = {TALKER: 1, NOISE: 0}, ["mix", "spk1"]
+    for source in mixture.sources:
+        counts[source.kind] += 1
+        names.append(f"{'spk' if source.kind == TALKER else 'noise'}{counts[source.kind]}")
+    return names
 
 
 def signal_paths(directory, mixture):
     """Paths of the rendered signals of a `Mixture`: ``{"mix": ..., "spk1": ..., "spk2": ...}``."""
-    names = ["mix", *(f"spk{i}" for i in range(1, 2 + len(mixture.interferers)))]
+    names = signal_names(mixture) + [ENROLL] * is_composed(mixture)
     return {n: Path(directory).absolute() / "audio" / n / f"{mixture.mixture}.flac" for n in names}
 
 
-def render(mixture, targets, interferers):
-    """Render one `Mixture`: dict of float32 signals named like `signal_paths`, of one length."""
+def render(mixture, targets, sources):
+    """Render one `Mixture`: dict of float32 signals, named by `signal_names`, of one length.
+
+    Args:
+        targets, sources: `Pool`; sources may be None for a mixture without any.
+
+    Raises:
+        UserError: the pool lacks an utterance, or is of another kind of sources.
+    """
     target = targets.audio(mixture.target)
     if mixture.tail:
         target = np.pad(target, (0, mixture.tail))
-    placed = [
-        place(interferers.audio(utt), offset, len(target))
-        for utt, offset in zip(mixture.interferers, mixture.offsets, strict=True)
-    ]
-    mixed, sources = mix(target, placed, mixture.gains_db)
-    return {"mix": mixed} | {f"spk{i}": s for i, s in enumerate(sources, 1)}
+    placed = []
+    for source in mixture.sources:
+        if sources is None or source.kind != sources.kind:
+            raise UserError(
+                f"mixture '{mixture.mixture}': its source '{source.utt}' is of the kind "
+                f"{source.kind}, the pool is not; give the pool that stage 2 had (--sources)"
+            )
+        audio = sources.audio(source.utt)
+        placed.append(place(audio, source.offset, len(target), source.kind))
+    gains = [mixture.gain_db, *(source.gain_db for source in mixture.sources)]
+    mixed, scaled = mix(target, placed, gains)
+    return dict(zip(signal_names(mixture), [mixed, *scaled], strict=True))
+
+
+def is_composed(mixture):
+    """Whether the enrollment of a `Mixture` is anything else than one whole utterance."""
+    return len(mixture.enrollment) > 1 or mixture.enrollment_samples > 0
 
 
 def enrollment_audio(mixture, targets):
-    """The enrollment of a `Mixture`: ``(num_samples,)`` float32."""
+    """The enrollment of a `Mixture` that has one: ``(num_samples,)`` float32."""
     enrollment = np.concatenate([targets.audio(utt) for utt in mixture.enrollment])
     return enrollment[: mixture.enrollment_samples or None]
 
 
-def simulate(mixtures, targets, interferers, directory, label="simulate"):
+def simulate(mixtures, targets, sources, directory, label="simulate"):
     """Render the mixtures that are not there yet.
 
     Args:
-        mixtures: list of `Mixture` (of one job). targets, interferers: `Pool`.
+        mixtures: list of `Mixture` (of one job). targets, sources: `Pool`, see `render`.
         directory: receives ``audio/{mix,spk1,spk2,...}/<id>.flac``, 16 bit.
 
     Returns:
@@ -54,7 +86,10 @@ def simulate(mixtures, targets, interferers, directory, label="simulate"):
             paths = signal_paths(directory, mixture)
             if all(map(is_written, paths.values())):
                 continue
-            for name, signal in render(mixture, targets, interferers).items():
+            signals = render(mixture, targets, sources)
+            if is_composed(mixture):
+                signals[ENROLL] = enrollment_audio(mixture, targets)
+            for name, signal in signals.items():
                 write_audio(paths[name], signal, targets.fs, files)
             rendered += 1
     return rendered
@@ -74,17 +109,18 @@ def write_mixture_dir(directory, mixtures, targets):
                 raise UserError(f"{path}: not rendered; run stage 4 (simulate) again")
             scp = "wav.scp" if name == "mix" else f"{name}.scp"
             scps.setdefault(scp, {})[mixture.mixture] = path
+        if mixture.enrollment and not is_composed(mixture):
+            whole = targets[mixture.enrollment[0]].wav
+            scps.setdefault(f"{ENROLL}.scp", {})[mixture.mixture] = whole
     for name, table in scps.items():
         write_table(directory / name, table)
     write_tables(directory, mixtures)
-    enrollments = {m.mixture: targets[m.enrollment[0]].wav for m in mixtures}
-    write_table(directory / "enroll_spk1.scp", enrollments)
-    samples = {m.mixture: targets[m.target].num_samples for m in mixtures}
+    samples = {m.mixture: targets[m.target].num_samples + m.tail for m in mixtures}
     write_table(directory / "utt2num_samples", samples)
 
 
 def write_tables(directory, mixtures):
-    """Write everything of a mixture directory that the protocol alone determines."""
+    """Write everything of a mixture directory that its table alone determines."""
     directory = Path(directory)
     utt2spk = {m.mixture: m.speaker for m in mixtures}
     write_table(directory / "utt2spk", utt2spk)
@@ -93,4 +129,4 @@ def write_tables(directory, mixtures):
     write_table(directory / "utt2emo", {m.mixture: m.emotion for m in mixtures})
     write_table(directory / "utt2fold", {m.mixture: m.fold for m in mixtures})
     write_table(directory / "utt2category", {m.mixture: m.gender_state for m in mixtures})
-    write_protocol(directory / "protocol.tsv", mixtures)
+    write_mixtures(directory / "protocol.tsv", mixtures)

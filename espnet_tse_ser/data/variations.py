@@ -1,7 +1,7 @@
 """Variations of the test mixtures: one thing about them changed, all else as in the protocol.
 
-A sweep asks how trained systems bear other mixtures than those they were trained on: louder
-interferers, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
+A sweep asks how trained systems do on other mixtures than those they were trained on: louder
+sources, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
 What a variation does not name stays what it is in the protocol, so that its results are paired with
 the main ones, utterance by utterance.
 """
@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.data.mixing import Levels, amplitude, draw_placed, guard_gains, place, snr
-from espnet_tse_ser.data.protocol import GENDER_STATES, describe, draw_interferers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.kinds import Choice, Either, Id, Maybe, Text, check_options
+from espnet_tse_ser.mixtures.drawing import describe
+from espnet_tse_ser.mixtures.sources import GENDER_STATES, draw_sources
+from espnet_tse_ser.mixtures.table import CLEAN, TALKER
 from espnet_tse_ser.numbers import SHARE, UTTERANCE_SECONDS, Number
 
 
@@ -27,14 +29,14 @@ class Variation:
 
     Args:
         about: one sentence for the table. sweep: the table. value: the row's label in it.
-        snr: energy ratio of target to interferers over the whole mixture, in dB.
+        snr: energy ratio of target to sources over the whole mixture, in dB, or "clean": none.
         talkers: target and interferers together.
         overlap: share of the target, at its end, during which the interferers speak; they go on
             after it for the rest of its length, so that at 0 they only follow it. One whose
             utterance is shorter than the target ends before; `Mixture.overlap` has what there is.
         gender_state: "same" or "different".
-        interferers: another set of interferers, a directory beside that of the usual ones; "emo"
-            is the emotional corpus itself (other speakers of the fold).
+        sources: another set of sources, a directory beside that of the usual ones; "emo" is the
+            emotional corpus itself (other speakers of the fold).
         enrollment: "neutral", "emotional" (any other emotion), one emotion, or "wrong" (of another
             speaker of the fold, who is not in the mixture, neutral).
         enrollment_seconds: cut the enrollment to this; a longer one is put together from several
@@ -44,11 +46,11 @@ class Variation:
     about: Text()
     sweep: Text()
     value: Either(Text(), Number())
-    snr: Maybe(Number(-100, 100)) = None
+    snr: Maybe(Either(Number(-100, 100), Choice(CLEAN))) = None
     talkers: Maybe(Number(2, 100, whole=True)) = None
     overlap: Maybe(SHARE) = None
     gender_state: Maybe(Choice(*GENDER_STATES[1:])) = None
-    interferers: Maybe(Id()) = None
+    sources: Maybe(Id()) = None
     enrollment: Maybe(Id()) = None
     enrollment_seconds: Maybe(UTTERANCE_SECONDS) = None
 
@@ -62,121 +64,148 @@ def read_variation(path):
     path = Path(path)
     if not re.fullmatch(r"[-\w.+]+", path.stem):
         raise UserError(f"{path}: the name of a test has only letters, digits and - _ . +; rename")
-    return Variation(**check_options(read_yaml(path), Variation, path))
+    variation = Variation(**check_options(read_yaml(path), Variation, path))
+    for name in ("sources", *_OF_TALKERS):
+        if variation.snr == CLEAN and getattr(variation, name) is not None:
+            raise UserError(f"{path}: with snr {CLEAN} there is no source; leave {name} out")
+    return variation
+
+
+_OF_TALKERS = ("talkers", "overlap", "gender_state")
 
 
 def vary(
     mixture,
     variation,
     targets,
-    interferers,
+    sources,
     fold_of,
     seed,
     neutral="neu",
     gender_state="random",
     levels="loudness",
+    num_sources=1,
 ):
     """Change a mixture.
 
     Args:
-        mixture: `Mixture` of the protocol. targets: `Pool`.
-        interferers: the `Pool` that the variation draws from: the protocol's own unless
-            ``variation.interferers`` names another.
-        fold_of: fold of each speaker in it (see `protocol.speaker_folds`).
+        mixture: `Mixture` of the table. targets: `Pool`.
+        sources: the `Pool` that the variation draws from: the table's own unless
+            ``variation.sources`` names another; None where nothing has any.
+        fold_of: fold of each group in it (see `sources.group_folds`).
         seed: of the new draws, which depend on it and on the mixture's id alone.
-        gender_state, levels: of the protocol, which hold where the variation says nothing else:
+        gender_state, levels: of the table, which hold where the variation says nothing else:
             new interferers have that gender state, and with levels "snr" the mixture keeps its SNR.
+        num_sources: of a clean mixture that is not to be clean.
 
     Returns:
         `Mixture`.
 
     Raises:
-        UserError: there is no interferer or enrollment of the kind that is asked for.
+        UserError: there is no source or enrollment of the kind that is asked for.
     """
     rng = np.random.default_rng([seed, 3, zlib.crc32(mixture.mixture.encode())])
     entry = targets[mixture.target]
     state = variation.gender_state or gender_state
-    chosen, offsets, gains = _sources(rng, mixture, variation, entry, interferers, fold_of, state)
-    tail = 0
-    if variation.overlap is not None:
+    count = _count(mixture, variation, sources, num_sources)
+    found, tail = _sources(rng, mixture, variation, entry, sources, fold_of, state, count), 0
+    if variation.overlap is not None and found:
         tail = round((1 - variation.overlap) * entry.num_samples)
-        offsets = [tail] * len(chosen)
-    target = np.pad(targets.audio(entry.utt), (0, tail))
-    placed = [
-        place(interferers.audio(o), offset, len(target))
-        for o, offset in zip(chosen, offsets, strict=True)
+        found = [(utt, tail, gain) for utt, _, gain in found]
+    chosen = [sources[utt] for utt, _, _ in found]
+    offsets = [offset for _, offset, _ in found]
+    gains = [mixture.gain_db, *(gain for _, _, gain in found)]
+    signals = [np.pad(targets.audio(entry.utt), (0, tail))]
+    signals += [
+        place(sources.audio(e.utt), offset, len(signals[0]), e.kind)
+        for e, offset in zip(chosen, offsets, strict=True)
     ]
     wanted = variation.snr
-    is_new = (tuple(chosen), tuple(offsets)) != (mixture.interferers, mixture.offsets)
+    is_new = [f[:2] for f in found] != [(s.utt, s.offset) for s in mixture.sources]
     if wanted is None and levels == "snr" and is_new:
         wanted = mixture.snr_db
-    if wanted is not None:
-        scaled = [amplitude(g) * s for g, s in zip(gains, [target, *placed], strict=True)]
-        if not all(np.any(p) for p in placed):
-            raise UserError(f"mixture '{mixture.mixture}': an interferer is silent in it")
+    if wanted is not None and found:
+        scaled = [amplitude(g) * s for g, s in zip(gains, signals, strict=True)]
+        if not all(np.any(s) for s in signals[1:]):
+            raise UserError(f"mixture '{mixture.mixture}': a source is silent in it")
         change = snr(scaled[0], scaled[1:]) - wanted
         gains = [gains[0], *(g + change for g in gains[1:])]
-    heard = {mixture.speaker, *(interferers[o].speaker for o in chosen)}
-    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral, heard)
+    present = {mixture.speaker, *(e.group for e in chosen)}
+    enrollment, samples = _enroll(rng, mixture, variation, targets, neutral, present)
     return describe(
         entry,
-        interferers,
         chosen,
-        offsets,
-        guard_gains(gains, [target, *placed]),
-        target,
-        placed,
-        enrollment,
-        seed,
+        signals,
+        offsets=offsets,
+        gains=guard_gains(gains, signals),
+        enrollment=enrollment,
+        seed=seed,
         tail=tail,
         enrollment_samples=samples,
+        level=_level(mixture, variation),
     )
 
 
-def _sources(rng, mixture, variation, entry, interferers, fold_of, state):
-    """Ids, offsets and gains (the target's first) of the interferers: those of the mixture as far
-    as they fit, else new ones."""
-    count = len(mixture.interferers) if variation.talkers is None else variation.talkers - 1
-    kept = min(count, len(mixture.interferers))
-    like = {g == mixture.gender for g in mixture.interferer_genders[:kept]}
-    if variation.interferers is not None or (state != "random" and like != {state == "same"}):
-        kept = 0
-    chosen = list(mixture.interferers[:kept])
-    offsets = list(mixture.offsets[:kept])
-    gains = list(mixture.gains_db[: 1 + kept])
-    new = draw_interferers(
-        rng,
-        interferers,
-        fold_of,
-        entry,
-        state,
-        count - kept,
-        mixture.interferer_speakers[:kept],
-    )
-    for utt in new:
-        offset, _ = draw_placed(
-            rng, interferers.audio(utt), entry.num_samples, interferers[utt].lufs
-        )
-        offsets.append(offset)
-        gains.append(rng.uniform(*Levels().loudness) - interferers[utt].lufs)
-    return chosen + new, offsets, gains
+def _count(mixture, variation, sources, num_sources):
+    """How many sources the changed mixture has; of a clean one only its level can be changed."""
+    if variation.snr == CLEAN or (mixture.level == CLEAN and variation.snr is None):
+        return 0
+    count = len(mixture.sources)
+    if not count and (variation.snr is not None or variation.sources is not None):
+        count = num_sources
+    for name in _OF_TALKERS:
+        if getattr(variation, name) is not None and not (count and sources.kind == TALKER):
+            raise UserError(
+                f"mixture '{mixture.mixture}': {name} is of talkers, but its sources are "
+                f"{'noise' if count else 'none'}; leave the sweep out, or take sources that talk"
+            )
+    return count if variation.talkers is None else variation.talkers - 1
 
 
-def _enroll(rng, mixture, variation, targets, neutral, heard):
+def _level(mixture, variation):
+    """Of a table with levels the one that the mixture has now."""
+    if not mixture.level or variation.snr is None:
+        return mixture.level
+    return variation.snr if variation.snr == CLEAN else f"{variation.snr:g}"
+
+
+def _sources(rng, mixture, variation, entry, sources, fold_of, state, count):
+    """Id, offset and gain of each source: those of the mixture if they fit, then new ones."""
+    kept = mixture.sources[:count]
+    like = {s.gender == mixture.gender for s in kept}
+    wrong = state != "random" and like != {state == "same"}
+    if variation.sources is not None or wrong:
+        kept = ()
+    found = [(s.utt, s.offset, s.gain_db) for s in kept]
+    taken = [s.group for s in kept]
+    for utt in draw_sources(rng, sources, fold_of, entry, count - len(kept), state, taken):
+        new = sources[utt]
+        offset, _ = draw_placed(rng, sources.audio(utt), entry.num_samples, new.lufs, new.kind)
+        found.append((utt, offset, rng.uniform(*Levels().loudness) - new.lufs))
+    return found
+
+
+def _enroll(rng, mixture, variation, targets, neutral, present):
     """Ids of the enrollment's utterances and the samples to cut it to (0: none).
 
-    ``heard`` are the speakers in the mixture.
+    ``present`` are the speakers in the mixture.
     """
+    if not mixture.enrollment:
+        if variation.enrollment is not None or variation.enrollment_seconds is not None:
+            raise UserError(
+                f"mixture '{mixture.mixture}': has no enrollment to change; leave the sweep out"
+            )
+        return (), 0
     kind, seconds = variation.enrollment or "neutral", variation.enrollment_seconds
     if kind == "wrong":
         choices = [
             e.utt
             for e in targets.entries.values()
-            if e.fold == mixture.fold and e.speaker not in heard and e.emotion == neutral
+            if e.fold == mixture.fold and e.speaker not in present and e.emotion == neutral
         ]
         choices = _of_one_speaker(rng, choices, targets)
     else:
-        others = [u for u in targets.by_speaker[mixture.speaker] if u != mixture.target]
+        others = [u for u in targets.by_group[mixture.speaker] if u != mixture.target]
         choices = [u for u in others if _is_kind(targets[u].emotion, kind, neutral)]
     order = [str(u) for u in rng.permutation(choices)]
     if kind == "neutral":  # that of the protocol, and others only if it is too short

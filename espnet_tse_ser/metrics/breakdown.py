@@ -19,6 +19,7 @@ from espnet_tse_ser.metrics.speaker_totals import (
     missing_classes,
     speaker_totals,
 )
+from espnet_tse_ser.mixtures.table import CLEAN, NONE
 
 SNR_EDGES = (-5, 0, 5)  # dB
 OVERLAP_EDGES = (0.25, 0.5, 0.75)
@@ -35,7 +36,7 @@ class Factor:
 
 
 def _bins(column, edges, unit):
-    """A factor of half-open bins ``[low, high)``."""
+    """The cell of a factor of half-open bins ``[low, high)``."""
     names = [f"below {edges[0]}{unit}"]
     names += [f"{low} to {high}{unit}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
     names.append(f"{edges[-1]}{unit} and more")
@@ -44,21 +45,41 @@ def _bins(column, edges, unit):
         scaled = row[column] * (100 if unit == " %" else 1)
         return names[sum(scaled >= edge for edge in edges)]
 
-    return cell, names.index
+    return cell
+
+
+def _lowest(name):
+    """The lower end of a bin or a level, by which they are ordered; clean is the last."""
+    first = name.split()[0]
+    return {"below": -math.inf, CLEAN: math.inf}[first] if first.isalpha() else float(first)
+
+
+_snr_bin = _bins("snr_db", SNR_EDGES, " dB")
+
+
+def _snr(row):
+    """The level of a mixture where it was drawn from a set, else the bin of its SNR."""
+    if row.get("level", CLEAN) != CLEAN:
+        return f"{row['level']} dB"
+    return CLEAN if row["snr_db"] is None else _snr_bin(row)
 
 
 def _interferer_emotion(row):
     emotions = set(row["interferer_emotions"].split(","))
-    return emotions.pop() if len(emotions) == 1 else UNLIKE
+    return (emotions.pop() or NONE) if len(emotions) == 1 else UNLIKE
 
 
 FACTORS = {
     "gender_state": Factor(
-        "gender state", lambda row: row["gender_state"], lambda state: state != "same"
+        "gender state",
+        lambda row: row["gender_state"],
+        lambda state: (state != "same", state),
     ),
-    "snr_db": Factor("SNR", *_bins("snr_db", SNR_EDGES, " dB")),
+    "snr_db": Factor("SNR", _snr, _lowest),
     "overlap": Factor(
-        "overlap", *_bins("overlap", tuple(round(100 * edge) for edge in OVERLAP_EDGES), " %")
+        "overlap",
+        _bins("overlap", tuple(round(100 * edge) for edge in OVERLAP_EDGES), " %"),
+        _lowest,
     ),
     "num_interferers": Factor("interferers", lambda row: str(row["num_interferers"]), int),
     "emotion": Factor("target emotion", lambda row: row["reference"]),

@@ -46,8 +46,8 @@ def check_whole(name, rows):
     """Raise `UserError` unless the rows of a table fit together.
 
     Every seed has every utterance once, of the same speaker, emotion, fold and mixture; all rows
-    are of one evaluation scheme; an SI-SDR is there for all of them or for none, another score of
-    an utterance in all seeds or in none.
+    are of one evaluation scheme; an SI-SDR is there for all of them that have a source or for none,
+    another score of an utterance in all seeds or in none.
     """
     if not rows:
         raise UserError(f"{name}: has no rows; score it again")
@@ -60,11 +60,12 @@ def check_whole(name, rows):
     _check_seeds(name, rows)
     _check_values((name, rows), (name, rows), _IDENTITY + _MIXTURE)
     for column in SI_SDRS:
-        lacking = [row["id"] for row in rows if row[column] != row[column]]
-        if 0 < len(lacking) < len(rows):
+        mixed = [row for row in rows if row["snr_db"] is not None]
+        lacking = [row["id"] for row in mixed if row[column] != row[column]]
+        if 0 < len(lacking) < len(mixed):
             raise UserError(
                 f"{name}: {column} is missing for {name_utterances(set(lacking))} of "
-                f"{len({row['id'] for row in rows})}: a mean would be of the others only; run the "
+                f"{len({row['id'] for row in mixed})}: a mean would be of the others only; run the "
                 "stage that writes it again"
             )
     for column in (*STOIS, "wrong_speaker"):

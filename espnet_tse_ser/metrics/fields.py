@@ -5,6 +5,7 @@ All messages name the table, the line, the id, the column and the value.
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.ids import check_id
+from espnet_tse_ser.mixtures.table import NONE
 from espnet_tse_ser.numbers import SEED, Number
 
 SI_SDRS = ("si_sdr_mix", "si_sdr", "si_sdri")
@@ -16,6 +17,7 @@ NUMBERS = {
     "seed": SEED,
     "utterances": Number(1, 10**9, whole=True),
     "snr_db": Number(),
+    "level": Number(),
     "overlap": Number(0, 1),
     "num_interferers": Number(0, 1000, whole=True),
     "si_sdr_mix": Number(-100, 100),  # `signal.SI_SDR_LIMIT`
@@ -39,6 +41,13 @@ def read_number(path, line, row, column):
         return NUMBERS[column](row[column])
     except ValueError as error:
         raise _refusal(path, line, row, f"{column}: {error}") from None
+
+
+def read_snr(path, line, row):
+    """The SNR of a row in dB; None where a mixture has no source, and so no talker either."""
+    if row["gender_state"] == NONE and not row["snr_db"]:
+        return None
+    return read_number(path, line, row, "snr_db")
 
 
 def read_signal(path, line, row):

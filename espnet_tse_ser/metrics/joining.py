@@ -35,7 +35,7 @@ def join(row, hypotheses, tests, tse_scores=None, made_with=None):
     for (fold, seed), (path, rows) in hypotheses.items():
         test = tests[fold]
         _check_ids(path, rows, test, f"{row.name}, fold {fold}, seed {seed}")
-        signal = _signal_scores(row, path, rows, tse_scores or {})
+        signal = _signal_scores(row, path, rows, tse_scores or {}, test)
         for uid, hypothesis in rows.items():
             mixture = test[uid]
             if hypothesis["reference"] != mixture["emotion"]:
@@ -57,7 +57,8 @@ def join(row, hypotheses, tests, tse_scores=None, made_with=None):
                     "epoch": "n/a",
                     **{c: mixture[c] for c in ("speaker", "gender", "gender_state")},
                     **{c: mixture[c] for c in ("snr_db", "overlap", "interferer_emotions")},
-                    "num_interferers": len(mixture["interferer_emotions"].split(",")),
+                    "num_interferers": sum(map(bool, mixture["interferer_emotions"].split(","))),
+                    **{c: mixture[c] for c in ("level",) if c in mixture},
                     **{c: v for c, v in hypothesis.items() if c.startswith(_OF_HYPOTHESES)},
                     "reference": hypothesis["reference"],
                     **signal[uid],
@@ -78,7 +79,7 @@ def _check_ids(path, rows, test, run):
             )
 
 
-def _signal_scores(row, path, rows, tse_scores):
+def _signal_scores(row, path, rows, tse_scores, mixtures):
     """id -> {column of SIGNAL_COLUMNS: string} for the ids of ``rows``."""
     test = row.system.test
     columns = {JOINT: SIGNAL_COLUMNS, "denoised": SIGNAL_COLUMNS, "noisy": _INPUT_COLUMNS}
@@ -90,12 +91,14 @@ def _signal_scores(row, path, rows, tse_scores):
     else:  # what the mixture has is the same with any front-end
         source, stage = next(iter(tse_scores.values()), {}), 8
         columns = columns if source else ()
-    # The others may be empty: too little speech for STOI, interferers that are not known.
+    # The others may be empty: too little speech for STOI, interferers that are not known. Mixtures
+    # without a source have no SI-SDR.
     required = [c for c in columns if c in SI_SDRS]
     missing = [
         u
         for u in rows
-        if columns and (u not in source or not all(source[u].get(c) for c in required))
+        if (columns and u not in source)
+        or (mixtures[u]["snr_db"] and not all(source[u].get(c) for c in required))
     ]
     if missing:
         raise UserError(

@@ -322,6 +322,8 @@ def _gender_states(pooled, systems):
         for name, r in pooled.items()
         for state, part in r["by_gender_state"].items()
     ]
+    if not rows:
+        return ""
     columns = ["system", "train", "test", "gender state", "n", "WA", "UA"]
     heading = "## Emotion recognition by gender state"
     return f"{heading}\n\n{table(columns, rows)}{note_on_classes(rows)}"

@@ -19,6 +19,7 @@ from espnet_tse_ser.metrics.speaker_totals import (
     speaker_totals,
 )
 from espnet_tse_ser.metrics.tables import MADE_WITH
+from espnet_tse_ser.mixtures.table import NONE
 from espnet_tse_ser.systems.system import are_alike, pairs_of
 
 
@@ -173,10 +174,12 @@ def measure_rows(rows, labels):
     low, high = intervals(totals)
     signal = {}
     for column in SIGNAL_COLUMNS:
-        mean, known = known_mean(rows, column)
+        # SI-SDRs before and after are of the same mixtures: those with a source.
+        of = [r for r in rows if r["snr_db"] is not None] if column in SI_SDRS else rows
+        mean, known = known_mean(of, column)
         name = "wrong_speaker_rate" if column == "wrong_speaker" else column
         signal[name] = rounded(mean)
-        if column not in SI_SDRS:  # all utterances have them, or none
+        if column not in SI_SDRS:  # all mixtures with a source have them, or none
             signal[f"{name}_n"] = known
     measures = {
         "n": len({row["id"] for row in rows}),
@@ -194,8 +197,8 @@ def measure_rows(rows, labels):
 
 
 def _states(rows):
-    """The gender states of the rows, same before different."""
-    return sorted({row["gender_state"] for row in rows}, reverse=True)
+    """The gender states of the rows that have talkers, same before different."""
+    return sorted({row["gender_state"] for row in rows} - {NONE}, reverse=True)
 
 
 def _seeds(rows, labels):

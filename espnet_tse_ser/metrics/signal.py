@@ -100,15 +100,19 @@ def signal_scores(target, estimate, mixture, interferers, fs, with_stoi=True):
 
     Args:
         target, estimate, mixture: ``(num_samples,)``; interferers: list of the same shape, as
-            they are in the mixture, None if they are not known; fs: rate in Hz.
+            they are in the mixture, empty without talkers, None if they are not known; fs: rate in
+            Hz.
         with_stoi: False leaves STOI empty, which takes longer than all else.
 
     Returns:
         dict with ``si_sdr_mix``, ``si_sdr``, ``si_sdri`` (dB), ``stoi_mix``, ``stoi`` (strings of
-        6 decimals; empty where there is too little speech for STOI) and ``wrong_speaker`` (0, 1;
-        empty if the interferers are not known).
+        6 decimals; empty where there is too little speech for STOI; ``si_sdr_mix`` and ``si_sdri``
+        where the mixture is the target) and ``wrong_speaker`` (0, 1; empty if there is no
+        interferer, or none known).
     """
     before, after = si_sdr(target, mixture), si_sdr(target, estimate)
+    if before == SI_SDR_LIMIT:
+        before = np.nan
     scores = {
         "si_sdr_mix": before,
         "si_sdr": after,
@@ -116,7 +120,7 @@ def signal_scores(target, estimate, mixture, interferers, fs, with_stoi=True):
         "stoi_mix": stoi(target, mixture, fs) if with_stoi else np.nan,
         "stoi": stoi(target, estimate, fs) if with_stoi else np.nan,
     }
-    wrong = "" if interferers is None else int(is_wrong_speaker(estimate, target, interferers))
+    wrong = int(is_wrong_speaker(estimate, target, interferers)) if interferers else ""
     return {name: "" if value != value else f"{value:.6f}" for name, value in scores.items()} | {
         "wrong_speaker": wrong
     }

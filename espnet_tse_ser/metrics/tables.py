@@ -23,7 +23,9 @@ from espnet_tse_ser.metrics.fields import (
     read_classes,
     read_number,
     read_signal,
+    read_snr,
 )
+from espnet_tse_ser.mixtures.table import CLEAN, NONE
 from espnet_tse_ser.systems.command_line import rows_of
 from espnet_tse_ser.systems.system import name_rows
 
@@ -33,20 +35,20 @@ PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
 MADE_WITH = ("configuration", "scheme", "dev", "utterances", "commit")  # the same in all rows
 
 _MAKER = ("system", "tag", "train", "test", *MADE_WITH)
-_DESCRIBED = ("gender", "gender_state", "interferer_emotions")
 _CHECKS = {"speaker": check_id, "fold": check_fold}
 
 
-def score_columns(labels, two_epochs=False):
+def score_columns(labels, two_epochs=False, levels=False):
     """Columns of a ``score_utt.tsv`` for the classes ``labels``.
 
-    Its rows are the recognitions of an utterance: one for each seed of the trainings. ``overlap``
-    is the share of the target during which an interferer speaks, ``interferer_emotions`` a list
-    with commas. ``two_epochs``: with ``hypothesis_wa`` and ``epoch_wa``.
+    Its rows are the recognitions of an utterance: one for each seed of the trainings. ``snr_db`` is
+    empty where there is no source. ``overlap`` is the share of the target during which one is
+    there, ``interferer_emotions`` a list with commas. ``two_epochs``: with ``hypothesis_wa`` and
+    ``epoch_wa``. ``levels``: with ``level``, of mixtures that were drawn from a set of levels.
     """
     described = ("id", "system", "tag", "train", "test", *MADE_WITH, "fold", "seed", "epoch")
     described += ("epoch_wa",) * two_epochs + ("speaker", "gender", "gender_state")
-    described += (*MIXTURE_COLUMNS, "reference", "hypothesis")
+    described += (*MIXTURE_COLUMNS, *("level",) * levels, "reference", "hypothesis")
     described += ("hypothesis_wa",) * two_epochs
     return [*described, *(f"p_{label}" for label in labels), *SIGNAL_COLUMNS]
 
@@ -95,9 +97,9 @@ def read_protocol(path, folds=None):
         raise UserError(f"{path}: has no mixtures; run stage 2 again")
     tests = {}
     for line, (uid, row) in enumerate(index_rows(path, rows, "mixture").items(), 2):
-        check_filled(path, line, row, (*_DESCRIBED, "emotion"))
-        for column in ("snr_db", "overlap"):
-            read_number(path, line, row, column)
+        _check_described(path, line, row, "emotion")
+        read_snr(path, line, row)
+        read_number(path, line, row, "overlap")
         tests.setdefault(row["fold"], {})[uid] = row
     folds = sorted(tests, key=fold_key) if folds is None else folds
     unknown = [fold for fold in folds if fold not in tests]
@@ -136,7 +138,7 @@ def read_tse_scores(path, tests):
     rows = read_tsv(path, TSE_COLUMNS, {"fold": check_fold})
     for line, row in enumerate(rows, 2):
         read_signal(path, line, row)
-        read_number(path, line, row, "snr_db")
+        read_snr(path, line, row)
     scores = index_rows(path, rows, "id")
     for test in tests.values():
         for uid in test.keys() & scores.keys():
@@ -147,7 +149,9 @@ def read_tse_scores(path, tests):
 def _check_mixture(path, uid, score, mixture):
     for column in ("fold", "gender_state", "snr_db"):
         own, expected = score[column], mixture[column]
-        if own != expected and (column != "snr_db" or float(own) != float(expected)):
+        if column == "snr_db" and own and expected:
+            own, expected = float(own), float(expected)
+        if own != expected:
             raise UserError(
                 f"{path}: {uid}: {column} is {own} but the protocol says {expected}; the mixtures "
                 "changed after stage 8: delete the file and run stage 8 again"
@@ -159,8 +163,8 @@ def read_scores(path):
 
     Returns:
         the labels, and a list of dicts; `SIGNAL_COLUMNS` are floats, NaN where empty, ``snr_db``
-        and ``overlap`` floats, ``num_interferers`` is an int. They have ``hypothesis_wa`` where
-        the table has.
+        (None where empty) and ``overlap`` floats, ``num_interferers`` is an int. They have
+        ``hypothesis_wa`` and ``level`` where the table has.
 
     Raises:
         UserError: no rows, an empty field, a number that is not one, labels and posteriors that
@@ -170,11 +174,12 @@ def read_scores(path):
     rows = read_tsv(path, score_columns(()), _CHECKS | {"id": check_id})
     labels = read_classes(path, rows)
     for line, row in enumerate(rows, 2):
-        check_filled(path, line, row, (*_DESCRIBED, *_MAKER, "epoch"))
+        _check_described(path, line, row, *_MAKER, "epoch")
         row["seed"] = str(read_number(path, line, row, "seed"))
         if row["utterances"] != "n/a":
             read_number(path, line, row, "utterances")
-        for column in ("snr_db", "overlap", "num_interferers"):
+        row["snr_db"] = read_snr(path, line, row)
+        for column in ("overlap", "num_interferers"):
             row[column] = read_number(path, line, row, column)
         row |= read_signal(path, line, row)
     for column in _MAKER:
@@ -243,3 +248,12 @@ def _read_own(path, row):
             f"{path}: is the table of {made}; move it there, or delete it and run stage 13 again"
         )
     return labels, rows
+
+
+def _check_described(path, line, row, *further):
+    """Raise `UserError` where what describes the mixture of a row, or ``further``, is empty."""
+    check_filled(path, line, row, ("gender", "gender_state", *further))
+    if row["gender_state"] != NONE:
+        check_filled(path, line, row, ("interferer_emotions",))
+    if row.get("level", CLEAN) != CLEAN:
+        read_number(path, line, row, "level")

@@ -9,18 +9,17 @@ from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask, extractor_choices
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import (
-    MixingIterFactory,
-    PretrainingOptions,
-    mixing_options,
-    pretraining_mixtures,
-    pretraining_speakers,
-)
+from espnet_tse_ser.data.dynamic import MixingIterFactory, mixing_options
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import ExtractionTrainer
 from espnet_tse_ser.kinds import Choice, Maybe, Only
+from espnet_tse_ser.mixtures.pretraining import (
+    PretrainingOptions,
+    pretraining_mixtures,
+    pretraining_speakers,
+)
 from espnet_tse_ser.numbers import RATE
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.tasks.mapping_action import MappingAction
@@ -88,6 +87,10 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
     def check_options(cls, options, where):
         vars(options).update(check_extraction_config(vars(options), where))
         mixing = mixing_options(PretrainingOptions, options.mixing_conf, where("mixing_conf"))
+        if mixing.enroll_segment is None:
+            raise UserError(
+                f"{where('mixing_conf')}: extraction needs enrollments; give enroll_segment"
+            )
         window = options.encoder_conf["kernel_size"]
         if min(mixing.segment, mixing.enroll_segment) < window:
             raise UserError(
@@ -137,7 +140,7 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
             size = args.valid_batch_size or size
         logger.info(
             "%s: %d of the pool's %d speakers (speaker_share %g), %.2f h, %d mixtures an epoch",
-            *(mode, len(mixtures.usable), len(pool.by_speaker), options.speaker_share),
+            *(mode, len(mixtures.usable), len(pool.by_group), options.speaker_share),
             *(mixtures.pool.seconds / 3600, count),
         )
         batches = [[None] * min(size, count - start) for start in range(0, count, size)]

@@ -11,23 +11,18 @@ from espnet2.utils.types import str_or_none
 from espnet_tse_ser import schedulers
 from espnet_tse_ser.checkpoints import load_weights
 from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import (
-    EmotionMixtures,
-    EmotionOptions,
-    MixingIterFactory,
-    length_batches,
-    mixing_options,
-)
+from espnet_tse_ser.data.dynamic import MixingIterFactory, length_batches, mixing_options
 from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.data.preprocessor import label_index
-from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.kinds import Choice, Maybe, Only, check_options
+from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
+from espnet_tse_ser.mixtures.table import TALKER, read_mixtures
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.numbers import RATE
@@ -45,7 +40,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
     """ESPnet's task interface for `ESPnetTSESERModel`; ``config.yaml`` alone rebuilds the model.
 
     Targets are taken whole. Training mixtures are drawn anew each epoch, from the targets and the
-    interferer speakers of the fold's training side alone.
+    sources of the fold's training side alone.
     """
 
     num_optimizers = 1
@@ -65,7 +60,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
             ("tse", "Configuration of the extraction part"),
             ("ser", "Configuration of the recognition part"),
             ("model_conf", "Loss weights and switches of ESPnetTSESERModel"),
-            ("mixing_conf", "Dynamic mixing; see data/dynamic.py"),
+            ("mixing_conf", "Dynamic mixing; see mixtures/emotional.py"),
         ):
             default = dataclasses.asdict(EmotionOptions()) if name == "mixing_conf" else {}
             group.add_argument(f"--{name}", action=MappingAction, default=default, help=text)
@@ -75,7 +70,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
             ("stats_file", "feats_stats.npz for a recognition part from scratch"),
             ("data_dir", "Mixture directory"),
             ("targets", "Formatted emotional corpus"),
-            ("interferers", "Formatted interferer pool"),
+            ("sources", "Formatted pool of talkers or noise"),
             ("split", "Directory with train.lst and dev.lst"),
         ):
             group.add_argument(f"--{name}", type=str_or_none, default=None, help=text)
@@ -171,17 +166,19 @@ def _draw(source, labels, rng, utt):
 
 
 def _dynamic_mixtures(args, options, ids):
-    """`EmotionMixtures` of the training ids and the interferer speakers of their mixtures."""
+    """`EmotionMixtures` of the training ids and the groups of sources in their mixtures."""
     wanted = set(ids)
-    mixtures = [m for m in read_protocol(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted]
-    targets = {m.target for m in mixtures}
-    speakers = {s for m in mixtures for s in m.interferer_speakers}
-    states = {m.gender_state for m in mixtures}
+    mixtures = [m for m in read_mixtures(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted]
+    targets = Pool.read(args.targets, args.fs)
+    sources = Pool.read_sources(args.sources, args.targets, targets)
+    utts = {m.target for m in mixtures}
+    groups = {s.group for m in mixtures for s in m.sources}
+    states = {m.gender_state for m in mixtures if m.of_kind(TALKER)}
     return EmotionMixtures(
-        Pool.read(args.targets, args.fs).subset(lambda e: e.utt in targets),
-        Pool.read(args.interferers, args.fs).subset(lambda e: e.speaker in speakers),
-        Levels(options.levels, options.loudness, options.snr),
-        num_interferers=len(mixtures[0].interferers),
+        targets.subset(lambda e: e.utt in utts),
+        None if sources is None else sources.subset(lambda e: e.group in groups),
+        Levels(options.levels, options.loudness, options.snr, options.snr_set),
+        num_sources=max(len(m.sources) for m in mixtures),
         max_samples=options.max_samples,
         gender_state=states.pop() if len(states) == 1 else "random",
     )

@@ -4,18 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from changed_mixtures import change
 from tiny_corpora import FS, edit_table, pool_options, speech, write_corpora
 
 from espnet_tse_ser.bin import check_data, protocol
 from espnet_tse_ser.data.kaldi_dir import read_table, write_table
-from espnet_tse_ser.data.protocol import read_protocol, write_protocol
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,13 @@ def check(data, *further):
 
 def edit_mixture(data, uid, **changes):
     path = data.protocol / "protocol.tsv"
-    mixtures = read_protocol(path)
+    mixtures = read_mixtures(path)
     assert uid in {m.mixture for m in mixtures}
-    write_protocol(path, [replace(m, **changes) if m.mixture == uid else m for m in mixtures])
+    write_mixtures(path, [change(m, **changes) if m.mixture == uid else m for m in mixtures])
 
 
 def mixture(data, uid):
-    return {m.mixture: m for m in read_protocol(data.protocol / "protocol.tsv")}[uid]
+    return {m.mixture: m for m in read_mixtures(data.protocol / "protocol.tsv")}[uid]
 
 
 def add_to(path, utt):
@@ -131,7 +131,7 @@ def missing_enrollment(data):
     path = data.protocol / "protocol.tsv"
     (enrollment,) = mixture(data, "t1m-0").enrollment
     path.write_text(path.read_text().replace(f"\t{enrollment}\t1\t", "\t\t1\t"))
-    return ["protocol.tsv: line ", ": enrollment: '' cannot be an id: it is empty"]
+    return ["mixture 't1m-0': has no enrollment, but others have one; run stage 2 again"]
 
 
 def dropped_enrollment(data):
@@ -149,19 +149,19 @@ def shared_interferer(data):
     edit_mixture(
         data,
         "t1m-0",
-        interferers=other.interferers,
-        interferer_speakers=other.interferer_speakers,
+        utt=other.sources[0].utt,
+        group=other.sources[0].group,
     )
-    speaker = other.interferer_speakers[0]
+    speaker = other.sources[0].group
     return [f"fold 1: interferer speaker '{speaker}' of", "is also tested", "fold 2"]
 
 
 def hidden_shared_interferer(data):
     """The column of speakers still tells the old one."""
     other = mixture(data, "t2m-0")
-    edit_mixture(data, "t1m-0", interferers=other.interferers)
-    speaker = other.interferer_speakers[0]
-    return ["mixture 't1m-0': interferer speakers are 'i", f"but the interferers have '{speaker}'"]
+    edit_mixture(data, "t1m-0", utt=other.sources[0].utt)
+    speaker = other.sources[0].group
+    return ["mixture 't1m-0': interferer 'i", ": speaker is 'i", f"but it has '{speaker}'"]
 
 
 def interferer_is_target_speaker(data):
@@ -176,10 +176,10 @@ def own_interferer(data):
     edit_mixture(
         data,
         "t1m-0",
-        interferers=("t1m-1",),
-        interferer_speakers=("t1m",),
-        interferer_genders=("m",),
-        interferer_emotions=("hap",),
+        utt="t1m-1",
+        group="t1m",
+        gender_of_source="m",
+        emotion_of_source="hap",
         gender_state="same",
     )
     return [
@@ -194,10 +194,10 @@ def interferer_of_another_fold(data):
     edit_mixture(
         data,
         "t1m-0",
-        interferers=("t2f-0",),
-        interferer_speakers=("t2f",),
-        interferer_genders=("f",),
-        interferer_emotions=("ang",),
+        utt="t2f-0",
+        group="t2f",
+        gender_of_source="f",
+        emotion_of_source="ang",
     )
     return ["fold 1: target speaker 't2f' of", "fold 2: interferer speaker 't2f' of"]
 
@@ -223,7 +223,7 @@ def wrong_gender_state(data):
 
 
 def unknown_interferer(data):
-    edit_mixture(data, "t1m-0", interferers=("x-1",))
+    edit_mixture(data, "t1m-0", utt="x-1")
     return ["mixture 't1m-0': unknown interferer 'x-1'"]
 
 

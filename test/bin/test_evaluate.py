@@ -12,12 +12,13 @@ from tiny_formatted import voice, write_formatted
 
 from espnet_tse_ser import evaluation
 from espnet_tse_ser.bin import compare, evaluate, extract, protocol, recognize, score, tse_score
-from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
 from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.mixtures import mixture_set
+from espnet_tse_ser.mixtures.table import read_mixtures
 
 NOTHING = {"about": "Nothing is changed.", "sweep": "none", "value": "none"}
 SYSTEMS = {
@@ -52,7 +53,7 @@ def run(tmp_path, tiny_mixtures, models, tse_dir):
         evaluate.main(
             [
                 *("--config", f"{tmp_path}/one.yaml", "--targets", f"{tiny_mixtures}/emo"),
-                *("--interferers", f"{tiny_mixtures}/interferer"),
+                *("--sources", f"{tiny_mixtures}/interferer"),
                 *("--protocol_dir", f"{tiny_mixtures}/protocol", "--folds", folds),
                 *(*rows, "--systems_dir", str(SYSTEMS_DIR)),
                 *("--front_ends", f"default={tse_dir}" if front_ends is None else front_ends),
@@ -115,7 +116,7 @@ def test_nothing_changed(run, main_scores):
 
 def test_a_variation(run, main_scores, tmp_path):
     tables = run({"snr": -8.0}, "--batch_size", "5")
-    protocol = {m.mixture: m for m in read_protocol(tmp_path / "test" / "protocol.tsv")}
+    protocol = {m.mixture: m for m in read_mixtures(tmp_path / "test" / "protocol.tsv")}
     assert all(m.snr_db == pytest.approx(-8, abs=0.01) for m in protocol.values())
     before = {r["id"]: float(r["si_sdr_mix"]) for r in main_scores["ft"]}
     now = {r["id"]: float(r["si_sdr_mix"]) for r in tables["ft"]}
@@ -144,7 +145,9 @@ def recognised(monkeypatch):
     names = []
     inner = evaluation.recognize_set
     monkeypatch.setattr(
-        evaluation, "recognize_set", lambda *args, label: names.append(label) or inner(*args)
+        evaluation,
+        "recognize_set",
+        lambda *args, label, **how: names.append(label) or inner(*args, **how),
     )
 
     def recognised():
@@ -264,7 +267,7 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
     with pytest.raises(UserError, match="no fold 3"):
         run({}, folds="1 3")
     with pytest.raises(UserError, match="esd"):
-        run({"interferers": "esd"})
+        run({"sources": "esd"})
     assert not list((tmp_path / "test").glob("*/*/score_utt.tsv"))
 
 
@@ -279,7 +282,7 @@ def varied(root, pools, *options, **changes):
         "--protocol_dir",
         f"{root}",
     ]
-    before = {m.mixture: m for m in read_protocol(root / "protocol.tsv")}
+    before = {m.mixture: m for m in read_mixtures(root / "protocol.tsv")}
     folds = " ".join({m.fold for m in before.values()})
     args = evaluate.get_parser().parse_args([*pools, *files, "--folds", folds, *options])
     mixtures = evaluate._mixtures(args, folds.split(), Variation("a test", "tests", 1, **changes))[
@@ -289,13 +292,13 @@ def varied(root, pools, *options, **changes):
 
 
 def test_new_interferers_from_the_targets_are_of_the_fold(tmp_path, tiny_mixtures):
-    pools = [*("--targets", f"{tiny_mixtures}/emo"), *("--interferers", f"{tiny_mixtures}/emo")]
+    pools = [*("--targets", f"{tiny_mixtures}/emo"), *("--sources", f"{tiny_mixtures}/emo")]
     protocol.main([*pools, "--output_dir", str(tmp_path), "--dev_share", "0.5"])
     for one, other in varied(tmp_path, pools, talkers=3):
-        assert other.interferers[0] == one.interferers[0]
-        assert one.speaker not in other.interferer_speakers
+        assert other.sources[0].utt == one.sources[0].utt
+        assert one.speaker not in [s.group for s in other.sources]
         # speakers t0 to t3 are of fold 1, t4 to t7 of fold 2
-        assert {"12"[int(s[1]) // 4] for s in other.interferer_speakers} == {one.fold}
+        assert {"12"[int(s.group[1]) // 4] for s in other.sources} == {one.fold}
 
 
 def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
@@ -303,15 +306,15 @@ def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
     speakers = [(f"i{s:02}", "mf"[s % 2]) for s in range(20)]
     many = [(f"{s}-0", s, gender, voice(rng, 150, 4000), None, None) for s, gender in speakers]
     write_formatted(tmp_path / "many", many)
-    pools = ["--targets", f"{tiny_mixtures}/emo", "--interferers", f"{tmp_path}/many"]
+    pools = ["--targets", f"{tiny_mixtures}/emo", "--sources", f"{tmp_path}/many"]
     of_speakers = ["--protocol", "loso_speaker"]
     protocol.main([*pools, "--output_dir", str(tmp_path), *of_speakers])
     pairs = varied(tmp_path, pools, *of_speakers, gender_state="same")
-    fold_of = {s: one.fold for one, _ in pairs for s in one.interferer_speakers}
+    fold_of = {s.group: one.fold for one, _ in pairs for s in one.sources}
     assert len({one.fold for one, _ in pairs}) == 8
     for one, other in pairs:
         assert (other.fold, other.speaker, other.gender_state) == (one.fold, one.speaker, "same")
-        assert all(fold_of.get(s, one.fold) == one.fold for s in other.interferer_speakers)
+        assert all(fold_of.get(s.group, one.fold) == one.fold for s in other.sources)
 
 
 def test_a_front_end_without_enrollments(run, tmp_path, monkeypatch, tse_dir):
@@ -319,13 +322,13 @@ def test_a_front_end_without_enrollments(run, tmp_path, monkeypatch, tse_dir):
     config = tiny_espnet.enh("tcn", tiny_espnet.TCN)
     take_model(tiny_espnet.write(tmp_path / "enh", config), tmp_path / "exp", 16000)
     extracted = run({}, systems=("base",), folds="1")["base"]
-    audio = evaluation.RenderedMixtures.audio
+    audio = mixture_set.MixturesInMemory.audio
 
     def without_enrollment(self, kind, utt):
         assert kind != "enroll"
         return audio(self, kind, utt)
 
-    monkeypatch.setattr(evaluation.RenderedMixtures, "audio", without_enrollment)
+    monkeypatch.setattr(mixture_set.MixturesInMemory, "audio", without_enrollment)
     enhanced = run({}, systems=("base",), folds="1", front_ends=f"default={tmp_path}/exp")["base"]
     assert [row["id"] for row in enhanced] == [row["id"] for row in extracted]
     assert all(np.isfinite(float(row["si_sdr"])) for row in enhanced)

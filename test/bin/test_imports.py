@@ -71,7 +71,7 @@ def configs(tmp_path_factory, tse_config, ser_config):
 
 
 def _pools(mixtures):
-    return ["--targets", mixtures / "emo", "--interferers", mixtures / "interferer"]
+    return ["--targets", mixtures / "emo", "--sources", mixtures / "interferer"]
 
 
 def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtures, tiny_pool):

@@ -72,7 +72,7 @@ def test_what_is_no_number_is_refused(name, option, capsys):
     parser = PARSERS[name]
     kind = parser._option_string_actions[option].type
     for text in NO_NUMBERS:
-        if text == "" and option in ("--seeds", "--parts"):  # an empty list: no seeds, no parts
+        if text == "" and option == "--seeds":  # an empty list: no seeds
             assert kind(text) == ()
             continue
         with pytest.raises(SystemExit) as caught:
@@ -98,7 +98,7 @@ def test_what_is_no_number_is_refused(name, option, capsys):
         ("prepare ravdess", "--threshold_db", ("0", "6")),
         ("prepare ravdess", "--margin", ("-0.1",)),
         ("prepare ravdess", "--expected_total", ("-1", "0.5")),
-        ("protocol", "--num_interferers", ("0", "-1", "1.5")),
+        ("protocol", "--num_sources", ("0", "-1", "1.5")),
         ("protocol", "--seed", ("-1", "2147483648")),
         ("evaluate", "--num_threads", ("0", "-1", "2.5", "1e9")),
         ("ser_train", "--seed", ("-1", "0.5", "4294967296")),

@@ -58,11 +58,20 @@ def test_errors_are_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["librispeech", "--parts", "a,b"], "argument --parts: expected a number"),
-        (["librispeech", "--complete", "yes"], "invalid choice: 'yes'"),
+        (
+            ["librispeech", "--parts", "a,b"],
+            "argument --parts: expected a list of 1 or more, each a number above 0",
+        ),
+        (
+            ["librispeech", "--complete", "all"],
+            "expected true or false, or one of speakers, got 'all'",
+        ),
         (["ravdess", "--rot", "x"], "required"),
-        (["esd", "--language", "german"], "invalid choice: 'german'"),
-        (["esd", "--complete", "yes"], "'yes' is neither true nor false"),
+        (
+            ["esd", "--language", "german"],
+            "--language: expected one of english, mandarin, all, got 'german'",
+        ),
+        (["esd", "--complete", "maybe"], "--complete: expected true or false, got 'maybe'"),
     ],
 )
 def test_wrong_options(options, message, capsys):

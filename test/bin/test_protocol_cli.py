@@ -5,8 +5,8 @@ from tiny_corpora import FOLDS, pool_options, write_corpora
 
 from espnet_tse_ser.bin.protocol import get_parser, main
 from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.mixtures.table import read_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def contents(directory):
 
 def test_protocol_and_splits(corpora, tmp_path):
     assert draw(corpora, tmp_path / "a", "--seed", "3") == 0
-    mixtures = read_protocol(tmp_path / "a" / "protocol.tsv")
+    mixtures = read_mixtures(tmp_path / "a" / "protocol.tsv")
     assert len(mixtures) == 30 and {m.seed for m in mixtures} == {3}
     fold_of = {m.mixture: m.fold for m in mixtures}
     for fold in FOLDS:
@@ -40,12 +40,12 @@ def test_protocol_and_splits(corpora, tmp_path):
 
 
 def test_options(corpora, tmp_path):
-    options = ["--levels", "snr", "--snr_range", "3 3", "--num_interferers", "2"]
+    options = ["--levels", "snr", "--snr_range", "3 3", "--num_sources", "2"]
     options += ["--gender_state", "same", "--dev_split", "utterance", "--dev_share", "0.5"]
     assert draw(corpora, tmp_path, *options) == 0
-    for mixture in read_protocol(tmp_path / "protocol.tsv"):
+    for mixture in read_mixtures(tmp_path / "protocol.tsv"):
         assert mixture.snr_db == pytest.approx(3, abs=0.01)
-        assert len(mixture.interferers) == 2 and mixture.gender_state == "same"
+        assert len(mixture.sources) == 2 and mixture.gender_state == "same"
     train, dev = (read_ids(tmp_path / f"splits/fold1/{s}.lst") for s in ("train", "dev"))
     assert {u.split("-")[0] for u in train} == {u.split("-")[0] for u in dev}
 
@@ -55,7 +55,7 @@ def test_options(corpora, tmp_path):
     [
         (["--levels", "rms"], "levels: expected one of loudness, snr, got 'rms'"),
         (["--gender_state", "mixed"], "--gender_state must be one of random, same, different"),
-        (["--num_interferers", "9"], "add interferer speakers or take fewer interferers"),
+        (["--num_sources", "9"], "add interferer speakers or take fewer interferers"),
         (["--neutral", "calm"], "has no other 'calm' utterance"),
         (["--dev_split", "word"], "--dev_split must be 'speaker' or 'utterance', got 'word'"),
         (["--dev_share", "0.9"], "leaves none to train on; add speakers"),
@@ -74,7 +74,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
     "options, message",
     [
         (["--sed", "1"], "unrecognized arguments: --sed"),
-        (["--num_interferers", "two"], "expected a whole number of 1 or more"),
+        (["--num_sources", "two"], "expected a whole number of 1 or more"),
     ],
 )
 def test_unknown_options(corpora, tmp_path, options, message, capsys):
@@ -86,4 +86,4 @@ def test_unknown_options(corpora, tmp_path, options, message, capsys):
 def test_required_options(capsys):
     with pytest.raises(SystemExit):
         get_parser().parse_args([])
-    assert "--targets, --interferers, --output_dir" in capsys.readouterr().err
+    assert "--targets, --output_dir" in capsys.readouterr().err

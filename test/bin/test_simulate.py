@@ -82,7 +82,7 @@ def test_combining_too_early(corpora, tmp_path, capsys):
         (["--job", "4", "--nj", "3"], "--job 4 --nj 3: the job must lie in 1 to nj"),
         (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
         (["--protocol_dir", "/nowhere"], "/nowhere/protocol.tsv: no such table"),
-        (["--interferers", "/nowhere"], "/nowhere/wav.scp: no such file"),
+        (["--sources", "/nowhere"], "/nowhere/wav.scp: no such file"),
     ],
 )
 def test_wrong_values(corpora, tmp_path, options, message, capsys):
@@ -92,7 +92,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
 
 
 def test_other_corpora_than_the_protocols(corpora, tmp_path, capsys):
-    assert simulate(corpora, tmp_path, "--interferers", str(corpora.pretrain)) == 2
+    assert simulate(corpora, tmp_path, "--sources", str(corpora.pretrain)) == 2
     assert "is not in the pool; run stages 1 and 2 again" in capsys.readouterr().err
 
 

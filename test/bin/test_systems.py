@@ -163,9 +163,7 @@ def test_errors(printed, conf, capsys):
     assert "none: no <name>.yaml in it; each declares a system" in captured.err
 
 
-@pytest.mark.parametrize(
-    "line", ["interferers: esd", "interferers: 'esd' # new", "{interferers: esd}"]
-)
+@pytest.mark.parametrize("line", ["sources: esd", "sources: 'esd' # new", "{sources: esd}"])
 def test_tests_and_whom_they_draw_from(printed, tmp_path, line):
     (tmp_path / "snr_0.yaml").write_text("snr: 0\n")
     (tmp_path / "other.yaml").write_text(f"{line}\n")
@@ -173,7 +171,7 @@ def test_tests_and_whom_they_draw_from(printed, tmp_path, line):
     assert found["test"] == [["snr_0", ""], ["other", "esd"]]
 
 
-def test_a_set_of_interferers_that_is_no_name(printed, tmp_path):
-    (tmp_path / "other.yaml").write_text("interferers: a|b/c\n")
-    with pytest.raises(UserError, match="other.yaml: interferers: "):
+def test_a_set_of_sources_that_is_no_name(printed, tmp_path):
+    (tmp_path / "other.yaml").write_text("sources: a|b/c\n")
+    with pytest.raises(UserError, match="other.yaml: sources: "):
         printed(f"--tests_dir={tmp_path}", "--tests=other")

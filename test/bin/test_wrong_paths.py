@@ -55,19 +55,19 @@ WRONG += ("broken.yaml", "list.yaml", "loop", "x" * 300)
 
 # command -> its options that name what it reads (and, after a "/", the others)
 COMMANDS = {
-    "check_data": "targets interferers pretrain protocol_dir",
+    "check_data": "targets sources pretrain protocol_dir",
     "compare": "A B",
-    "evaluate": "config targets interferers protocol_dir systems_dir / folds row output_dir",
+    "evaluate": "config targets sources protocol_dir systems_dir / folds row output_dir",
     "format_audio": "data_dir / output_dir",
     "import_hypotheses": "table data_dir ids / labels output",
     "pack": "model_dir / output",
     "preservation": "data_dir condition clean_hyp / output_dir folds",
-    "protocol": "targets interferers / output_dir dev_share",
+    "protocol": "targets sources / output_dir dev_share",
     "results": "scores_dir exp_dir systems_dir / output_dir",
     "score": "scores_dir protocol_dir tse_scores systems_dir / folds",
     "ser_features": "config / scp output_dir",
     "ser_stats": "config scp splits / output_dir",
-    "simulate": "protocol_dir targets interferers / output_dir",
+    "simulate": "protocol_dir targets sources / output_dir",
     "systems": "conf_dir ser_config / tse_config joint_config",
     "tests_report": "tests_dir conf_dir scores_dir systems_dir / output_dir",
     "tse_stats": "config pool / output_dir",
@@ -88,7 +88,7 @@ def options(root, tmp_path, tiny_mixtures, tiny_pool, joint_dir):
     mix, emo = tiny_mixtures / "mix", tiny_mixtures / "emo"
     shared = {
         "targets": emo,
-        "interferers": tiny_mixtures / "interferer",
+        "sources": tiny_mixtures / "interferer",
         "pretrain": tiny_pool,
         "pool": tiny_pool,
         "protocol_dir": tiny_mixtures / "protocol",

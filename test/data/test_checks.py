@@ -3,22 +3,23 @@
 from dataclasses import replace
 
 import pytest
+from changed_mixtures import change, with_source
 from tiny_corpora import FOLDS, write_corpora
 
 from espnet_tse_ser.data.checks import (
     check_audio,
     check_folds,
+    check_groups,
     check_labels,
     check_mixtures,
-    check_speakers,
     check_split,
     report,
 )
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.protocol import make_protocol
 from espnet_tse_ser.data.splits import read_split, split_fold
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.drawing import draw_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def pools(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mixtures(pools):
-    return make_protocol(*pools, Levels(), seed=0)
+    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_sound_data_has_no_violation(pools, mixtures, split):
     targets, interferers = pools
     assert list(check_audio(targets, "target")) == []
     assert list(check_labels(targets, ["ang", "hap", "neu", "sad"])) == []
-    assert list(check_speakers({"targets": targets, "interferers": interferers})) == []
+    assert list(check_groups({"targets": targets, "interferers": interferers})) == []
     assert list(check_mixtures(mixtures, targets, interferers)) == []
     assert list(check_split("1", split, mixtures)) == []
     report([])
@@ -54,16 +55,21 @@ def test_labels(pools):
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "changes, message",
     [
         ({"target": "x"}, "unknown target 'x'"),
         ({"speaker": "t2m"}, "speaker, emotion and fold are 't2m', 'ang', '1', but the target has"),
         ({"emotion": "sad"}, "are 't1f', 'sad', '1', but the target has 't1f', 'ang', '1'"),
         ({"fold": "2"}, "are 't1f', 'ang', '2'"),
-        ({"interferers": ("x",)}, "unknown interferer 'x'"),
-        ({"interferer_speakers": ("x",)}, "interferer speakers are 'x', but the interferers have"),
-        ({"interferer_genders": ("x",)}, "interferer genders are 'x', but the interferers have '"),
-        ({"interferer_emotions": ("sad",)}, "interferer emotions are 'sad', but the interferers"),
+        ({"utt": "x"}, "unknown interferer 'x'"),
+        ({"kind": "noise"}, "unknown noise 'i"),
+        ({"group": "x"}, ": speaker is 'x', but it has 'i"),
+        ({"gender_of_source": "x"}, ": gender is 'x', but it has '"),
+        ({"emotion_of_source": "sad"}, ": emotion is 'sad', but it has 'none'"),
+        ({"snr_db": None}, "snr_db is None, but there are 1 source(s)"),
+        ({"level": "clean"}, "level is clean, but snr_db is "),
+        ({"level": "-50"}, "level is -50, but snr_db is "),
+        ({"enrollment": ()}, "has no enrollment, but others have one"),
         ({"gender_state": "both"}, "gender_state is 'both', but the genders are '"),
         ({"enrollment": ("x",)}, "unknown enrollment 'x'"),
         ({"enrollment": ("t1f-0",)}, "the enrollment is the target utterance"),
@@ -71,8 +77,8 @@ def test_labels(pools):
         ({"enrollment": ("t1m-2",)}, "enrollment 't1m-2' is of speaker 't1m', not of the target"),
     ],
 )
-def test_mixtures(pools, mixtures, change, message):
-    spoiled = [replace(mixtures[0], **change), *mixtures[1:]]
+def test_mixtures(pools, mixtures, changes, message):
+    spoiled = [change(mixtures[0], **changes), *mixtures[1:]]
     found = list(check_mixtures(spoiled, *pools))
     assert found and all(f.startswith("mixture 't1f-0': ") for f in found)
     assert any(message in f for f in found)
@@ -104,28 +110,22 @@ def test_split(mixtures, split):
 def test_targets_that_interfere_with_each_other(pools):
     """The one case in which speakers are targets and interferers; nothing looser passes."""
     targets, _ = pools
-    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    mixtures = draw_mixtures(targets, targets, Levels(), seed=0)
     assert list(check_mixtures(mixtures, targets, targets)) == []
     for fold in FOLDS:
         split = split_fold(targets.entries.values(), fold, "speaker", 0.4, 0)
         assert list(check_split(fold, split, mixtures)) == []
     copy = Pool(targets.entries.values())
-    found = list(check_speakers({"targets": targets, "interferers": copy}))
+    found = list(check_groups({"targets": targets, "interferers": copy}))
     assert len(found) == 6
     assert found[0] == "speaker 't1f' is in targets and in interferers; keep one of them"
 
 
 def test_an_interferer_that_is_the_target(pools):
     targets, _ = pools
-    first, *others = make_protocol(targets, targets, Levels(), seed=0)
-    spoiled = replace(
-        first,
-        interferers=("t1f-1",),
-        interferer_speakers=("t1f",),
-        interferer_genders=("f",),
-        interferer_emotions=("hap",),
-        gender_state="same",
-    )
+    first, *others = draw_mixtures(targets, targets, Levels(), seed=0)
+    spoiled = with_source(first, utt="t1f-1", group="t1f", gender="f", emotion="hap")
+    spoiled = replace(spoiled, gender_state="same")
     (message,) = check_mixtures([spoiled, *others], targets, targets)
     assert message == (
         "mixture 't1f-0': interferer 't1f-1' is of the target's own speaker 't1f'; "
@@ -135,14 +135,11 @@ def test_an_interferer_that_is_the_target(pools):
 
 def test_a_speaker_tested_in_one_role_and_trained_on_in_the_other(pools):
     targets, _ = pools
-    mixtures = make_protocol(targets, targets, Levels(), seed=0)
+    mixtures = draw_mixtures(targets, targets, Levels(), seed=0)
     split = split_fold(targets.entries.values(), "1", "speaker", 0.4, 0)
     trained = split["train"][0]
     spoiled = [
-        replace(m, interferers=("t1m-0",), interferer_speakers=("t1m",))
-        if m.mixture == trained
-        else m
-        for m in mixtures
+        with_source(m, utt="t1m-0", group="t1m") if m.mixture == trained else m for m in mixtures
     ]
     (message,) = check_split("1", split, spoiled)
     assert message == (
@@ -150,10 +147,7 @@ def test_a_speaker_tested_in_one_role_and_trained_on_in_the_other(pools):
     )
     speaker = trained.split("-")[0]
     spoiled = [
-        replace(m, interferers=(trained,), interferer_speakers=(speaker,))
-        if m.mixture == "t1m-0"
-        else m
-        for m in mixtures
+        with_source(m, utt=trained, group=speaker) if m.mixture == "t1m-0" else m for m in mixtures
     ]
     found = list(check_split("1", split, spoiled))
     assert f"fold 1: target speaker '{speaker}' of train mixture '{trained}' is also tested" in (

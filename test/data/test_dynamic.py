@@ -10,21 +10,22 @@ import torch
 from tiny_corpora import write_corpora
 
 from espnet_tse_ser.data.dynamic import (
-    EmotionMixtures,
-    EmotionOptions,
     MixingIterFactory,
     PrefetchingLoader,
-    PretrainingMixtures,
-    PretrainingOptions,
     length_batches,
     mixing_options,
-    pretraining_mixtures,
 )
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Entry, Pool
-from espnet_tse_ser.data.protocol import enrollment_choices
 from espnet_tse_ser.data.splits import hold_out_speakers
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.drawing import enrollment_choices
+from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
+from espnet_tse_ser.mixtures.pretraining import (
+    PretrainingMixtures,
+    PretrainingOptions,
+    pretraining_mixtures,
+)
 
 CONF = {"segment": 4000, "enroll_segment": 3000, "valid_share": 0.3}
 
@@ -126,7 +127,7 @@ def test_a_share_of_the_speakers(pretrain):
     assert set(half[0].usable) < set(whole[0].usable)
     assert sorted(s[:2] for s in half[0].usable) == ["pf", "pm"]
     assert half[0].labels == {s: i for i, s in enumerate(half[0].usable)}
-    assert set(half[0].pool.by_speaker) == set(half[0].usable)  # interferers come from them too
+    assert set(half[0].pool.by_group) == set(half[0].usable)  # interferers come from them too
     _, valid = half[1].example(np.random.default_rng(7))
     _, same = whole[1].example(np.random.default_rng(7))
     assert all(np.array_equal(valid[k], same[k]) for k in valid if k != "speaker")
@@ -173,7 +174,7 @@ def test_pauses_are_avoided(tmp_path):
 
 
 def test_emotional_mixtures(corpora, emotional):
-    targets, interferers = emotional.targets, emotional.interferers
+    targets, interferers = emotional.targets, emotional.sources
     enrollments, others = set(), set()
     for seed, utt in enumerate(sorted(targets.entries) * 3):
         uid, example = emotional.example(np.random.default_rng(seed), utt)
@@ -184,7 +185,7 @@ def test_emotional_mixtures(corpora, emotional):
         assert -33.01 < targets[utt].lufs + 20 * np.log10(scale) < -24.99
         (enrollment,) = [
             u
-            for u in targets.by_speaker[targets[utt].speaker]
+            for u in targets.by_group[targets[utt].speaker]
             if np.array_equal(targets.audio(u), example["enroll_ref1"])
         ]
         assert enrollment != utt and targets[enrollment].emotion == "neu"
@@ -198,7 +199,7 @@ def test_emotional_mixtures(corpora, emotional):
 
 def test_emotional_mixtures_are_cropped_on_demand(corpora):
     pools = Pool.read(corpora.emo), Pool.read(corpora.interferer)
-    mixtures = EmotionMixtures(*pools, Levels(), max_samples=5000, num_interferers=2)
+    mixtures = EmotionMixtures(*pools, Levels(), max_samples=5000, num_sources=2)
     starts = set()
     for seed in range(5):
         _, example = mixtures.example(np.random.default_rng(seed), "t1m-0")
@@ -222,17 +223,17 @@ def test_targets_interfere_with_each_other(corpora):
             for u in targets.entries
         }
         assert targets[max(similar, key=similar.get)].speaker != targets[utt].speaker
-    with pytest.raises(UserError, match=r"2 interferer\(s\) a mixture of 't1f' cannot be drawn"):
-        EmotionMixtures(targets, targets, Levels(), num_interferers=2)
+    with pytest.raises(UserError, match=r"2 source\(s\) a mixture of 't1f' cannot be drawn"):
+        EmotionMixtures(targets, targets, Levels(), num_sources=2)
 
 
 def test_errors_of_emotional_mixtures(emotional):
-    targets, interferers = emotional.targets, emotional.interferers
+    targets, interferers = emotional.targets, emotional.sources
     with pytest.raises(UserError, match="speaker 't1m' has no other 'neu' utterance to enroll"):
         enrollment_choices(targets.subset(lambda e: e.utt != "t1m-3"))
     few = interferers.subset(lambda e: e.speaker == "im0")
     with pytest.raises(UserError, match=r"2 .* mixture of \'t1f\' cannot be drawn from 1"):
-        EmotionMixtures(targets, few, Levels(), num_interferers=2)
+        EmotionMixtures(targets, few, Levels(), num_sources=2)
 
 
 def batches_of(factory, epoch):

@@ -8,6 +8,7 @@ from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.data.mixture_dir import MixtureDir, find_interferers
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import write_tsv
+from espnet_tse_ser.scoring import score as score_of
 
 FS = 16000
 IDS = ("a", "b", "c")
@@ -38,7 +39,7 @@ def data(tmp_path):
 def score(data, utt="b"):
     """What is extracted of it is the last talker."""
     path = data / f"spk{1 + TALKERS[utt]}_{utt}.flac"
-    return MixtureDir(data, IDS, FS, scored=True).score(utt, soundfile.read(path)[0])
+    return score_of(MixtureDir(data, IDS, FS, scored=True), utt, soundfile.read(path)[0])
 
 
 def test_a_wrong_speaker(data):
@@ -113,7 +114,7 @@ def test_signals_of_another_length(data, name):
         mixtures = MixtureDir(data, IDS, FS, scored=True)
         message = f"'a': {path}: has {len(other)} samples, but utt2num_samples says 4000"
         with pytest.raises(UserError, match=message):
-            mixtures.score("a", samples.astype(np.float32))
+            score_of(mixtures, "a", samples.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["wav", "spk1", "enroll_spk1"])

@@ -30,7 +30,7 @@ def test_read(emo):
     entry = pool["t2f-3"]
     assert (entry.speaker, entry.gender, entry.emotion, entry.fold) == ("t2f", "f", "neu", "2")
     assert entry.num_samples == soundfile.info(entry.wav).frames
-    assert pool.by_speaker["t2f"] == [f"t2f-{i}" for i in range(5)]
+    assert pool.by_group["t2f"] == [f"t2f-{i}" for i in range(5)]
     assert pool.gender["t2f"] == "f" and len(pool.gender) == 6
 
 

@@ -14,9 +14,10 @@ from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.protocol import make_protocol, read_protocol, write_protocol
 from espnet_tse_ser.data.simulation import signal_paths, simulate, write_mixture_dir
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.mixtures.drawing import draw_mixtures
+from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def pools(corpora):
 
 @pytest.fixture(scope="module")
 def mixtures(pools):
-    return make_protocol(*pools, Levels(), seed=0)
+    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +69,16 @@ def test_signals(rendered, pools, mixtures):
             signals["mix"], signals["spk1"] + signals["spk2"], atol=2 / 32768
         )
         target, _ = soundfile.read(pools[0][mixture.target].wav)
-        gain = 10 ** (mixture.gains_db[0] / 20)
+        gain = 10 ** (mixture.gain_db / 20)
         np.testing.assert_allclose(signals["spk1"], gain * target, atol=2 / 32768)
 
 
 def test_interferers_are_placed_or_cropped(rendered, pools, mixtures):
     kinds = set()
     for mixture in mixtures:
-        scaled, _ = soundfile.read(pools[1][mixture.interferers[0]].wav)
-        scaled *= 10 ** (mixture.gains_db[1] / 20)
-        placed, offset = read(rendered, mixture)["spk2"], mixture.offsets[0]
+        scaled, _ = soundfile.read(pools[1][mixture.sources[0].utt].wav)
+        scaled *= 10 ** (mixture.sources[0].gain_db / 20)
+        placed, offset = read(rendered, mixture)["spk2"], mixture.sources[0].offset
         kinds.add(np.sign(offset))
         if offset < 0:
             expected = scaled[-offset:][: len(placed)]
@@ -94,7 +95,7 @@ def test_loudness_is_that_of_librimix(rendered, mixtures):
     for mixture in mixtures:
         signals = read(rendered, mixture)
         assert np.abs(signals["mix"]).max() < 0.5  # nothing here had to be lowered
-        offset = max(0, mixture.offsets[0])
+        offset = max(0, mixture.sources[0].offset)
         sounding = signals["spk2"][offset : len(np.trim_zeros(signals["spk2"], "b"))]
         measured += [(loudness(signals["spk1"]), loudness(sounding))]
     measured = np.array(measured)
@@ -114,7 +115,7 @@ def test_snr_of_the_table_is_that_of_the_files(rendered, mixtures):
 @pytest.mark.parametrize("count", [1, 2])
 def test_snr_mode_gives_what_was_asked(tmp_path, pools, count):
     levels = Levels("snr", snr=(4.0, 4.0))
-    mixtures = make_protocol(*pools, levels, seed=3, num_interferers=count)[::5]
+    mixtures = draw_mixtures(*pools, levels, seed=3, num_sources=count)[::5]
     simulate(mixtures, *pools, tmp_path)
     for mixture in mixtures:
         signals = read(tmp_path, mixture)
@@ -125,7 +126,7 @@ def test_snr_mode_gives_what_was_asked(tmp_path, pools, count):
 
 
 def test_loud_mixtures_do_not_clip(tmp_path, pools):
-    mixtures = make_protocol(*pools, Levels("snr", (-4, -2), (0, 0)), seed=0)[::6]
+    mixtures = draw_mixtures(*pools, Levels("snr", (-4, -2), (0, 0)), seed=0)[::6]
     simulate(mixtures, *pools, tmp_path)
     for mixture in mixtures:
         signals = read(tmp_path, mixture)
@@ -134,7 +135,7 @@ def test_loud_mixtures_do_not_clip(tmp_path, pools):
 
 
 def test_several_interferers(tmp_path, pools):
-    mixtures = make_protocol(*pools, Levels(), seed=0, num_interferers=2)
+    mixtures = draw_mixtures(*pools, Levels(), seed=0, num_sources=2)
     simulate(mixtures, *pools, tmp_path)
     write_mixture_dir(tmp_path, mixtures, pools[0])
     uid = mixtures[0].mixture
@@ -169,7 +170,7 @@ def test_unrendered_mixtures(tmp_path, pools, mixtures):
 
 
 def options(corpora, root, mixtures):
-    write_protocol(root / "protocol" / "protocol.tsv", mixtures)
+    write_mixtures(root / "protocol" / "protocol.tsv", mixtures)
     directories = ["--protocol_dir", str(root / "protocol"), "--output_dir", str(root / "mix")]
     return [*pool_options(corpora), *directories]
 
@@ -237,7 +238,7 @@ def test_tables(rendered, pools, mixtures):
     assert read_table(rendered / "utt2emo") == {m.mixture: m.emotion for m in mixtures}
     assert read_table(rendered / "utt2fold") == {m.mixture: m.fold for m in mixtures}
     assert read_table(rendered / "utt2category") == {m.mixture: m.gender_state for m in mixtures}
-    assert read_protocol(rendered / "protocol.tsv") == mixtures
+    assert read_mixtures(rendered / "protocol.tsv") == mixtures
     enrollment = read_table(rendered / "enroll_spk1.scp")[first.mixture]
     assert enrollment == pools[0][first.enrollment[0]].wav
 
@@ -257,7 +258,7 @@ def test_mixture_dir(rendered, pools, mixtures):
     (interferer,) = data.interferers(ids[0])
     np.testing.assert_array_equal(interferer, signals["spk2"].astype(np.float32))
     clean = MixtureDir(rendered, ids, scp=rendered / "spk1.scp")
-    np.testing.assert_array_equal(clean.audio("mix", ids[0]), clean.audio("ref", ids[0]))
+    np.testing.assert_array_equal(clean.audio(clean.input, ids[0]), clean.audio("ref", ids[0]))
 
 
 def test_mixture_dir_errors(rendered, tmp_path):

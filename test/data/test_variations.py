@@ -7,10 +7,11 @@ from tiny_corpora import write_corpora
 
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.protocol import make_protocol, speaker_folds
 from espnet_tse_ser.data.simulation import enrollment_audio, render
 from espnet_tse_ser.data.variations import Variation, read_variation, vary
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.drawing import draw_mixtures
+from espnet_tse_ser.mixtures.sources import group_folds
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def pools(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mixtures(pools):
-    return make_protocol(*pools, Levels(), seed=0)
+    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def varied(pools, mixtures):
 
     def make(**changes):
         variation = Variation(about="a test", sweep="tests", value=1, **changes)
-        pool = targets if variation.interferers == "emo" else interferers
-        fold_of = speaker_folds(targets, pool, 0)
+        pool = targets if variation.sources == "emo" else interferers
+        fold_of = group_folds(targets, pool, 0)
         return [(m, vary(m, variation, targets, pool, fold_of, seed=0)) for m in mixtures]
 
     return make
@@ -45,8 +46,11 @@ def signals(mixture, pools):
 def test_what_is_not_named_stays(varied):
     assert all(one == other for one, other in varied())
     for one, other in varied(snr=3.0):
-        for name in ("interferers", "offsets", "enrollment", "target", "fold", "tail"):
+        for name in ("enrollment", "target", "fold", "tail"):
             assert getattr(one, name) == getattr(other, name)
+        assert [(s.utt, s.offset) for s in one.sources] == [
+            (s.utt, s.offset) for s in other.sources
+        ]
 
 
 @pytest.mark.parametrize("snr", [-10, 0.5, 20])
@@ -61,15 +65,15 @@ def test_snr_is_that_of_the_signals(varied, pools, snr):
 
 def test_more_talkers_join_the_first_interferer(varied, pools):
     for one, other in varied(talkers=4):
-        assert other.interferers[0] == one.interferers[0] and len(other.interferers) == 3
-        assert other.gains_db[1] - other.gains_db[0] == pytest.approx(
-            one.gains_db[1] - one.gains_db[0], abs=2e-4
+        assert other.sources[0].utt == one.sources[0].utt and len(other.sources) == 3
+        assert other.sources[0].gain_db - other.gain_db == pytest.approx(
+            one.sources[0].gain_db - one.gain_db, abs=2e-4
         )
-        assert len(set(other.interferer_speakers)) == 3
+        assert len({s.group for s in other.sources}) == 3
         assert sorted(signals(other, pools)) == ["mix", "spk1", "spk2", "spk3", "spk4"]
-        folds = speaker_folds(*pools, 0)
-        assert {folds[s] for s in other.interferer_speakers} == {one.fold}
-    assert all(len(m.interferers) == 1 for _, m in varied(talkers=2))
+        folds = group_folds(*pools, 0)
+        assert {folds[s.group] for s in other.sources} == {one.fold}
+    assert all(len(m.sources) == 1 for _, m in varied(talkers=2))
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 1])
@@ -80,8 +84,8 @@ def test_overlap(varied, pools, share):
         assert {len(s) for s in sources.values()} == {2 * length - round(share * length)}
         start = length - round(share * length)
         assert not sources["spk2"][:start].any() and not sources["spk1"][length:].any()
-        heard = pools[1].audio(mixture.interferers[0])[:length]
-        gain = 10 ** (mixture.gains_db[1] / 20)
+        heard = pools[1].audio(mixture.sources[0].utt)[:length]
+        gain = 10 ** (mixture.sources[0].gain_db / 20)
         np.testing.assert_allclose(
             sources["spk2"][start : start + len(heard)], gain * heard, atol=1e-6
         )
@@ -101,24 +105,24 @@ def test_gender_state(varied, state):
 
 def test_every_interferer_has_the_gender_of_the_state(pools):
     targets, interferers = pools
-    folds = speaker_folds(targets, interferers, 0)
+    folds = group_folds(targets, interferers, 0)
     kept = 0
-    for mixture in make_protocol(targets, interferers, Levels(), seed=0, num_interferers=2):
+    for mixture in draw_mixtures(targets, interferers, Levels(), seed=0, num_sources=2):
         for state, talkers in (("different", None), ("different", 2), ("same", 2)):
             changes = {"gender_state": state, "talkers": talkers}
             variation = Variation("a test", "tests", 1, **changes)
             other = vary(mixture, variation, targets, interferers, folds, seed=0)
-            same = {g == mixture.gender for g in other.interferer_genders}
+            same = {s.gender == mixture.gender for s in other.sources}
             assert same == {state == "same"} and other.gender_state == state
-            kept += other.interferers[0] == mixture.interferers[0]
+            kept += other.sources[0].utt == mixture.sources[0].utt
     assert kept > 5
 
 
 def test_what_the_protocol_says_of_all_mixtures_stays(pools):
     targets, interferers = pools
-    folds = speaker_folds(targets, interferers, 0)
+    folds = group_folds(targets, interferers, 0)
     of_all = {"gender_state": "same", "levels": "snr"}
-    for mixture in make_protocol(
+    for mixture in draw_mixtures(
         targets, interferers, Levels("snr", snr=(2.0, 2.0)), seed=0, gender_state="same"
     ):
         for changes in ({"talkers": 3}, {"overlap": 0.5}, {"gender_state": "different"}, {}):
@@ -130,14 +134,14 @@ def test_what_the_protocol_says_of_all_mixtures_stays(pools):
 
 def test_emotional_interferers_are_others_of_the_fold(varied, pools):
     emotions = set()
-    for one, mixture in varied(interferers="emo"):
-        other = pools[0][mixture.interferers[0]]
+    for one, mixture in varied(sources="emo"):
+        other = pools[0][mixture.sources[0].utt]
         assert other.fold == one.fold and other.speaker != one.speaker
-        assert mixture.interferer_emotions == (other.emotion,)
+        assert mixture.sources[0].emotion == other.emotion
         emotions.add(other.emotion)
         assert len(signals(mixture, (pools[0], pools[0]))["mix"])
     assert len(emotions) > 2
-    states = {m.gender_state for _, m in varied(interferers="emo", gender_state="different")}
+    states = {m.gender_state for _, m in varied(sources="emo", gender_state="different")}
     assert states == {"different"}
 
 
@@ -157,23 +161,23 @@ def test_emotional_interferers_are_others_of_the_fold(varied, pools):
 def test_enrollments(pools, mixtures, kind, fits):
     targets, interferers = pools
     variation = Variation("a test", "tests", 1, enrollment=kind)
-    folds = speaker_folds(*pools, 0)
+    folds = group_folds(*pools, 0)
     without = [m for m in mixtures if not (kind == "sad" and m.emotion == "sad")]
     for mixture in without:
         other = vary(mixture, variation, targets, interferers, folds, seed=0)
         assert other.enrollment != mixture.enrollment and mixture.target not in other.enrollment
         assert all(fits(targets[mixture.target], targets[u]) for u in other.enrollment)
-        assert (other.gains_db, other.interferers) == (mixture.gains_db, mixture.interferers)
+        assert (other.gain_db, other.sources) == (mixture.gain_db, mixture.sources)
 
 
 def test_a_wrong_enrollment_is_of_nobody_in_the_mixture(pools):
     targets = pools[0].with_folds(dict.fromkeys(pools[0].gender, "1"))
     variation = Variation("a test", "tests", 1, enrollment="wrong")
-    folds = speaker_folds(targets, targets, 0)
-    for mixture in make_protocol(targets, targets, Levels(), seed=0):
+    folds = group_folds(targets, targets, 0)
+    for mixture in draw_mixtures(targets, targets, Levels(), seed=0):
         other = vary(mixture, variation, targets, targets, folds, seed=0)
         enrolled = targets[other.enrollment[0]].speaker
-        assert enrolled not in (mixture.speaker, *mixture.interferer_speakers)
+        assert enrolled not in (mixture.speaker, *(s.group for s in mixture.sources))
 
 
 def test_length_of_the_enrollment(varied, pools):
@@ -197,7 +201,7 @@ def test_an_enrollment_of_several_utterances(pools, mixtures):
     ]
     seconds = (sum(e.num_samples for e in neutral) - 100) / 16000
     variation = Variation("a test", "tests", 1, enrollment_seconds=seconds)
-    other = vary(mixture, variation, targets, interferers, speaker_folds(*pools, 0), seed=0)
+    other = vary(mixture, variation, targets, interferers, group_folds(*pools, 0), seed=0)
     assert other.enrollment[0] == mixture.enrollment[0] and len(other.enrollment) == len(neutral)
     assert len(enrollment_audio(other, targets)) == round(seconds * 16000)
 
@@ -205,7 +209,7 @@ def test_an_enrollment_of_several_utterances(pools, mixtures):
 def test_the_id_and_the_seed_decide(varied, pools, mixtures):
     assert varied(talkers=3) == varied(talkers=3)
     targets, interferers = pools
-    variation, folds = Variation("a test", "tests", 1, talkers=3), speaker_folds(*pools, 0)
+    variation, folds = Variation("a test", "tests", 1, talkers=3), group_folds(*pools, 0)
     alone = vary(mixtures[7], variation, targets, interferers, folds, seed=0)
     assert alone == varied(talkers=3)[7][1]
     assert alone != vary(mixtures[7], variation, targets, interferers, folds, seed=1)
@@ -213,7 +217,7 @@ def test_the_id_and_the_seed_decide(varied, pools, mixtures):
 
 def test_no_fitting_speech(pools, mixtures):
     targets, interferers = pools
-    folds = speaker_folds(*pools, 0)
+    folds = group_folds(*pools, 0)
     for changes, message in (
         ({"talkers": 9}, "no interferer speaker of gender 'm or f' is left in fold '1'"),
         ({"enrollment": "fea"}, "mixture 't1f-0': there is no 'fea' enrollment for it"),
@@ -242,7 +246,7 @@ def test_file(tmp_path):
         *(({"overlap": value}, "overlap: expected a number of 0") for value in (1.5, -0.1, True)),
         ({"gender_state": "random"}, "gender_state: expected one of same, different"),
         *(({"enrollment_seconds": v}, "enrollment_seconds: expected") for v in (0, -1, 1e308, nan)),
-        *(({"interferers": v}, "interferers: expected a name") for v in (3, "../emo", "a b", "")),
+        *(({"sources": v}, "sources: expected a name") for v in (3, "../emo", "a b", "")),
         *(({"enrollment": value}, "enrollment: expected a name") for value in (3, ["neu"], "a/b")),
         *(({"value": value}, "value: expected a text, or a number") for value in (None, [1], nan)),
         *(({"sweep": value}, "sweep: expected a text") for value in (None, 3, "", "two\nlines")),

@@ -67,7 +67,7 @@ def test_test_variations():
     for path in paths:
         variation = read_variation(path)
         assert variation.about.endswith(".") and variation.sweep
-        if "iemocap" in str(path) and variation.interferers == "emo":
+        if "iemocap" in str(path) and variation.sources == "emo":
             # a session has one speaker of each gender: nobody else of the same
             assert variation.gender_state is None and variation.talkers is None
 

@@ -168,7 +168,7 @@ def test_interferers_from_the_emotional_corpus(recipe):
     results = run_set(
         recipe,
         "emo",
-        interferer_set="emo",
+        source_set="emo",
         gender_state="different",
         systems="noisy_noisy",
         folds="1",
@@ -185,10 +185,10 @@ def test_interferers_from_esd(recipe):
         recipe,
         "esd",
         local_data_opts="--esd true",
-        interferer_set="esd",
+        source_set="esd",
         folds="1",
         systems="base",
-        num_interferers="2",
+        num_sources="2",
         stage="data",
     )
     assert {r["system"] for r in results["results"]} == {"base"}

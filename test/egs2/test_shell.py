@@ -264,9 +264,9 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--labels 'ang neu ang'", "ang is there twice"),
         ("--labels $'ang\\nneu'", "--labels $'ang\\nneu': a line break"),
         ("--snr_range $'-5\\n5'", "--snr_range $'-5\\n5': a line break"),
-        ("--interferer_set ..", "--interferer_set '..': give the name of a directory in data/"),
-        ("--interferer_set 'a;b'", "--interferer_set 'a;b'"),
-        ("--interferer_set JOB", "--interferer_set 'JOB'"),
+        ("--source_set ..", "--source_set '..': give the name of a directory in data/"),
+        ("--source_set 'a;b'", "--source_set 'a;b'"),
+        ("--source_set JOB", "--source_set 'JOB'"),
         ("--tests ../../run", "--tests: '../../run' of conf/tests: only letters"),
         ("--tests '$(touch${IFS}PWN)'", "--tests: '$(touch${IFS}PWN)' of conf/tests: only letters"),
         ("--tse_tag ../x", "the tag '../x': only letters"),
@@ -573,8 +573,8 @@ def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
     assert calls(recipe) == []
 
 
-def test_a_test_reads_the_interferers_that_it_names(recipe):
-    (recipe / "conf/tests/other.yaml").write_text("{interferers: esd}  # new\n")
+def test_a_test_reads_the_sources_that_it_names(recipe):
+    (recipe / "conf/tests/other.yaml").write_text("{sources: esd}  # new\n")
     result = run(recipe, "--stage tests --stop_stage tests --tests 'other snr_0'")
     assert result.returncode == 1
     assert "dump/clean/esd/.done is missing" in result.stderr

@@ -142,7 +142,7 @@ def load_main(command):
     return importlib.import_module(f"espnet_tse_ser.bin.{command}").main
 
 
-_POOLS = {"targets": "{root}/emo", "interferers": "{root}/interferer"}
+_POOLS = {"targets": "{root}/emo", "sources": "{root}/interferer"}
 _SER_DATA = {"scp": "{root}/mix/wav.scp", "data_dir": "{root}/mix"}
 _SER_DATA |= {"split": "{root}/protocol/splits/fold1"}
 _JOINT_DATA = _POOLS | {

@@ -351,7 +351,7 @@ def test_a_command_ends_at_once_with_one_line(tmp_path, tse_dir, name):
         "tse_train": ["--pool", directory],
         "ser_train": ["--scp", directory, "--data_dir", directory, "--split", directory],
         "tse_ser_train": ["--data_dir", directory, "--targets", directory]
-        + ["--interferers", directory, "--split", directory, "--tse_dir", str(tse_dir)]
+        + ["--sources", directory, "--split", directory, "--tse_dir", str(tse_dir)]
         + ["--ser_config", str(TASKS["ser"][1]), "--stats", directory],
     }[name]
     done = subprocess.run(

@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.protocol import read_protocol
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.models.build import build_joint_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.ser.build import build_ser_model
@@ -29,7 +29,7 @@ def options(tmp_path, tiny_mixtures, joint_config):
             TSESERTask,
             ["--output_dir", str(tmp_path / "exp"), "--batch_size", "4"]
             + ["--data_dir", f"{tiny_mixtures}/mix", "--targets", f"{tiny_mixtures}/emo"]
-            + ["--interferers", f"{tiny_mixtures}/interferer"]
+            + ["--sources", f"{tiny_mixtures}/interferer"]
             + ["--split", f"{tiny_mixtures}/protocol/splits/fold1", *further],
         )
         options.tse, options.ser = dict(joint_config["tse"]), dict(joint_config["ser"])
@@ -52,10 +52,10 @@ def test_there_are_configurations_of_the_recipes():
 def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
     factory = TSESERTask.build_task_iter_factory(options(), None, "train")
     train = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
-    mixtures = {m.mixture: m for m in read_protocol(tiny_mixtures / "mix" / "protocol.tsv")}
-    wanted = {s for i in train for s in mixtures[i].interferer_speakers}
+    mixtures = {m.mixture: m for m in read_mixtures(tiny_mixtures / "mix" / "protocol.tsv")}
+    wanted = {s.group for i in train for s in mixtures[i].sources}
     source = next(argument for argument in factory.draw.args if hasattr(argument, "example"))
-    assert {s for speakers in source.interferer_speakers.values() for s in speakers} == wanted
+    assert {group for groups in source.groups.values() for group in groups} == wanted
     assert set(source.targets.entries) == set(train)
     epochs = [list(factory.build_iter(epoch)) for epoch in (1, 1, 2)]
     for batches in epochs:

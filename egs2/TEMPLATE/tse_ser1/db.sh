@@ -7,7 +7,7 @@
 IEMOCAP=${IEMOCAP:-}
 # LibriSpeech, with SPEAKERS.TXT and train-clean-100, train-clean-360, ...
 LIBRISPEECH=${LIBRISPEECH:-}
-# Emotional Speech Dataset, with 0011 ... 0020 (for --interferer_set esd)
+# Emotional Speech Dataset, with 0011 ... 0020 (for --source_set esd)
 ESD=${ESD:-}
 # RAVDESS, with Audio_Speech_Actors_01-24 or Actor_01 ... Actor_24
 RAVDESS=${RAVDESS:-}

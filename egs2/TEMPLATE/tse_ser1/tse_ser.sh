@@ -25,11 +25,12 @@ folds="1 2 3 4 5"         # folds to train and to test on
 labels="ang hap neu sad"  # emotion classes
 seed=0                    # seed of the protocol and of every training
 more_seeds=               # further seeds of SER and joint trainings, pooled in the results, e.g. "1 2"
-num_interferers=1         # interferers in a mixture
-interferer_set=interferer # where interferers come from: data/<name>; emo: other speakers of the corpus
+num_sources=1             # sources in a mixture beside the target
+source_set=interferer     # talkers or noise that disturb: data/<name>; emo: other speakers of the corpus
 mix_tag=                  # another set of mixtures beside the main one: its models and scores get this name
 levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
+snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
 gender_state=random       # random, or only mixtures of the same or of different gender
 protocol=loso             # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
@@ -196,7 +197,7 @@ stage_data() {
         [ -z "${!name}" ] || settings+=(--setting "${name}=${!name}")
     done < <(grep '^[A-Z0-9_]*=' db.sh)
     step --program --redo --name local --input local/data.sh "${settings[@]}" \
-        --writes "*/wav.scp */segments */utt2spk */spk2gender */utt2emo */utt2fold" \
+        --writes "*/wav.scp */segments */utt2spk */utt2group */spk2gender */utt2emo */utt2fold" \
         --expects "emo/wav.scp interferer/wav.scp pretrain/wav.scp" \
         data "local/data.sh ${local_data_opts}"
     run_steps
@@ -205,7 +206,7 @@ stage_data() {
         set=${set#data/}
         is_name "${set}" || fail "data/$(printf %q "${set}"): ${name_rule}; rename the directory"
         files=()
-        for name in wav.scp segments utt2spk spk2gender utt2emo utt2fold; do
+        for name in wav.scp segments utt2spk utt2group spk2gender utt2emo utt2fold; do
             [ ! -f "data/${set}/${name}" ] || files+=(--input "data/${set}/${name}")
         done
         step --nj "${nj}" "${files[@]}" --writes "wav.scp utt2* spk2*" "${clean}/${set}" \
@@ -216,13 +217,14 @@ stage_data() {
 stage_protocol() {
     local range=()
     [ -z "${snr_range}" ] || range=(--snr_range "${snr_range}")
-    [ -d "${clean}/${interferer_set}" ] || fail "--interferer_set ${interferer_set}: there is no" \
-        "${clean}/${interferer_set}; local/data.sh has to make data/${interferer_set} (stage 1)"
-    step --input "${clean}/emo/.done" --input "${clean}/${interferer_set}/.done" \
+    [ -z "${snr_set}" ] || range=(--snr_set "${snr_set}")
+    [ -d "${clean}/${source_set}" ] || fail "--source_set ${source_set}: there is no" \
+        "${clean}/${source_set}; local/data.sh has to make data/${source_set} (stage 1)"
+    step --input "${clean}/emo/.done" --input "${clean}/${source_set}/.done" \
         --writes "protocol.tsv splits/*/*.lst" "${protocol_dir}" \
         protocol --protocol "${protocol}" --targets "${clean}/emo" \
-        --interferers "${clean}/${interferer_set}" \
-        --output_dir "${protocol_dir}" --num_interferers "${num_interferers}" --levels "${levels}" \
+        --sources "${clean}/${source_set}" \
+        --output_dir "${protocol_dir}" --num_sources "${num_sources}" --levels "${levels}" \
         "${range[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
         --dev_share "${dev_share}" --seed "${seed}"
 }
@@ -232,7 +234,7 @@ stage_check() {
     step --redo --name check --tell "fold .*|.* never tested.*|.* no violation" \
         --input "${protocol_dir}/.done" --input "${clean}/pretrain/.done" \
         "${protocol_dir}" check_data --protocol "${protocol}" --targets "${clean}/emo" \
-        --interferers "${clean}/${interferer_set}" \
+        --sources "${clean}/${source_set}" \
         --pretrain "${clean}/pretrain" --protocol_dir "${protocol_dir}" --labels "${labels}" \
         --folds "${folds}"
 }
@@ -241,7 +243,7 @@ stage_simulate() {
     step --nj "${nj}" --input "${protocol_dir}/.done" --input "${protocol_dir}/protocol.tsv" \
         --writes "*.scp utt2* spk2* protocol.tsv" "${mix}" \
         simulate --protocol_dir "${protocol_dir}" --targets "${clean}/emo" \
-        --interferers "${clean}/${interferer_set}" --output_dir "${mix}"
+        --sources "${clean}/${source_set}" --output_dir "${mix}"
 }
 
 stage_tse_stats() {
@@ -398,6 +400,7 @@ stage_joint() {
     if [ "${levels}" = snr ]; then # fresh mixtures are like those of the protocol
         read -r low high <<<"${snr_range:--5 5}"
         mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
+        [ -z "${snr_set}" ] || mixing+=(--mixing_conf "snr_set=[${snr_set// /,}]")
     fi
     while IFS='|' read -r dir stats tag ser_config config start; do
         while read -r run fold run_seed; do
@@ -413,7 +416,7 @@ stage_joint() {
                 --input "${mix}/.done" --input "$(made_of "${tag}")" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 tse_ser_train --config "${config}" --data_dir "${mix}" \
-                --targets "${clean}/emo" --interferers "${clean}/${interferer_set}" \
+                --targets "${clean}/emo" --sources "${clean}/${source_set}" \
                 --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${expdir}/tse_${tag}" \
                 "${from[@]}" --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" \
                 "${mixing[@]}" ${joint_args}
@@ -546,7 +549,7 @@ stage_tests() {
             --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" "${needs[@]}" \
             --writes "protocol.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
-            --interferers "${clean}/${interferer_set}" --protocol_dir "${protocol_dir}" \
+            --sources "${clean}/${source_set}" --protocol_dir "${protocol_dir}" \
             --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
             --folds "${folds}" --front_ends "${front_ends[*]}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
@@ -609,7 +612,7 @@ for option in tse_config ser_config joint_config; do
     [[ ${!option} != -* && ${!option} != *"|"* ]] ||
         usage_error "--${option} ${!option}: it must not begin with a dash or have a | in it; rename the file"
 done
-for option in nj max_jobs num_threads num_nodes batch_size num_interferers frontend_fs; do
+for option in nj max_jobs num_threads num_nodes batch_size num_sources frontend_fs; do
     [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || usage_error "--${option} ${!option}: expected a number above 0"
 done
 [[ ${ngpu} =~ ^[0-9]+$ ]] || usage_error "--ngpu ${ngpu}: expected a number"
@@ -626,7 +629,7 @@ for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "labels:${labels
 done
 [[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
-is_name "${interferer_set}" || usage_error "--interferer_set '${interferer_set}': give the name of a directory in data/; ${name_rule}"
+is_name "${source_set}" || usage_error "--source_set '${source_set}': give the name of a directory in data/; ${name_rule}"
 while read -r name; do
     is_name "${name}" || usage_error "--tests: '${name}' of conf/tests: ${name_rule}"
     [ -f "conf/tests/${name}.yaml" ] || usage_error "--tests: there is no conf/tests/${name}.yaml"

@@ -7,7 +7,7 @@ pretrain_subsets=train-clean-100   # LibriSpeech subsets for TSE pretraining (10
 interferer_subsets=train-clean-360 # LibriSpeech subsets for interferers: other speakers
 interferer_parts=29,71             # the first of these shares of the speakers is taken (105 h)
 complete=true                      # assert the known totals of IEMOCAP, of each subset and of ESD
-esd=false                          # true: also make data/esd from ${ESD}, for --interferer_set esd
+esd=false                          # true: also make data/esd from ${ESD}, for --source_set esd
 
 . utils/parse_options.sh
 . ./path.sh

@@ -5,7 +5,8 @@ set -e -u -o pipefail
 # --help prints these: one variable and what it means a line.
 seed=0      # of the corpora
 parts=75,25 # shares of the LibriSpeech speakers: pretraining, interferers
-esd=false   # true: also make data/esd, for --interferer_set esd
+esd=false   # true: also make data/esd, for --source_set esd
+noise=false # true: also make data/noise, for --source_set noise
 
 . utils/parse_options.sh
 . ./path.sh
@@ -24,4 +25,7 @@ for set in pretrain interferer; do
 done
 if [ "${esd}" != false ]; then
     prepare esd --root "${MINI}/ESD" --complete false --output_dir data/esd
+fi
+if [ "${noise}" != false ]; then
+    prepare mini_noise --root "${MINI}/noise" --output_dir data/noise
 fi

@@ -1,0 +1,108 @@
+"""Mixtures of joint training: whole emotional utterances, freshly disturbed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet_tse_ser.data.mixing import LOUDNESS, MODES, SNR
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import Flag, Maybe
+from espnet_tse_ser.mixtures.drawing import enrollment_choices
+from espnet_tse_ser.mixtures.pretraining import SAMPLES
+from espnet_tse_ser.mixtures.sources import disturb, draw_noise
+from espnet_tse_ser.mixtures.table import CLEAN, LEVELS, NOISE
+
+
+@dataclass(frozen=True)
+class EmotionOptions:
+    """``mixing_conf`` of joint training.
+
+    Args:
+        dynamic: fresh sources, levels and enrollments each epoch; False: those of the table.
+        levels, snr, snr_set, loudness: see `Levels`.
+        max_samples: crop longer targets in training; None: never.
+    """
+
+    dynamic: Flag() = True
+    levels: MODES = "loudness"
+    snr: SNR = (-5.0, 5.0)
+    snr_set: Maybe(LEVELS) = None
+    loudness: LOUDNESS = (-33.0, -25.0)
+    max_samples: Maybe(SAMPLES) = None
+
+
+class EmotionMixtures:
+    """Mixtures of whole emotional utterances with fresh sources, levels and enrollments.
+
+    Args:
+        targets: `Pool` of the training side of a fold; its neutral utterances are enrollments.
+        sources: `Pool` of the sources that the training side may use; None: none.
+        levels: `Levels`. neutral: label of the enrollments; None: examples have none.
+        num_sources: of each mixture (but those at the level "clean"), of different groups.
+        max_samples: longer targets are cropped at random (None: never).
+        gender_state: of the mixtures: "random", "same" or "different".
+
+    Raises:
+        UserError: a target speaker has no neutral utterance besides the target, or there are
+            fewer groups of sources (speakers of the gender wanted) than ``num_sources``.
+    """
+
+    def __init__(
+        self,
+        targets,
+        sources,
+        levels,
+        neutral="neu",
+        num_sources=1,
+        max_samples=None,
+        gender_state="random",
+    ):
+        self.targets, self.sources, self.levels = targets, sources, levels
+        for pool in (targets, *([] if sources is None else [sources])):
+            pool.share()
+        self.num_sources = 0 if sources is None else num_sources
+        self.max_samples = max_samples
+        self.utts = list(targets.entries)
+        self.groups = {} if sources is None else self._groups(gender_state)
+        for speaker, groups in self.groups.items():
+            if len(groups) < self.num_sources:
+                what = "recording(s)" if sources.kind == NOISE else "interferer speaker(s)"
+                raise UserError(
+                    f"{num_sources} source(s) a mixture of '{speaker}' cannot be drawn from "
+                    f"{len(groups)} {what}; add some"
+                )
+        self.enrollments = None if neutral is None else enrollment_choices(targets, neutral)
+
+    def example(self, rng, utt):
+        """Draw the mixture of target ``utt``: ``(id, {speech_mix, ..., emotion})``."""
+        entry, target = self.targets[utt], self.targets.audio(utt)
+        if self.max_samples and len(target) > self.max_samples:
+            start = int(rng.integers(0, len(target) - self.max_samples + 1))
+            target = target[start : start + self.max_samples]
+        name, levels = self.levels.draw(rng)
+        chosen = self._choose(rng, entry.speaker) if name != CLEAN and self.num_sources else ()
+        mixture, target = disturb(rng, levels, target, entry.lufs, self.sources, chosen)
+        example = {"speech_mix": mixture, "speech_ref1": target}
+        if self.enrollments is not None:
+            example["enroll_ref1"] = self.targets.audio(str(rng.choice(self.enrollments[utt])))
+        return utt, example | {"emotion": np.array(entry.emotion)}
+
+    def _groups(self, gender_state):
+        """The groups of sources by the target's speaker, of whom they may disturb utterances."""
+        of_state = {"random": (True, False), "same": (True,), "different": (False,)}[gender_state]
+        known = sorted(self.sources.gender.items())
+        if self.sources.kind == NOISE:
+            return dict.fromkeys(self.targets.gender, [group for group, _ in known])
+        return {
+            speaker: [s for s, g in known if s != speaker and (g == gender) in of_state]
+            for speaker, gender in self.targets.gender.items()
+        }
+
+    def _choose(self, rng, speaker):
+        """Yield the ids of sources, each drawn when it is asked for."""
+        groups = self.groups[speaker]
+        if self.sources.kind == NOISE:
+            yield from draw_noise(rng, self.sources, self.num_sources, groups)
+            return
+        for other in rng.choice(groups, size=self.num_sources, replace=False):
+            yield str(rng.choice(self.sources.by_group[other]))

@@ -1,0 +1,204 @@
+"""Mixtures of TSE pretraining: pieces of speech, disturbed by other speakers or by noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet_tse_ser.data.checks import MIN_SAMPLES
+from espnet_tse_ser.data.mixing import (
+    DRAWS,
+    LOUDNESS,
+    MODES,
+    SNR,
+    Levels,
+    is_pause,
+)
+from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.kinds import Maybe
+from espnet_tse_ser.mixtures.sources import disturb, draw_noise
+from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
+from espnet_tse_ser.numbers import Number
+
+SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)  # of a piece of speech
+
+
+@dataclass(frozen=True)
+class PretrainingOptions:
+    """``mixing_conf`` of TSE pretraining.
+
+    Args:
+        levels, snr, snr_set, loudness: see `Levels`.
+        segment: samples of a mixture; enroll_segment: of an enrollment, None: without one.
+        steps_per_epoch: batches that make an "epoch" of dynamic mixing.
+        valid_examples: fixed mixtures of held-out speakers.
+        valid_share: share of the pool's speakers that is held out.
+        speaker_share: share of the others that is trained on: how much data is needed.
+        cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
+    """
+
+    levels: MODES = "snr"
+    snr: SNR = (-5.0, 5.0)
+    snr_set: Maybe(LEVELS) = None
+    loudness: LOUDNESS = (-33.0, -25.0)
+    segment: SAMPLES = 32000
+    enroll_segment: Maybe(SAMPLES) = 32000
+    steps_per_epoch: Number(1, 10**5, whole=True) = 100
+    valid_examples: Number(1, 10**6, whole=True) = 200
+    valid_share: Number(0, 1, above=True, below=True) = 0.05
+    speaker_share: Number(0, 1, above=True) = 1.0
+    cache_gb: Number(0, 10**4) = 1.0
+
+
+class PretrainingMixtures:
+    """Mixtures of pieces of a pool of speech with one another or with noise.
+
+    Args:
+        pool: `Pool`; every speaker is target and, without noise, interferer.
+        levels: `Levels`.
+        segment: samples of a mixture; enroll_segment: samples of an enrollment, None: without one.
+        speakers: ordered list; the index in it is the label of the speaker-identification loss.
+        noise: `Pool` of what disturbs; None: other speakers of ``pool``.
+
+    Raises:
+        UserError: fewer than two speakers can give a segment and an enrollment.
+    """
+
+    def __init__(self, pool, levels, segment, enroll_segment, speakers, noise=None):
+        self.pool, self.levels = pool, levels
+        self.sources = pool if noise is None else noise
+        for one in (self.pool, self.sources):
+            one.share()
+        self.segment, self.enroll_segment = segment, enroll_segment
+        self.labels = {speaker: label for label, speaker in enumerate(speakers)}
+        self.usable = sorted(s for s, utts in pool.by_group.items() if self._can_be_target(utts))
+        self.left_out = sorted(set(pool.by_group) - set(self.usable))
+        if len(self.usable) < 2:
+            wanted = f"a segment of {segment} samples"
+            if enroll_segment is not None:
+                wanted += f" and an enrollment of {enroll_segment} apart from it"
+            raise UserError(
+                f"{len(self.usable)} speaker(s) of the pool have {wanted}; two are needed: add "
+                "speech or shorten segment and enroll_segment"
+            )
+
+    def example(self, rng, _item=None):
+        """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``."""
+        count = 2 if self.sources is self.pool else 1
+        target_speaker, *interferers = rng.choice(self.usable, size=count, replace=False)
+        for _ in range(DRAWS):
+            utt, target, enroll_utt, enrollment = self._draw_target(rng, target_speaker)
+            if not is_pause(target, self.pool[utt].lufs) and not (
+                enroll_utt and is_pause(enrollment, self.pool[enroll_utt].lufs)
+            ):
+                break
+        name, levels = self.levels.draw(rng)
+        chosen = [str(rng.choice(self.pool.by_group[s])) for s in interferers]
+        if self.sources is not self.pool:
+            chosen = [*draw_noise(rng, self.sources, 1, self.sources.by_group)]
+        if name == CLEAN:
+            chosen = []
+        mixture, target = disturb(rng, levels, target, self.pool[utt].lufs, self.sources, chosen)
+        example = {"speech_mix": mixture, "speech_ref1": target}
+        if enroll_utt:
+            example["enroll_ref1"] = enrollment
+        example["speaker"] = np.array([self.labels.get(target_speaker, 0)], np.int64)
+        return "-".join([utt, *chosen]), example
+
+    def _can_be_target(self, utts):
+        lengths = sorted(self.pool[u].num_samples for u in utts)
+        if self.enroll_segment is None:
+            return lengths[-1] >= self.segment
+        if lengths[-1] >= self.segment + self.enroll_segment:
+            return True
+        return (
+            len(lengths) > 1
+            and lengths[-1] >= max(self.segment, self.enroll_segment)
+            and lengths[-2] >= min(self.segment, self.enroll_segment)
+        )
+
+    def _draw_target(self, rng, speaker):
+        """Two pieces of one speaker that share no sample: of two utterances where possible.
+
+        Returns:
+            the target's utterance and samples, the enrollment's utterance and samples (or None).
+        """
+        lengths = {u: self.pool[u].num_samples for u in self.pool.by_group[speaker]}
+        if self.enroll_segment is None:
+            utt = str(rng.choice([u for u in lengths if lengths[u] >= self.segment]))
+            start = self._draw_start(rng, utt, self.segment)
+            return utt, self.pool.audio(utt, start, self.segment), None, None
+        enrollable = [u for u in lengths if lengths[u] >= self.enroll_segment]
+        both = self.segment + self.enroll_segment
+        # An utterance that is the only one to enroll with has to give both pieces.
+        needed = {u: both if enrollable == [u] else self.segment for u in lengths}
+        utt = str(rng.choice([u for u in lengths if lengths[u] >= needed[u]]))
+        others = [u for u in enrollable if u != utt]
+        if others:
+            enroll_utt = str(rng.choice(others))
+            start = self._draw_start(rng, utt, self.segment)
+            enroll_start = self._draw_start(rng, enroll_utt, self.enroll_segment)
+        else:
+            enroll_utt = utt
+            room = lengths[utt] - both
+            first, second = np.sort(rng.integers(0, room + 1, size=2))
+            if rng.random() < 0.5:
+                start, enroll_start = int(first), int(second) + self.segment
+            else:
+                enroll_start, start = int(first), int(second) + self.enroll_segment
+        source = self.pool.audio(utt, start, self.segment)
+        enrollment = self.pool.audio(enroll_utt, enroll_start, self.enroll_segment)
+        return utt, source, enroll_utt, enrollment
+
+    def _draw_start(self, rng, utt, num_samples):
+        return int(rng.integers(0, self.pool[utt].num_samples - num_samples + 1))
+
+
+def pretraining_mixtures(pool, options, seed, noise=None):
+    """The training and validation mixtures of a pretraining pool.
+
+    Args:
+        pool: `Pool`. options: `PretrainingOptions`. seed: of the training.
+        noise: `Pool` of what disturbs, of which the same share of recordings is held out as of
+            speakers; None: other speakers disturb.
+
+    Returns:
+        `PretrainingMixtures` of the training speakers and of the held-out ones.
+    """
+    levels = Levels(options.levels, options.loudness, options.snr, options.snr_set)
+    cache_bytes = int(options.cache_gb * 1e9)
+    sides = pretraining_speakers(pool, options, seed)
+    noises = (None, None) if noise is None else _noises(noise, options, seed, cache_bytes)
+    return tuple(
+        PretrainingMixtures(
+            pool.subset(lambda e, side=side: e.speaker in side, cache_bytes),
+            levels,
+            options.segment,
+            options.enroll_segment,
+            sorted(sides[0]),
+            own,
+        )
+        for side, own in zip(sides, noises, strict=True)
+    )
+
+
+def _noises(noise, options, seed, cache_bytes):
+    """The recordings of noise for training and the held-out ones, a `Pool` each."""
+    if len(noise.by_group) < 2:
+        raise UserError("noise of one recording cannot be divided for validation; add noise")
+    held_out = hold_out_speakers(noise.gender, options.valid_share, seed)
+    return (
+        noise.subset(lambda e: e.group not in held_out, cache_bytes),
+        noise.subset(lambda e: e.group in held_out, cache_bytes),
+    )
+
+
+def pretraining_speakers(pool, options, seed):
+    """The training and the held-out speakers of a pretraining pool, as two sets.
+
+    The same speakers are held out whatever ``speaker_share`` is, so that the validation losses of
+    different shares can be compared.
+    """
+    held_out = hold_out_speakers(pool.gender, options.valid_share, seed)
+    rest = {s: g for s, g in pool.gender.items() if s not in held_out}
+    return share_of_speakers(rest, options.speaker_share, seed), held_out

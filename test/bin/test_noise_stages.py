@@ -1,0 +1,134 @@
+"""The stages 1 to 4 with noise, by their commands: the mini noise disturbs a tiny corpus."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny_corpora import write_corpora
+
+from espnet_tse_ser.bin import check_data, format_audio, prepare, protocol, simulate
+from espnet_tse_ser.data.kaldi_dir import read_table
+from espnet_tse_ser.data.mixture_dir import MixtureDir
+from espnet_tse_ser.data.pool import Pool
+from espnet_tse_ser.errors import run
+from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
+from espnet_tse_ser.mixtures.table import read_mixtures
+
+LEVELS = ["--levels", "snr", "--snr_set", "clean 20 0"]
+
+
+def command(name, *options):
+    """As a user runs it."""
+    words = [sys.executable, "-m", f"espnet_tse_ser.bin.{name}", *map(str, options)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Corpora, data directories, table and mixtures, made by commands."""
+    from espnet_tse_ser.corpora.mini_noise import make_noise
+
+    root = tmp_path_factory.mktemp("stages")
+    write_corpora(root)
+    make_noise(root / "downloads/noise")
+    for name in ("noise", "unlike"):
+        data, clean = root / "data" / name, root / name
+        assert "50 pieces of noise, 25 recordings" in command(
+            "prepare", "mini_noise", "--root", root / "downloads/noise", "--output_dir", data
+        )
+        directories = ["--data_dir", data, "--output_dir", clean]
+        for job in ("1", "2"):
+            command("format_audio", *directories, "--nj", "2", "--job", job)
+        assert "50 utterances, 25 recordings of noise, 0.03 h" in command(
+            "format_audio", *directories, "--nj", "2", "--combine"
+        )
+    pools = ["--targets", root / "emo", "--sources", root / "noise"]
+    command("protocol", *pools, "--output_dir", root / "protocol", *LEVELS, "--dev_share", "0.4")
+    messages = command(
+        *("check_data", *pools, "--pretrain", root / "pretrain", root / "interferer"),
+        *("--protocol_dir", root / "protocol", "--folds", "1 2 3"),
+    )
+    assert "30 targets, 50 noise, 12 pretrain, 24 pretrain 2: no violation" in messages
+    files = ["--protocol_dir", root / "protocol", "--output_dir", root / "mix"]
+    for options in (["--nj", "2", "--job", "1"], ["--nj", "2", "--job", "2"], ["--combine"]):
+        command("simulate", *pools, *files, *options)
+    return root
+
+
+def test_mixtures(root):
+    mixtures = read_mixtures(root / "protocol/protocol.tsv")
+    assert {m.level for m in mixtures} == {"clean", "20", "0"} and len(mixtures) == 30
+    assert {s.kind for m in mixtures for s in m.sources} == {"noise"}
+    noisy = [m.mixture for m in mixtures if m.sources]
+    assert list(read_table(root / "mix/noise1.scp")) == noisy and 10 < len(noisy) < 30
+    assert not list((root / "mix").glob("spk[2-9].scp"))
+    assert set(read_table(root / "mix/utt2category").values()) == {"none"}
+    fold_of = {}
+    for m in mixtures:
+        for source in m.sources:
+            assert fold_of.setdefault(source.group, m.fold) == m.fold
+    disk = MixtureDir(root / "mix", [m.mixture for m in mixtures])
+    memory = MixturesInMemory(mixtures, Pool.read(root / "emo"), Pool.read(root / "noise"))
+    for utt in disk.ids:
+        for name in ("mix", "ref", "enroll"):
+            np.testing.assert_array_equal(disk.audio(name, utt), memory.audio(name, utt))
+
+
+def draw(root, directory, *options):
+    pools = ["--targets", root / "emo", "--output_dir", directory]
+    return run(protocol.main, [*map(str, pools), *options])
+
+
+def test_without_sources_or_enrollments(root, tmp_path):
+    clean, noisy = tmp_path / "clean", ["--sources", str(root / "noise")]
+    assert draw(root, clean, "--without_enrollment") == 0
+    mixtures = read_mixtures(clean / "protocol.tsv")
+    assert all(m.sources == m.enrollment == () and m.level == "" for m in mixtures)
+    pools = ["--targets", str(root / "emo"), "--protocol_dir", str(clean)]
+    assert run(check_data.main, pools) == 0  # nothing else there
+    for combine in ([], ["--combine"]):
+        assert run(simulate.main, [*pools, "--output_dir", str(tmp_path / "mix"), *combine]) == 0
+    names = sorted(p.name for p in (tmp_path / "mix").glob("*.scp"))
+    assert names == ["spk1.scp", "wav.scp"]
+    audio = tmp_path / "mix/audio"
+    for path in (audio / "mix").iterdir():
+        assert path.read_bytes() == (audio / "spk1" / path.name).read_bytes()
+    assert draw(root, tmp_path / "noisy", *noisy, "--num_sources", "2", "--seed", "4") == 0
+    assert {len(m.sources) for m in read_mixtures(tmp_path / "noisy/protocol.tsv")} == {2}
+
+
+def test_what_leaks_is_refused(root, tmp_path, capsys):
+    pools = ["--targets", root / "emo", "--sources", root / "noise"]
+    files = ["--protocol_dir", root / "protocol", "--pretrain"]
+    check = [*map(str, [*pools, *files])]
+    assert run(check_data.main, [*check, f"{root}/pretrain", f"{root}/unlike"]) == 2
+    error = capsys.readouterr().err
+    assert "recording 'clicks1' is in noise and in pretrain 2; keep one of them" in error
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--snr_set", "clean 5"], "snr_set needs levels snr, got levels loudness"),
+        (["--gender_state", "same"], "--gender_state same: noise has no gender"),
+        (["--num_sources", "10"], "10 recording(s) of noise cannot be drawn from the 9 of fold"),
+    ],
+)
+def test_wrong_values(root, tmp_path, options, message, capsys):
+    assert draw(root, tmp_path, "--sources", str(root / "noise"), *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "protocol.tsv").exists()
+
+
+def test_a_directory_is_of_one_kind(root, tmp_path, capsys):
+    noise = ["mini_noise", "--root", str(root / "downloads/noise")]
+    assert run(prepare.main, [*noise, "--output_dir", str(tmp_path / "data")]) == 0
+    table = (tmp_path / "data/utt2group").read_text()
+    (tmp_path / "data/utt2spk").write_text(table)
+    directories = ["--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "clean")]
+    assert run(format_audio.main, directories) == 2
+    message = f"{tmp_path}/data: has utt2spk and utt2group; talkers and noise need a directory each"
+    assert message in capsys.readouterr().err
