@@ -111,13 +111,18 @@ def test_number_of_processes_does_not_matter(dirs):
 
 
 def test_without_posteriors_and_with_one_fold(dirs):
-    root, _ = dirs
-    preservation.main(arguments(dirs, "--folds", "2", hyp=False))
+    root, mix = dirs
+    protocol_dir = f"--protocol_dir={mix.parent}/protocol"
+    preservation.main(arguments(dirs, "--folds", "2", protocol_dir, hyp=False))
     rows = read_tsv(root / "out/preservation_utt.tsv")
     assert {row["fold"] for row in rows} == {"2"}
     assert {row["kl"] + row["agreement"] + row["hypothesis"] for row in rows} == {""}
     figures = json.loads((root / "out/preservation.json").read_text())
     assert figures["prediction"] == figures["recognition"] == []
+    stamp = figures["protocol"]
+    assert (stamp["tested"], stamp["utterances"], stamp["seeds"]) == (len(rows) // 2, 40, [])
+    text = (root / "out/PRESERVATION.md").read_text()
+    assert f"dev: by speaker, 50.0 % of the training side; fold 2; {len(rows) // 2} of 40" in text
 
 
 def test_silent_extraction_is_a_result(dirs):
