@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS, made_with, measure
+from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
 from espnet_tse_ser.numbers import COUNT, RATE, SEED
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,9 @@ def get_parser():
     for name, *choices in (
         ("protocol", *PROTOCOLS),
         ("gender_state", "random", "same", "different"),
-        ("levels", "loudness", "snr"),
     ):
         parser.add_argument(f"--{name}", choices=choices, default=choices[0], help="as in stage 2")
+    add_level_options(parser)
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     parser.add_argument(
         "--seed", type=SEED.option, default=0, help="of the protocol and of fold<k>"
@@ -191,6 +192,7 @@ def _mixtures(args, folds, variation):
     fold_of = {} if sources is None else group_folds(targets, sources, args.seed)
     table = read_mixtures(Path(args.protocol_dir) / "protocol.tsv")
     most = max(len(m.sources) for m in table)
+    levels = levels_of(args)
     mixtures = [
         vary(
             mixture,
@@ -201,7 +203,7 @@ def _mixtures(args, folds, variation):
             args.seed,
             neutral=args.neutral,
             gender_state=args.gender_state,
-            levels=args.levels,
+            levels=levels,
             num_sources=max(most, 1),
         )
         for mixture in progress([m for m in table if m.fold in folds], "vary")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.mixtures.table import LEVELS
+from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
 from espnet_tse_ser.numbers import COUNT, RATE, SEED, Number
 
 
@@ -20,25 +20,7 @@ def get_parser():
     parser.add_argument(
         "--num_sources", type=COUNT.option, default=1, help="sources beside the target"
     )
-    parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
-    parser.add_argument(
-        "--snr_range",
-        type=Number(-100, 100).range_option,
-        default="-5 5",
-        help="'low high' in dB, with --levels snr",
-    )
-    parser.add_argument(
-        "--snr_set",
-        type=LEVELS.option,
-        help="with --levels snr and in place of --snr_range: SNRs in dB, one of which each mixture "
-        "gets, such as 'clean 20 10 0'; clean: no source",
-    )
-    parser.add_argument(
-        "--loudness_range",
-        type=Number(-100, 0).range_option,
-        default="-33 -25",
-        help="'low high' in LUFS",
-    )
+    add_level_options(parser)
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument(
@@ -62,7 +44,6 @@ def get_parser():
 def main(argv=None):
     """Write the mixture table and the splits."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.mixing import Levels
     from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.data.splits import fold_of_speakers, split_fold
     from espnet_tse_ser.files import write_text
@@ -71,7 +52,7 @@ def main(argv=None):
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
-    levels = Levels(args.levels, args.loudness_range, args.snr_range, args.snr_set)
+    levels = levels_of(args)
     corpus = Pool.read(args.targets, args.fs)
     groups = {e.speaker: e.fold for e in corpus.entries.values()}
     targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))
@@ -88,8 +69,13 @@ def main(argv=None):
     output_dir = Path(args.output_dir)
     for fold in sorted({m.fold for m in mixtures}):
         split = split_fold(
-            *(targets.entries.values(), fold, args.dev_split, args.dev_share, args.seed),
-            *(args.protocol, groups),
+            targets.entries.values(),
+            fold,
+            dev_split=args.dev_split,
+            dev_share=args.dev_share,
+            seed=args.seed,
+            protocol=args.protocol,
+            groups=groups,
         )
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"

@@ -1,9 +1,10 @@
-"""Variations of the test mixtures: one thing about them changed, all else as in the protocol.
+"""Variations of the test mixtures: what a sweep changes about them.
 
 A sweep asks how trained systems do on other mixtures than those they were trained on: louder
 sources, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
-What a variation does not name stays what it is in the protocol, so that its results are paired with
-the main ones, utterance by utterance.
+What a variation does not name stays what it is in the protocol, as far as it fits, so that its
+results are paired with the main ones, utterance by utterance. New sources are as loud as those of
+the protocol.
 """
 
 import re
@@ -83,7 +84,7 @@ def vary(
     seed,
     neutral="neu",
     gender_state="random",
-    levels="loudness",
+    levels=Levels(),  # noqa: B008 - frozen
     num_sources=1,
 ):
     """Change a mixture.
@@ -95,7 +96,8 @@ def vary(
         fold_of: fold of each group in it (see `sources.group_folds`).
         seed: of the new draws, which depend on it and on the mixture's id alone.
         gender_state, levels: of the table, which hold where the variation says nothing else:
-            new interferers have that gender state, and with levels "snr" the mixture keeps its SNR.
+            new interferers have that gender state and its loudness (`Levels`), and with levels in
+            the mode "snr" the mixture keeps its SNR.
         num_sources: of a clean mixture that is not to be clean.
 
     Returns:
@@ -108,7 +110,18 @@ def vary(
     entry = targets[mixture.target]
     state = variation.gender_state or gender_state
     count = _count(mixture, variation, sources, num_sources)
-    found, tail = _sources(rng, mixture, variation, entry, sources, fold_of, state, count), 0
+    found = _sources(
+        rng,
+        mixture,
+        variation,
+        entry,
+        sources,
+        fold_of,
+        state=state,
+        count=count,
+        loudness=levels.loudness,
+    )
+    tail = 0
     if variation.overlap is not None and found:
         tail = round((1 - variation.overlap) * entry.num_samples)
         found = [(utt, tail, gain) for utt, _, gain in found]
@@ -122,7 +135,7 @@ def vary(
     ]
     wanted = variation.snr
     is_new = [f[:2] for f in found] != [(s.utt, s.offset) for s in mixture.sources]
-    if wanted is None and levels == "snr" and is_new:
+    if wanted is None and levels.mode == "snr" and is_new:
         wanted = mixture.snr_db
     if wanted is not None and found:
         scaled = [amplitude(g) * s for g, s in zip(gains, signals, strict=True)]
@@ -169,7 +182,7 @@ def _level(mixture, variation):
     return variation.snr if variation.snr == CLEAN else f"{variation.snr:g}"
 
 
-def _sources(rng, mixture, variation, entry, sources, fold_of, state, count):
+def _sources(rng, mixture, variation, entry, sources, fold_of, *, state, count, loudness):
     """Id, offset and gain of each source: those of the mixture if they fit, then new ones."""
     kept = mixture.sources[:count]
     like = {s.gender == mixture.gender for s in kept}
@@ -181,7 +194,7 @@ def _sources(rng, mixture, variation, entry, sources, fold_of, state, count):
     for utt in draw_sources(rng, sources, fold_of, entry, count - len(kept), state, taken):
         new = sources[utt]
         offset, _ = draw_placed(rng, sources.audio(utt), entry.num_samples, new.lufs, new.kind)
-        found.append((utt, offset, rng.uniform(*Levels().loudness) - new.lufs))
+        found.append((utt, offset, rng.uniform(*loudness) - new.lufs))
     return found
 
 

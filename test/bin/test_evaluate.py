@@ -246,9 +246,11 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
         run({}, systems=[])
     with pytest.raises(UserError, match="--row noisy_noisy/default: is there twice"):
         run({}, systems=["noisy_noisy", "noisy_noisy"])
-    for option in ("--gender_state", "--levels", "--protocol"):
+    for option in ("--gender_state", "--protocol"):
         with pytest.raises(SystemExit):
             run({}, option, "mixed")
+    with pytest.raises(UserError, match="levels: expected one of loudness, snr, got 'mixed'"):
+        run({}, "--levels", "mixed")
     for name, message in (("dirty/default", "no system 'dirty'; known"), ("ft/a+b", "3 parts")):
         with pytest.raises(UserError, match=message):
             run({}, "--row", name, str(models / "joint"), "conf/joint.yaml")

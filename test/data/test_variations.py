@@ -84,12 +84,12 @@ def test_overlap(varied, pools, share):
         assert {len(s) for s in sources.values()} == {2 * length - round(share * length)}
         start = length - round(share * length)
         assert not sources["spk2"][:start].any() and not sources["spk1"][length:].any()
-        heard = pools[1].audio(mixture.sources[0].utt)[:length]
+        interferer = pools[1].audio(mixture.sources[0].utt)[:length]
         gain = 10 ** (mixture.sources[0].gain_db / 20)
         np.testing.assert_allclose(
-            sources["spk2"][start : start + len(heard)], gain * heard, atol=1e-6
+            sources["spk2"][start : start + len(interferer)], gain * interferer, atol=1e-6
         )
-        end = min(length, start + len(heard))
+        end = min(length, start + len(interferer))
         assert mixture.overlap == pytest.approx((end - start) / length, abs=1e-3)
 
 
@@ -118,10 +118,24 @@ def test_every_interferer_has_the_gender_of_the_state(pools):
     assert kept > 5
 
 
+@pytest.mark.parametrize("loudness", [(-33.0, -25.0), (-60.0, -55.0)])
+def test_new_sources_are_as_loud_as_those_of_the_protocol(pools, loudness):
+    targets, interferers = pools
+    levels = Levels(loudness=loudness)
+    folds, variation = group_folds(targets, interferers, 0), Variation("a", "b", 1, talkers=3)
+    for mixture in draw_mixtures(targets, interferers, levels, seed=0):
+        other = vary(mixture, variation, targets, interferers, folds, seed=0, levels=levels)
+        for source in other.sources:  # the guard against clipping makes all of them softer
+            level = source.gain_db + interferers[source.utt].lufs
+            assert loudness[0] - 20 < level <= loudness[1]
+            if source.utt not in {s.utt for s in mixture.sources} and loudness[1] < -50:
+                assert loudness[0] <= level
+
+
 def test_what_the_protocol_says_of_all_mixtures_stays(pools):
     targets, interferers = pools
     folds = group_folds(targets, interferers, 0)
-    of_all = {"gender_state": "same", "levels": "snr"}
+    of_all = {"gender_state": "same", "levels": Levels("snr")}
     for mixture in draw_mixtures(
         targets, interferers, Levels("snr", snr=(2.0, 2.0)), seed=0, gender_state="same"
     ):

@@ -822,13 +822,17 @@ def test_joint_training_from_scratch_gets_what_it_needs(recipe):
 
 
 def test_every_stage_gets_how_mixtures_are_made(recipe):
-    options = '--folds 1 --levels snr --snr_range "-2 3" --gender_state same'
+    options = '--folds 1 --levels snr --snr_range "-2 3" --loudness_range "-40 -35"'
+    options += " --gender_state same"
     assert run(recipe, options).returncode == 0
     done = calls(recipe)
     joint = next(c for c in done if c.startswith("tse_ser_train"))
-    assert "--mixing_conf levels=snr --mixing_conf snr=[-2,3]" in joint
+    mixing = ("levels=snr", "snr=[-2,3]", "loudness=[-40,-35]")
+    assert " ".join(f"--mixing_conf {option}" for option in mixing) in joint
+    levels = "--levels snr --snr_range -2 3 --loudness_range -40 -35"
+    assert f"{levels} --gender_state same" in next(c for c in done if c.startswith("protocol "))
     test = next(c for c in done if c.startswith("evaluate "))
-    assert "--protocol loso --gender_state same --levels snr" in test
+    assert f"--protocol loso --gender_state same {levels}" in test
     scored = next(c for c in done if c.startswith("score "))
     assert re.findall(r"--row (\S+)", scored) == [f"{name}/default" for name in PAPER.split()]
     assert "--tests snr_0" in next(c for c in done if c.startswith("tests_report "))

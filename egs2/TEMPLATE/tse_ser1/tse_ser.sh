@@ -31,6 +31,7 @@ mix_tag=                  # another set of mixtures beside the main one: its mod
 levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
 snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
+loudness_range=           # "lowest highest" loudness in LUFS, of every source (empty: LibriMix's, -33 -25)
 gender_state=random       # random, or only mixtures of the same or of different gender
 protocol=loso             # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
@@ -214,18 +215,25 @@ stage_data() {
     done
 }
 
+# Set how_loud to the options of a command that says at which levels all mixtures are.
+set_levels() {
+    how_loud=(--levels "${levels}")
+    [ -z "${snr_range}" ] || how_loud+=(--snr_range "${snr_range}")
+    [ -z "${snr_set}" ] || how_loud+=(--snr_set "${snr_set}")
+    [ -z "${loudness_range}" ] || how_loud+=(--loudness_range "${loudness_range}")
+}
+
 stage_protocol() {
-    local range=()
-    [ -z "${snr_range}" ] || range=(--snr_range "${snr_range}")
-    [ -z "${snr_set}" ] || range=(--snr_set "${snr_set}")
+    local how_loud
+    set_levels
     [ -d "${clean}/${source_set}" ] || fail "--source_set ${source_set}: there is no" \
         "${clean}/${source_set}; local/data.sh has to make data/${source_set} (stage 1)"
     step --input "${clean}/emo/.done" --input "${clean}/${source_set}/.done" \
         --writes "protocol.tsv splits/*/*.lst" "${protocol_dir}" \
         protocol --protocol "${protocol}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
-        --output_dir "${protocol_dir}" --num_sources "${num_sources}" --levels "${levels}" \
-        "${range[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
+        --output_dir "${protocol_dir}" --num_sources "${num_sources}" \
+        "${how_loud[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
         --dev_share "${dev_share}" --seed "${seed}"
 }
 
@@ -402,6 +410,7 @@ stage_joint() {
         mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
         [ -z "${snr_set}" ] || mixing+=(--mixing_conf "snr_set=[${snr_set// /,}]")
     fi
+    [ -z "${loudness_range}" ] || mixing+=(--mixing_conf "loudness=[${loudness_range// /,}]")
     while IFS='|' read -r dir stats tag ser_config config start; do
         while read -r run fold run_seed; do
             if [ -z "${start}" ]; then
@@ -532,6 +541,8 @@ test_names() {
 # One job a variation, for all systems that are trained and all folds and seeds.
 stage_tests() {
     local system tag kind model configs name run set others rows=() front_ends=() needs=() inputs=()
+    local how_loud
+    set_levels
     while IFS='|' read -r system tag _ _ _ kind model _ _ configs; do
         [ "${kind}" != table ] || continue
         rows+=(--row "${system}/${tag}" "${expdir}/${model}" "${configs}")
@@ -550,7 +561,7 @@ stage_tests() {
             --writes "protocol.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
             --sources "${clean}/${source_set}" --protocol_dir "${protocol_dir}" \
-            --protocol "${protocol}" --gender_state "${gender_state}" --levels "${levels}" \
+            --protocol "${protocol}" --gender_state "${gender_state}" "${how_loud[@]}" \
             --folds "${folds}" --front_ends "${front_ends[*]}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")

@@ -1,0 +1,34 @@
+"""How command lines name the levels of mixtures: those of a table and of its sweeps alike."""
+
+from espnet_tse_ser.mixtures.table import LEVELS
+from espnet_tse_ser.numbers import Number
+
+
+def add_level_options(parser):
+    """Add what `levels_of` takes to a command line."""
+    parser.add_argument("--levels", default="loudness", help="loudness (as LibriMix) or snr")
+    parser.add_argument(
+        "--snr_range",
+        type=Number(-100, 100).range_option,
+        default="-5 5",
+        help="'low high' in dB, with --levels snr",
+    )
+    parser.add_argument(
+        "--snr_set",
+        type=LEVELS.option,
+        help="with --levels snr and in place of --snr_range: SNRs in dB, one of which each mixture "
+        "gets, such as 'clean 20 10 0'; clean: no source",
+    )
+    parser.add_argument(
+        "--loudness_range",
+        type=Number(-100, 0).range_option,
+        default="-33 -25",
+        help="'low high' in LUFS, of every source",
+    )
+
+
+def levels_of(args):
+    """The `Levels` of a command line."""
+    from espnet_tse_ser.data.mixing import Levels
+
+    return Levels(args.levels, args.loudness_range, args.snr_range, args.snr_set)
