@@ -100,7 +100,7 @@ def _write_lists(args, tables, labels, write):
     """
     from espnet_tse_ser.data.id_list import read_ids, select
     from espnet_tse_ser.data.kaldi_dir import read_table, write_table
-    from espnet_tse_ser.data.preprocessor import label_index
+    from espnet_tse_ser.data.preprocessor import check_emotions
     from espnet_tse_ser.data.signals import read_lengths
 
     data_dir = Path(args.data_dir)
@@ -113,7 +113,8 @@ def _write_lists(args, tables, labels, write):
         cache = FeatureCache(args.feats)
     parts = {}
     for part in ("train", "dev"):
-        ids = read_ids(Path(args.split) / f"{part}.lst")
+        ids_file = Path(args.split) / f"{part}.lst"
+        ids = read_ids(ids_file)
         chosen = {name: select(tables[name], ids, path) for name, path in paths.items()}
         if args.feats is not None:
             cache.check(chosen["speech.scp"])
@@ -125,8 +126,7 @@ def _write_lists(args, tables, labels, write):
                         f"audio ({chosen['speech.scp'][uid]}) has {cache.entries[uid].samples}; "
                         "correct it, or run the stage that writes it again"
                     )
-        for uid, label in chosen["utt2emo"].items():
-            label_index(uid, label, labels)
+        check_emotions(chosen["utt2emo"], labels, ids_file, part == "train")
         parts[part] = chosen
     for part, chosen in parts.items() if write else ():
         for name, table in chosen.items():

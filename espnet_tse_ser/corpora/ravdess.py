@@ -65,7 +65,8 @@ def prepare_ravdess(
     unknown = sorted(set(labels) - set(ALL_LABELS))
     if unknown:
         raise UserError(
-            f"unknown RAVDESS label(s) {' '.join(unknown)}; known: {' '.join(ALL_LABELS)}"
+            f"--labels '{' '.join(labels)}': unknown RAVDESS label(s) {' '.join(unknown)}; known: "
+            f"{' '.join(ALL_LABELS)}"
         )
     if merge_calm is None:
         merge_calm = "cal" not in labels

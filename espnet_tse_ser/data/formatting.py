@@ -61,7 +61,7 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
     utts = sorted(sources)[job - 1 :: num_jobs]
     part = output_dir / "parts" / f"{job}of{num_jobs}.tsv"
     known = _read_parts(output_dir)
-    stamps = {utt: _stamp(sources[utt], fs, min_duration) for utt in utts}
+    stamps = {utt: _stamp(utt, sources[utt], fs, min_duration) for utt in utts}
     rows = [known[utt, stamps[utt]] for utt in utts if (utt, stamps[utt]) in known]
     todo = [utt for utt in utts if (utt, stamps[utt]) not in known]
     read = functools.lru_cache(maxsize=1)(read_audio)  # segments of one recording come in a row
@@ -93,7 +93,7 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
     known = _read_parts(output_dir)
     rows, missing = [], []
     for utt, source in _read_sources(data_dir).items():
-        stamp = _stamp(source, fs, min_duration)
+        stamp = _stamp(utt, source, fs, min_duration)
         if (utt, stamp) in known:
             rows.append(known[utt, stamp])
         else:
@@ -181,13 +181,15 @@ def _select(path, ids):
     return {key: table[key] for key in ids}
 
 
-def _stamp(source, fs, min_duration):
+def _stamp(utt, source, fs, min_duration):
     """A text that changes whenever the source file or the wanted format does."""
     wav, start, end = source
     path = split_place(wav)[0]
     state = _file_state(path)
     if not state:
-        raise UserError(f"{path}: no such audio file; run the data preparation again or fetch it")
+        raise UserError(
+            f"'{utt}': {wav}: no such audio file; run the data preparation again or fetch it"
+        )
     return f"{wav} {start} {end} {state} {fs} {min_duration}"
 
 

@@ -43,9 +43,9 @@ class Pool:
     have that memory in common.
     """
 
-    def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES):
+    def __init__(self, entries, fs=16000, cache_bytes=CACHE_BYTES, name="the pool"):
         self.entries = {e.utt: e for e in sorted(entries, key=lambda e: e.utt)}
-        self.fs, self.cache_bytes = fs, cache_bytes
+        self.fs, self.cache_bytes, self.name = fs, cache_bytes, name
         self._cache = None  # made when it is first needed: the audio of many pools is never read
         self.by_group = defaultdict(list)
         for entry in self.entries.values():
@@ -95,7 +95,7 @@ class Pool:
                     kind,
                 )
             )
-        return cls(entries, fs, cache_bytes)
+        return cls(entries, fs, cache_bytes, str(directory))
 
     @classmethod
     def read_sources(cls, directory, directory_of_targets, targets):
@@ -121,18 +121,19 @@ class Pool:
 
     def __getitem__(self, utt):
         if utt not in self.entries:
-            raise UserError(f"utterance '{utt}' is not in the pool; run stages 1 and 2 again")
+            raise UserError(f"{self.name}: has no utterance '{utt}'; run stages 1 and 2 again")
         return self.entries[utt]
 
     def with_folds(self, fold_of):
         """The pool with other folds, given as group -> fold; it has its own cache."""
         entries = [replace(e, fold=fold_of[e.group]) for e in self.entries.values()]
-        return Pool(entries, self.fs, self.cache_bytes)
+        return Pool(entries, self.fs, self.cache_bytes, self.name)
 
     def subset(self, keep, cache_bytes=None):
         """The pool of the entries for which ``keep(entry)`` is true; it has its own cache."""
         cache_bytes = self.cache_bytes if cache_bytes is None else cache_bytes
-        return Pool([e for e in self.entries.values() if keep(e)], self.fs, cache_bytes)
+        kept = [e for e in self.entries.values() if keep(e)]
+        return Pool(kept, self.fs, cache_bytes, self.name)
 
     def share(self):
         """Keep what is decoded from now on where processes find it that get this pool later."""

@@ -55,6 +55,24 @@ class EmotionPreprocessor:
         return stream[start : start + longest]
 
 
+def check_emotions(emotions, labels, path, train):
+    """Check that emotions are among ``labels`` and, of a ``train``ing, that each label is theirs.
+
+    Args:
+        emotions: dict id -> emotion. path: of the list of these ids.
+
+    Raises:
+        UserError: one is not.
+    """
+    for uid, emotion in emotions.items():
+        label_index(uid, emotion, labels)
+    for label in sorted(set(labels) - set(emotions.values())) if train else ():
+        raise UserError(
+            f"{path}: has no utterance of class '{label}' to train on; leave it out of --labels "
+            "or add utterances"
+        )
+
+
 def label_index(uid, label, labels):
     """Index of ``label`` in ``labels``; an unknown one is a `UserError` that names ``uid``."""
     if label not in labels:

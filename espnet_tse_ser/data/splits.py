@@ -43,11 +43,11 @@ def fold_of_speakers(entries, protocol):
     return {speaker: str(number) for number, speaker in enumerate(order, 1)}
 
 
-def hold_out_speakers(gender, share, seed):
+def hold_out_speakers(gender, share, seed, name):
     """Choose speakers to hold out, the same share of each gender, at least one of each.
 
     Args:
-        gender: dict speaker -> "m" or "f"; share: in (0, 1).
+        gender: dict speaker -> "m" or "f"; share: in (0, 1). name: of what they are of.
 
     Returns:
         set of speakers.
@@ -62,13 +62,13 @@ def hold_out_speakers(gender, share, seed):
     for speaker in sorted(gender):
         groups[gender[speaker]].append(speaker)
     chosen = set()
-    for name in sorted(groups):
-        speakers = groups[name]
+    for kind in sorted(groups):
+        speakers = groups[kind]
         count = max(1, round(share * len(speakers)))
         if count >= len(speakers):
             raise UserError(
-                f"holding out {count} of {len(speakers)} speaker(s) of gender '{name}' leaves none "
-                "to train on; add speakers"
+                f"{name}: holding out {count} of {len(speakers)} speaker(s) of gender '{kind}' "
+                "leaves none to train on; add speakers"
             )
         chosen |= {str(s) for s in rng.choice(speakers, size=count, replace=False)}
     return chosen
@@ -139,7 +139,8 @@ def split_fold(entries, fold, dev_split, dev_share, seed, protocol="loso", group
                 "loso_speaker takes dev from the other speakers of that fold; use loso"
             )
     elif dev_split == "speaker":
-        held_out = hold_out_speakers({e.speaker: e.gender for e in rest}, dev_share, seed)
+        genders = {e.speaker: e.gender for e in rest}
+        held_out = hold_out_speakers(genders, dev_share, seed, f"fold '{fold}'")
         dev = {e.utt for e in rest if e.speaker in held_out}
     elif dev_split == "utterance":
         rng = np.random.default_rng(seed)

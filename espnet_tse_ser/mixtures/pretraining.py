@@ -78,7 +78,7 @@ class PretrainingMixtures:
             if enroll_segment is not None:
                 wanted += f" and an enrollment of {enroll_segment} apart from it"
             raise UserError(
-                f"{len(self.usable)} speaker(s) of the pool have {wanted}; two are needed: add "
+                f"{pool.name}: {len(self.usable)} speaker(s) have {wanted}; two are needed: add "
                 "speech or shorten segment and enroll_segment"
             )
 
@@ -185,8 +185,10 @@ def pretraining_mixtures(pool, options, seed, noise=None):
 def _noises(noise, options, seed, cache_bytes):
     """The recordings of noise for training and the held-out ones, a `Pool` each."""
     if len(noise.by_group) < 2:
-        raise UserError("noise of one recording cannot be divided for validation; add noise")
-    held_out = hold_out_speakers(noise.gender, options.valid_share, seed)
+        raise UserError(
+            f"{noise.name}: noise of one recording cannot be divided for validation; add noise"
+        )
+    held_out = hold_out_speakers(noise.gender, options.valid_share, seed, noise.name)
     return (
         noise.subset(lambda e: e.group not in held_out, cache_bytes),
         noise.subset(lambda e: e.group in held_out, cache_bytes),
@@ -199,6 +201,6 @@ def pretraining_speakers(pool, options, seed):
     The same speakers are held out whatever ``speaker_share`` is, so that the validation losses of
     different shares can be compared.
     """
-    held_out = hold_out_speakers(pool.gender, options.valid_share, seed)
+    held_out = hold_out_speakers(pool.gender, options.valid_share, seed, pool.name)
     rest = {s: g for s, g in pool.gender.items() if s not in held_out}
     return share_of_speakers(rest, options.speaker_share, seed), held_out

@@ -16,7 +16,7 @@ from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.data.mixing import Levels
 from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.preprocessor import label_index
+from espnet_tse_ser.data.preprocessor import check_emotions, label_index
 from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet import EmotionTrainer
@@ -136,11 +136,11 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
     def build_task_iter_factory(cls, args, iter_options, mode):
         options = EmotionOptions(**args.mixing_conf)
         training = mode == "train"
-        ids = read_ids(f"{args.split}/{'train' if training else 'dev'}.lst")
+        path = f"{args.split}/{'train' if training else 'dev'}.lst"
+        ids = read_ids(path)
         rendered = MixtureDir(args.data_dir, ids, args.fs)
         labels = args.ser["labels"]
-        for utt in ids:
-            label_index(utt, rendered.emotion(utt), labels)
+        check_emotions({utt: rendered.emotion(utt) for utt in ids}, labels, path, training)
         source = rendered
         if training and options.dynamic:
             source = _dynamic_mixtures(args, options, ids)

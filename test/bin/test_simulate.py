@@ -93,7 +93,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
 
 def test_other_corpora_than_the_protocols(corpora, tmp_path, capsys):
     assert simulate(corpora, tmp_path, "--sources", str(corpora.pretrain)) == 2
-    assert "is not in the pool; run stages 1 and 2 again" in capsys.readouterr().err
+    assert "run stages 1 and 2 again" in capsys.readouterr().err
 
 
 def test_unknown_options(corpora, tmp_path, capsys):

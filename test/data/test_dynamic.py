@@ -135,7 +135,7 @@ def test_a_share_of_the_speakers(pretrain):
 
 def test_all_speakers_are_the_mixtures_without_a_share(pretrain):
     """As before there was such a share: everybody who is not held out."""
-    held_out = hold_out_speakers(pretrain.gender, CONF["valid_share"], 0)
+    held_out = hold_out_speakers(pretrain.gender, CONF["valid_share"], 0, "x")
     speakers = sorted(set(pretrain.gender) - held_out)
     pool = pretrain.subset(lambda e: e.speaker not in held_out)
     expected = PretrainingMixtures(pool, Levels("snr"), 4000, 3000, speakers)

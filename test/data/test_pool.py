@@ -114,9 +114,9 @@ def test_subset(emo):
 
 
 def test_errors(copy):
-    with pytest.raises(UserError, match="utterance 'x' is not in the pool"):
+    with pytest.raises(UserError, match="has no utterance 'x'"):
         Pool.read(copy)["x"]
-    with pytest.raises(UserError, match="utterance 'x' is not in the pool"):
+    with pytest.raises(UserError, match="has no utterance 'x'"):
         Pool.read(copy).audio("x")
     edit_table(copy / "utt2num_samples", **{"t1m-0": "77"})
     with pytest.raises(UserError, match="utt2num_samples says 77 for 't1m-0'; run stage 1"):

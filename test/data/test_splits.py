@@ -29,11 +29,11 @@ BY_ID = {e.utt: e for e in ENTRIES}
 
 def test_held_out_speakers_are_balanced():
     gender = {f"m{i}": "m" for i in range(20)} | {f"f{i}": "f" for i in range(10)}
-    held_out = hold_out_speakers(gender, 0.2, seed=3)
+    held_out = hold_out_speakers(gender, 0.2, seed=3, name="x")
     assert [sum(gender[s] == g for s in held_out) for g in "mf"] == [4, 2]
-    assert held_out == hold_out_speakers(dict(reversed(gender.items())), 0.2, seed=3)
-    assert held_out != hold_out_speakers(gender, 0.2, seed=4)
-    assert len(hold_out_speakers(gender, 0.001, seed=0)) == 2  # at least one of each
+    assert held_out == hold_out_speakers(dict(reversed(gender.items())), 0.2, seed=3, name="x")
+    assert held_out != hold_out_speakers(gender, 0.2, seed=4, name="x")
+    assert len(hold_out_speakers(gender, 0.001, 0, "x")) == 2  # at least one of each
 
 
 SPEAKERS = {e.utt: e.speaker for e in ENTRIES}
@@ -65,32 +65,34 @@ def test_shares_of_dev_that_differ_between_folds():
 @pytest.mark.parametrize("share", [0, 1, -0.1, 2, float("nan")])
 def test_bad_shares(share):
     with pytest.raises(UserError, match="must lie between 0 and 1"):
-        hold_out_speakers({"a": "m", "b": "m"}, share, 0)
+        hold_out_speakers({"a": "m", "b": "m"}, share, 0, "x")
     for dev_split in ("speaker", "utterance"):
         with pytest.raises(UserError, match="must lie between 0 and 1"):
-            split_fold(ENTRIES, "0", dev_split, share, 0)
+            split_fold(ENTRIES, "0", dev_split, share, 0, "x")
 
 
 def test_too_few_speakers():
     with pytest.raises(UserError, match=r"1 of 1 speaker\(s\) of gender 'm' leaves none"):
-        hold_out_speakers({"a": "m", "b": "f", "c": "f"}, 0.1, 0)
+        hold_out_speakers({"a": "m", "b": "f", "c": "f"}, 0.1, 0, "x")
 
 
 def test_shares_of_speakers_are_nested_and_balanced():
     gender = {f"m{i}": "m" for i in range(40)} | {f"f{i}": "f" for i in range(20)}
-    shares = [share_of_speakers(gender, share, seed=3) for share in (0.001, 0.1, 0.5, 1.0, 1)]
+    shares = [
+        share_of_speakers(gender, share, seed=3, name="x") for share in (0.001, 0.1, 0.5, 1.0, 1)
+    ]
     assert [[sum(s[0] == g for s in chosen) for g in "mf"] for chosen in shares] == (
         [[1, 1], [4, 2], [20, 10], [40, 20], [40, 20]]
     )
     assert all(one <= other for one, other in itertools.pairwise(shares))
-    assert shares[1] == share_of_speakers(dict(reversed(gender.items())), 0.1, seed=3)
-    assert shares[1] != share_of_speakers(gender, 0.1, seed=4)
+    assert shares[1] == share_of_speakers(dict(reversed(gender.items())), 0.1, seed=3, name="x")
+    assert shares[1] != share_of_speakers(gender, 0.1, seed=4, name="x")
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.01, 10, float("nan"), "10%", None, True])
 def test_bad_shares_of_speakers(share):
     with pytest.raises(UserError, match="speaker_share must lie above 0 and not above 1, got"):
-        share_of_speakers({"a": "m", "b": "f"}, share, 0)
+        share_of_speakers({"a": "m", "b": "f"}, share, 0, "x")
 
 
 @pytest.mark.parametrize("dev_split", ["speaker", "utterance"])
