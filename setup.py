@@ -15,9 +15,9 @@ setup(
     # Both ends are ESPnet's, and move with it.
     python_requires=">=3.12,<3.14",
     install_requires=[
-        # Its task, trainer and reporter are inherited from (espnet_tse_ser/espnet.py), which are no
-        # interface that it keeps: 202611 resumes otherwise than 202511. Can go to the next version
-        # once the suite passes with it. Its losses of extraction need the extra enh.
+        # Its task, trainer and reporter are inherited from (espnet_tse_ser/training/trainer.py),
+        # which are no interface that it keeps: 202611 resumes otherwise than 202511. Can go to the
+        # next version once the suite passes with it. Its losses of extraction need the extra enh.
         "espnet[enh]==202611",
         # ESPnet's bounds: those that it is tested with. 2.12 is not; 2.11 is torchaudio's last.
         "torch>=2.11,!=2.12.0,!=2.12.1,<2.15",

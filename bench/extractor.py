@@ -118,7 +118,7 @@ def load_config(size):
 
 def build(side, size):
     """The extraction model of one side, ``ours`` or ``theirs``, from the same seed."""
-    from espnet_tse_ser.tse.build import build_extraction_model
+    from espnet_tse_ser.models.build_tse import build_extraction_model
 
     config = load_config(size)
     torch.manual_seed(0)
@@ -146,7 +146,7 @@ def batch_of(size):
 
     Without offset and of the level that ours gives to signals, as theirs takes them as they are.
     """
-    from espnet_tse_ser.levels import standardize
+    from espnet_tse_ser.audio.levels import standardize
 
     generator = torch.Generator().manual_seed(1)
     shape = (size.batch, round(size.seconds * FS))

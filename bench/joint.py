@@ -52,7 +52,7 @@ def build(side):
     """The joint model, ``theirs`` with ESPnet's extractor and the same weights."""
     from espnet2.enh.extractor.td_speakerbeam_extractor import TDSpeakerBeamExtractor
 
-    from espnet_tse_ser.models.build import build_joint_model
+    from espnet_tse_ser.models.build_joint import build_joint_model
 
     tse = yaml.safe_load((RECIPE / "train_tse.yaml").read_text())
     tse["model_conf"] = {"filterbank": "cosine"}

@@ -126,7 +126,7 @@ def material():
 
 def write_list(root, count=MIXTURES):
     """Cut the protocol to ``count`` mixtures and write the script's ``list.tsv``."""
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
     mixtures = read_mixtures(root / "mix/protocol.tsv")[:count]
@@ -170,7 +170,7 @@ def _format_corpora(root, ravdess, librispeech):
 
 def _shorten(directory, speakers, utterances):
     """Keep so many speakers, spread over the corpus, and so many utterances of each."""
-    from espnet_tse_ser.data.kaldi_dir import invert, read_table, write_table
+    from espnet_tse_ser.audio.kaldi_dir import invert, read_table, write_table
 
     utts = {s: u.split() for s, u in read_table(directory / "spk2utt").items()}
     chosen = sorted(utts)[:: max(1, len(utts) // speakers)][:speakers]

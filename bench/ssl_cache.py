@@ -23,12 +23,12 @@ import numpy as np
 import torch
 import yaml
 
+from espnet_tse_ser.audio.kaldi_dir import write_table
+from espnet_tse_ser.audio.reading import read_audio, to_mono, write_audio
 from espnet_tse_ser.bin import ser_features, ser_train
-from espnet_tse_ser.data.audio import read_audio, to_mono, write_audio
-from espnet_tse_ser.data.kaldi_dir import write_table
-from espnet_tse_ser.espnet import EmotionTrainer
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.ser.ssl_frontend import SSLFrontend
+from espnet_tse_ser.recognise.ssl_frontend import SSLFrontend
+from espnet_tse_ser.training.trainer import EmotionTrainer
 
 FS, LABELS = 16000, ["ang", "hap", "neu", "sad"]
 CONFIG = {  # of egs2/iemocap_mix, without random crops and masks, to compare the losses

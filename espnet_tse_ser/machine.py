@@ -9,8 +9,8 @@ import os
 import signal
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.kinds import check_option
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.kinds import check_option
+from espnet_tse_ser.values.numbers import Number
 
 _THREADS = Number(1, 1024, whole=True)
 

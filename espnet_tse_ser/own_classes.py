@@ -17,8 +17,8 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import checksum
-from espnet_tse_ser.kinds import Kind, Mapping, Maybe, check_option, options_of
-from espnet_tse_ser.numbers import shown
+from espnet_tse_ser.values.kinds import Kind, Mapping, Maybe, check_option, options_of
+from espnet_tse_ser.values.numbers import shown
 
 VARIABLE = "ESPNET_TSE_SER_CODE"
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import soundfile
 
-from espnet_tse_ser.data.audio import read_audio
+from espnet_tse_ser.audio.reading import read_audio
 from espnet_tse_ser.errors import UserError
 
 FS = 16000

@@ -106,7 +106,7 @@ def tse_dir(tmp_path_factory, tse_config):
     """A TSE experiment."""
     import torch
 
-    from espnet_tse_ser.tse.build import build_extraction_model
+    from espnet_tse_ser.models.build_tse import build_extraction_model
 
     torch.manual_seed(1)
     model = build_extraction_model(tse_config)
@@ -118,7 +118,7 @@ def ser_dir(tmp_path_factory, ser_config):
     """A SER experiment."""
     import torch
 
-    from espnet_tse_ser.ser.build import build_ser_model
+    from espnet_tse_ser.models.build_ser import build_ser_model
 
     torch.manual_seed(2)
     model = build_ser_model(ser_config)
@@ -136,7 +136,7 @@ def joint_dir(tmp_path_factory, joint_config):
     """A joint experiment."""
     import torch
 
-    from espnet_tse_ser.models.build import build_joint_model
+    from espnet_tse_ser.models.build_joint import build_joint_model
 
     torch.manual_seed(3)
     model = build_joint_model(joint_config)

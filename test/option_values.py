@@ -2,7 +2,7 @@
 
 import math
 
-from espnet_tse_ser.kinds import (
+from espnet_tse_ser.values.kinds import (
     Choice,
     Either,
     Flag,
@@ -14,7 +14,7 @@ from espnet_tse_ser.kinds import (
     Several,
     Text,
 )
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.numbers import Number
 
 NO_NUMBERS = ("abc", "", True, False, math.nan, math.inf, -math.inf, [], [[1]], {}, "1_0", "0x1")
 

@@ -4,8 +4,8 @@ TEXT = '''"""A linear layer over each frame."""
 
 import torch
 
-from espnet_tse_ser.numbers import CHANNELS
-from espnet_tse_ser.ser.masks import frame_mask
+from espnet_tse_ser.values.numbers import CHANNELS
+from espnet_tse_ser.audio.masks import frame_mask
 
 
 class Plain(torch.nn.Module):

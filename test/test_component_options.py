@@ -8,21 +8,21 @@ import inspect
 import pytest
 from option_values import wrong_values
 
-from espnet_tse_ser.data.dynamic import mixing_options
-from espnet_tse_ser.data.variations import Variation, read_variation
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.kinds import Interval, Several, options_of
 from espnet_tse_ser.mixtures.emotional import EmotionOptions
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions
-from espnet_tse_ser.models.build import build_joint_model
+from espnet_tse_ser.mixtures.variations import Variation, read_variation
+from espnet_tse_ser.models import build_tse as build
+from espnet_tse_ser.models.build_joint import build_joint_model
+from espnet_tse_ser.models.build_ser import CLASSES, build_ser_model, get_class
+from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
-from espnet_tse_ser.numbers import Number
-from espnet_tse_ser.ser.build import CLASSES, build_ser_model, get_class
-from espnet_tse_ser.ser.ssl_frontend import _ARCHITECTURE
-from espnet_tse_ser.tse import build
-from espnet_tse_ser.tse.build import build_extraction_model
+from espnet_tse_ser.recognise.ssl_frontend import _ARCHITECTURE
+from espnet_tse_ser.training.dynamic import mixing_options
+from espnet_tse_ser.values.kinds import Interval, Several, options_of
+from espnet_tse_ser.values.numbers import Number
 
 LABELS = ["ang", "hap", "neu", "sad"]
 

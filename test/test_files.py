@@ -24,7 +24,7 @@ from espnet_tse_ser.files import (
     write_text,
     write_tsv,
 )
-from espnet_tse_ser.ids import check_fold, check_id
+from espnet_tse_ser.values.ids import check_fold, check_id
 
 
 def test_a_file_appears_whole(tmp_path):

@@ -102,7 +102,7 @@ def test_signals_spoil_no_product(threads):
     script = (
         "import os, signal, subprocess, sys, torch\n"
         "from espnet_tse_ser.machine import survive_signals\n"
-        "from espnet_tse_ser.matmul import matmul\n"
+        "from espnet_tse_ser.frontends.td_speakerbeam.matmul import matmul\n"
         f"torch.set_num_threads({threads})\n"
         "survive_signals()\n"
         "torch.manual_seed(0)\n"

@@ -10,12 +10,12 @@ import yaml
 from own_encoder import TEXT, write_encoder
 from tiny_commands import main_of, make_command
 
-from espnet_tse_ser.checkpoints import load_state, read_config
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.inference.model import TSESER
+from espnet_tse_ser.inference.packing import pack
+from espnet_tse_ser.models.build_ser import build_ser_model, check_ser_config
 from espnet_tse_ser.own_classes import VARIABLE, checksums, find_module, load_class
-from espnet_tse_ser.packing import pack
-from espnet_tse_ser.ser.build import build_ser_model, check_ser_config
+from espnet_tse_ser.training.checkpoints import load_state, read_config
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_names_that_are_none(code, name):
 
 
 def test_nothing_but_files_of_the_directory(code):
-    for name in ("os:PathLike", "torch.nn:Linear", "espnet_tse_ser.ser.stem:ConvStem"):
+    for name in ("os:PathLike", "torch.nn:Linear", "espnet_tse_ser.recognise.stem:ConvStem"):
         with pytest.raises(UserError, match=rf"{name}: {code}/\S+.py: no such file"):
             load_class(name, "x.yaml: encoder")
 

@@ -5,8 +5,8 @@ import torch
 from evil_files import EVIL, write_evil
 from tiny_commands import TRAININGS, main_of, make_command
 
-from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.training.checkpoints import load_state
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pyloudnorm
 import soundfile
 from tiny_formatted import write_formatted_tables
 
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 
 FS = 16000
 EMOTIONS = ("ang", "hap", "neu", "neu", "sad")

@@ -17,7 +17,7 @@ def voice(rng, pitch, num_samples):
 
 def write_formatted(directory, utterances):
     """A formatted directory of ``(utt, speaker, gender, samples, emotion, fold)``."""
-    from espnet_tse_ser.data.audio import write_audio
+    from espnet_tse_ser.audio.reading import write_audio
 
     rows = []
     for utt, speaker, gender, samples, emotion, fold in utterances:
@@ -30,7 +30,7 @@ def write_formatted(directory, utterances):
 
 def write_formatted_tables(directory, rows):
     """Its tables, from rows of (utt, path, speaker, gender, samples, lufs, emotion, fold)."""
-    from espnet_tse_ser.data.kaldi_dir import invert, write_table
+    from espnet_tse_ser.audio.kaldi_dir import invert, write_table
 
     tables = {n: {} for n in ("wav.scp", "utt2spk", "utt2num_samples", "utt2lufs")}
     genders, emotions, folds = {}, {}, {}

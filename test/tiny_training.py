@@ -14,14 +14,14 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.distributed_utils import DistributedOption
 from tiny_utterances import LABELS, Utterances
 
-from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.espnet import EmotionTrainer
-from espnet_tse_ser.interruption import SIGNALS
 from espnet_tse_ser.processes import start_server
+from espnet_tse_ser.training.collate import pad_collate
+from espnet_tse_ser.training.interruption import SIGNALS
+from espnet_tse_ser.training.trainer import EmotionTrainer
 
 FOR_WORKERS = [
     "espnet_tse_ser.bin",
-    "espnet_tse_ser.interruption",
+    "espnet_tse_ser.training.interruption",
     "espnet2.iterators.sequence_iter_factory",
 ]
 

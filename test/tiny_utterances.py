@@ -2,7 +2,7 @@
 
 import torch
 
-from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.training.preprocessor import EmotionPreprocessor
 
 LABELS = ["ang", "hap", "neu", "sad"]
 

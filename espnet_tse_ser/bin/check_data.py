@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.values.numbers import RATE
 
 
 def get_parser():
@@ -30,9 +30,9 @@ def get_parser():
 def main(argv=None):
     """Check everything; all violations are reported together."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data import checks
-    from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.splits import describe_dev, fold_of_speakers, read_split
+    from espnet_tse_ser.mixtures import checks
+    from espnet_tse_ser.mixtures.pool import Pool
+    from espnet_tse_ser.mixtures.splits import describe_dev, fold_of_speakers, read_split
     from espnet_tse_ser.mixtures.table import NOISE, read_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 

@@ -43,8 +43,8 @@ def compare(a, b):
             `comparable.check_comparable`.
     """
     from espnet_tse_ser.metrics.comparison import compare_rows
-    from espnet_tse_ser.metrics.stamp import POOLING
     from espnet_tse_ser.metrics.tables import read_scores
+    from espnet_tse_ser.report.stamp import POOLING
 
     paths = [Path(path) / "score_utt.tsv" if Path(path).is_dir() else Path(path) for path in (a, b)]
     (labels, rows), (other_labels, other_rows) = (read_scores(path) for path in paths)
@@ -61,8 +61,8 @@ def compare(a, b):
 
 def render(compared):
     """The comparison as a table of Markdown."""
-    from espnet_tse_ser.metrics import markdown
-    from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS
+    from espnet_tse_ser.report import markdown
+    from espnet_tse_ser.report.stamp import OPTIMISTIC, PROTOCOLS
 
     names = {"wa": "WA, %", "ua": "UA, %", "macro_f1": "macro-F1, %", "si_sdri": "SI-SDRi, dB"}
     rows = []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.metrics.stamp import OPTIMISTIC, PROTOCOLS, made_with, measure
 from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
-from espnet_tse_ser.numbers import COUNT, RATE, SEED
+from espnet_tse_ser.report.stamp import OPTIMISTIC, PROTOCOLS, made_with, measure
+from espnet_tse_ser.values.numbers import COUNT, RATE, SEED
 
 logger = logging.getLogger(__name__)
 
@@ -68,15 +68,15 @@ def get_parser():
 def main(argv=None):
     """Vary the mixtures, recognise them and write a table for every system."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.variations import read_variation
-    from espnet_tse_ser.evaluation import extract_set, recognize_rows, score_inputs
     from espnet_tse_ser.files import write_text, write_tsv
+    from espnet_tse_ser.inference.evaluation import extract_set, recognize_rows, score_inputs
     from espnet_tse_ser.metrics import tables
     from espnet_tse_ser.metrics.fields import labels_of
     from espnet_tse_ser.metrics.joining import join
     from espnet_tse_ser.metrics.runs import all_seeds, chosen_folds, run_name
     from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
     from espnet_tse_ser.mixtures.table import write_mixtures
+    from espnet_tse_ser.mixtures.variations import read_variation
     from espnet_tse_ser.progress import log_to_stderr
     from espnet_tse_ser.systems.command_line import parse_tagged, rows_of
     from espnet_tse_ser.systems.system import read_systems
@@ -141,8 +141,8 @@ def _front_end(row):
 
 def _origin(args, row, runs, criterion, measured, sum_of, directory, configuration, front_ends):
     """What the table of a row follows from, as text: mixtures, data, weights and how it is made."""
-    from espnet_tse_ser.checkpoints import weights_of
     from espnet_tse_ser.frontends.model_files import files_of
+    from espnet_tse_ser.training.checkpoints import weights_of
 
     files = [Path(args.output_dir) / "protocol.tsv"]
     files += [Path(pool) / ".done" for pool in filter(None, (args.targets, args.sources))]
@@ -173,11 +173,11 @@ def _is_kept(directory, origin):
 
 def _mixtures(args, folds, variation):
     """The varied mixtures of the folds, and the pools they are made of."""
-    from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.splits import fold_of_speakers
-    from espnet_tse_ser.data.variations import vary
+    from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.sources import group_folds
+    from espnet_tse_ser.mixtures.splits import fold_of_speakers
     from espnet_tse_ser.mixtures.table import read_mixtures
+    from espnet_tse_ser.mixtures.variations import vary
     from espnet_tse_ser.progress import progress
 
     # As in stage 2: sources that are no one's but this fold's.

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import is_written
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.numbers import COUNT
+from espnet_tse_ser.values.numbers import COUNT
 
 
 def get_parser():
@@ -34,8 +34,8 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     if args.job > args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
-    from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.data.outputs import check_no_input
+    from espnet_tse_ser.audio.kaldi_dir import read_table
+    from espnet_tse_ser.audio.outputs import check_no_input
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()
@@ -61,7 +61,7 @@ def main(argv=None):
 
 def _enrollments(data_dir, utts):
     """id -> audio of the enrollment."""
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.audio.kaldi_dir import read_table
 
     enrollments = read_table(data_dir / "enroll_spk1.scp")
     missing = [utt for utt in utts if utt not in enrollments]
@@ -92,13 +92,13 @@ def _check_source(args, model, output_dir):
 
 
 def _extract(args, utts, mixtures, enrollments, paths, device):
-    from espnet_tse_ser.data.audio import write_audio
-    from espnet_tse_ser.data.batches import inference_batches
-    from espnet_tse_ser.data.checks import MIN_SAMPLES
-    from espnet_tse_ser.data.signals import read_lengths, read_signal
+    from espnet_tse_ser.audio.reading import write_audio
+    from espnet_tse_ser.audio.signals import read_lengths, read_signal
+    from espnet_tse_ser.frontends.extraction import extract
     from espnet_tse_ser.frontends.loading import load_front_end
+    from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
     from espnet_tse_ser.progress import progress
-    from espnet_tse_ser.tse.extraction import extract
+    from espnet_tse_ser.training.batches import inference_batches
 
     if not utts:
         return
@@ -117,7 +117,7 @@ def _extract(args, utts, mixtures, enrollments, paths, device):
 
 
 def _combine(data_dir, output_dir, paths):
-    from espnet_tse_ser.data.kaldi_dir import write_table
+    from espnet_tse_ser.audio.kaldi_dir import write_table
 
     missing = [str(path) for path in paths.values() if not is_written(path)]
     if missing:

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.numbers import COUNT, RATE, SECONDS
 from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.values.numbers import COUNT, RATE, SECONDS
 
 
 def get_parser():
@@ -34,7 +34,7 @@ def main(argv=None):
     """Format one part of a data directory, or combine all parts."""
     args = get_parser().parse_args(argv)
     log_to_stderr()
-    from espnet_tse_ser.data.formatting import combine_parts, format_part
+    from espnet_tse_ser.audio.formatting import combine_parts, format_part
 
     if args.combine:
         combine_parts(args.data_dir, args.output_dir, args.fs, args.min_duration)

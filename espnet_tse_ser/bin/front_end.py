@@ -5,7 +5,7 @@ import sys
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.values.numbers import RATE
 
 
 def get_parser():

@@ -31,8 +31,8 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     from pathlib import Path
 
-    from espnet_tse_ser.data.id_list import read_ids, select
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.audio.id_list import read_ids, select
+    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.files import read_tsv, write_tsv
     from espnet_tse_ser.metrics.fields import check_posteriors, index_rows
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import to_json
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.numbers import Number
 
 _LENGTH = Number(0, 10**6, above=True)  # s
 
@@ -50,7 +50,7 @@ def main(argv=None):
     # Files first: a wrong one must not wait for the model.
     if args.output_wav is not None:
         _check_output(Path(args.output_wav), args.mixture, args.enrollment, args.speech)
-    from espnet_tse_ser.data.audio import read_audio
+    from espnet_tse_ser.audio.reading import read_audio
 
     seconds = _seconds(args.mixture)
     paths = {name: getattr(args, name) for name in ("mixture", "enrollment", "speech")}
@@ -64,7 +64,7 @@ def main(argv=None):
 
 def _seconds(path):
     """Length of a recording."""
-    from espnet_tse_ser.data.audio import open_audio
+    from espnet_tse_ser.audio.reading import open_audio
 
     with open_audio(path) as audio:
         return audio.count() / audio.rate
@@ -72,7 +72,7 @@ def _seconds(path):
 
 def _check_output(path, *inputs):
     """Raise `UserError` unless an audio file can be written to ``path``, as far as names tell."""
-    from espnet_tse_ser.data.outputs import check_no_input
+    from espnet_tse_ser.audio.outputs import check_no_input
 
     if path.suffix not in (".wav", ".flac"):
         raise UserError(f"--output_wav {path}: the name must end in .wav or .flac")
@@ -85,7 +85,7 @@ def _check_output(path, *inputs):
 
 
 def _load(args, device, is_enrolled):
-    from espnet_tse_ser.inference import TSESER
+    from espnet_tse_ser.inference.model import TSESER
 
     model = TSESER.from_pretrained(args.model_dir, device=device)
     if args.output_wav is not None and not model.extracts:
@@ -96,7 +96,7 @@ def _load(args, device, is_enrolled):
 
 
 def _short(args, model, given):
-    from espnet_tse_ser.data.audio import write_audio
+    from espnet_tse_ser.audio.reading import write_audio
 
     samples, rate, _ = given["mixture"]
     result = model.recognize(*([signal] for signal in model.arrange(given)))[0]
@@ -109,7 +109,7 @@ def _short(args, model, given):
 
 
 def _long(args, model, given):
-    from espnet_tse_ser.recording import Recording, overall, recognize_recording
+    from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
 
     enrollment = model.prepare(*given["enrollment"]) if model.extracts else None
     recording = Recording(args.mixture, model.rate)

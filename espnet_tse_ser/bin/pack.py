@@ -17,7 +17,7 @@ def get_parser():
 def main(argv=None):
     """Pack."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.packing import pack
+    from espnet_tse_ser.inference.packing import pack
 
     pack(args.model_dir, args.output)
 

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.ids import check_id
-from espnet_tse_ser.metrics.stamp import Stamp, add_protocol_option, check_name, measure
-from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
+from espnet_tse_ser.report.stamp import Stamp, add_protocol_option, check_name, measure
+from espnet_tse_ser.values.ids import check_id
+from espnet_tse_ser.values.numbers import COUNT, RATE
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
-    from espnet_tse_ser.metrics import preservation_table
     from espnet_tse_ser.metrics.fields import fold_key
-    from espnet_tse_ser.metrics.preservation_report import render
+    from espnet_tse_ser.report import preservation_table
+    from espnet_tse_ser.report.preservation_report import render
 
     check_name(args.protocol)
     conditions = _conditions(args)
@@ -101,8 +101,8 @@ def _conditions(args):
 
 def _entries(args, conditions):
     """What to compare: a list of dicts, one an utterance; and the labels (None without HYP)."""
-    from espnet_tse_ser.data.id_list import select
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.audio.id_list import select
+    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.metrics.runs import chosen_folds
     from espnet_tse_ser.metrics.tables import read_protocol
 
@@ -135,7 +135,7 @@ def _entries(args, conditions):
 
 def _hypotheses(path, test, labels):
     """The labels and the rows of one hyp.tsv, checked against the protocol and other tables."""
-    from espnet_tse_ser.data.id_list import select
+    from espnet_tse_ser.audio.id_list import select
     from espnet_tse_ser.metrics.tables import read_hypotheses
 
     own_labels, rows = read_hypotheses(path)
@@ -156,7 +156,7 @@ def _hypotheses(path, test, labels):
 
 def _compare(entry, fs):
     """The rows of one utterance (module level, so that it can be sent to a process)."""
-    from espnet_tse_ser.data.audio import read_mono
+    from espnet_tse_ser.audio.reading import read_mono
     from espnet_tse_ser.metrics.preservation import acoustic_measures, track
 
     paths = dict(entry["audio"])
@@ -171,7 +171,7 @@ def _compare(entry, fs):
 
 
 def _read_other(path, fs, num_samples):
-    from espnet_tse_ser.data.audio import read_audio
+    from espnet_tse_ser.audio.reading import read_audio
 
     samples, rate = read_audio(path)  # it may be silent: that is a result, not an error
     if rate != fs or samples.shape != (num_samples, 1):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
-from espnet_tse_ser.numbers import COUNT, RATE, SEED, Number
+from espnet_tse_ser.values.numbers import COUNT, RATE, SEED, Number
 
 
 def get_parser():
@@ -44,10 +44,10 @@ def get_parser():
 def main(argv=None):
     """Write the mixture table and the splits."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.splits import fold_of_speakers, split_fold
     from espnet_tse_ser.files import write_text
     from espnet_tse_ser.mixtures.drawing import draw_mixtures
+    from espnet_tse_ser.mixtures.pool import Pool
+    from espnet_tse_ser.mixtures.splits import fold_of_speakers, split_fold
     from espnet_tse_ser.mixtures.table import write_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.numbers import COUNT
+from espnet_tse_ser.values.numbers import COUNT
 
 
 def get_parser():
@@ -35,16 +35,16 @@ def get_parser():
 def main(argv=None):
     """Write one line an utterance: reference, hypothesis, posteriors, extraction scores."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.checkpoints import find_weights
-    from espnet_tse_ser.data.audio import write_audio
-    from espnet_tse_ser.data.id_list import read_ids
-    from espnet_tse_ser.data.kaldi_dir import write_table
-    from espnet_tse_ser.data.mixture_dir import MixtureDir
-    from espnet_tse_ser.data.outputs import check_no_input
+    from espnet_tse_ser.audio.id_list import read_ids
+    from espnet_tse_ser.audio.kaldi_dir import write_table
+    from espnet_tse_ser.audio.outputs import check_no_input
+    from espnet_tse_ser.audio.reading import write_audio
     from espnet_tse_ser.files import write_tsv
-    from espnet_tse_ser.inference import TSESER
+    from espnet_tse_ser.inference.model import TSESER
+    from espnet_tse_ser.inference.recognition import hypothesis_columns, recognize_set
+    from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
     from espnet_tse_ser.progress import log_to_stderr
-    from espnet_tse_ser.recognition import hypothesis_columns, recognize_set
+    from espnet_tse_ser.training.checkpoints import find_weights
 
     log_to_stderr()
     device = set_up(args)
@@ -88,7 +88,7 @@ def main(argv=None):
 
 
 def _open_cache(directory, model, data):
-    from espnet_tse_ser.ser.feature_cache import FeatureCache
+    from espnet_tse_ser.recognise.feature_cache import FeatureCache
 
     if model.extracts:
         raise UserError("--feats is for a SER experiment: a joint model extracts from audio")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import check_table, commit_of, stamp_of
 from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.report.stamp import check_table, commit_of, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
-    from espnet_tse_ser.metrics import breakdown, report, results, tables
+    from espnet_tse_ser.metrics import breakdown, tables
+    from espnet_tse_ser.report import results
+    from espnet_tse_ser.report import results_report as report
     from espnet_tse_ser.systems.command_line import chosen_rows
     from espnet_tse_ser.systems.system import read_systems
 
@@ -78,7 +80,7 @@ def main(argv=None):
 
 def _plot(exp_dir, directory, figures, stamp):
     """Draw all plots into ``directory`` and return their paths."""
-    from espnet_tse_ser.metrics import plots
+    from espnet_tse_ser.report import plots
 
     paths = [directory / "ladder_ua.png"]
     plots.plot_ladder(paths[0], figures.results, figures.systems, stamp.warning)

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import (
+from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.report.stamp import (
     OPTIMISTIC,
     add_protocol_option,
     check_protocol,
     made_with,
     measure,
 )
-from espnet_tse_ser.numbers import SEED
-from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.values.numbers import SEED
 
 logger = logging.getLogger(__name__)
 

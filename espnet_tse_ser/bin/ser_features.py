@@ -7,7 +7,7 @@ import time
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.numbers import COUNT
+from espnet_tse_ser.values.numbers import COUNT
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ def main(argv=None):
     log_to_stderr()
     if not 1 <= args.job <= args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
-    from espnet_tse_ser.checkpoints import get_rate
-    from espnet_tse_ser.data.kaldi_dir import read_table
+    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.models.build_ser import build_frontend, check_ser_config
     from espnet_tse_ser.own_classes import checksums, own_classes
-    from espnet_tse_ser.ser.build import build_frontend, check_ser_config
-    from espnet_tse_ser.ser.feature_cache import combine, compute
-    from espnet_tse_ser.ser.frozen import check_frozen
+    from espnet_tse_ser.recognise.feature_cache import combine, compute
+    from espnet_tse_ser.recognise.frozen import check_frozen
+    from espnet_tse_ser.training.checkpoints import get_rate
 
     def where(key):
         return f"{args.config}: {key}"

@@ -33,9 +33,9 @@ def main(argv=None):
     """
     args = get_parser().parse_args(argv)
     log_to_stderr()
-    from espnet_tse_ser.data.id_list import read_ids, select
-    from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.ser.build import build_frontend
+    from espnet_tse_ser.audio.id_list import read_ids, select
+    from espnet_tse_ser.audio.kaldi_dir import read_table
+    from espnet_tse_ser.models.build_ser import build_frontend
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
 
@@ -66,7 +66,7 @@ def _features(frontend, wavs, fs, device, utt):
     """Features ``(frames, size)`` of an utterance."""
     import torch
 
-    from espnet_tse_ser.data.audio import read_mono
+    from espnet_tse_ser.audio.reading import read_mono
 
     speech = torch.from_numpy(read_mono(wavs[utt], fs))[None].to(device)
     with torch.no_grad():
@@ -75,7 +75,7 @@ def _features(frontend, wavs, fs, device, utt):
 
 
 def _open_cache(directory, frontend, wavs):
-    from espnet_tse_ser.ser.feature_cache import FeatureCache
+    from espnet_tse_ser.recognise.feature_cache import FeatureCache
 
     cache = FeatureCache(directory)
     cache.check_frontend(frontend)

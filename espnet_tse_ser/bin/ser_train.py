@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
-from espnet_tse_ser.numbers import SEED
+from espnet_tse_ser.values.numbers import SEED
 
 
 def get_parser():
@@ -39,9 +39,9 @@ def get_parser():
 def main(argv=None):
     """Write the lists of the fold to ``output_dir/data`` and train."""
     args, further = get_parser().parse_known_args(argv)
-    from espnet_tse_ser.distributed import is_first_process
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
+    from espnet_tse_ser.training.distributed import is_first_process
 
     given = {"output_dir": args.output_dir, "seed": args.seed}
     parts = {"train": f"{args.output_dir}/data/train", "valid": f"{args.output_dir}/data/dev"}
@@ -68,8 +68,8 @@ def main(argv=None):
 
 def _find_tables(args, options):
     """Name of each stream of the model -> the file that lists it."""
-    from espnet_tse_ser.data.streams import find_table, streams_of
-    from espnet_tse_ser.ser.build import get_class
+    from espnet_tse_ser.models.build_ser import get_class
+    from espnet_tse_ser.training.streams import find_table, streams_of
 
     where = f"{args.config}: model: {options.model}"
     given = {"speech": args.scp, "embedding": args.embeddings}
@@ -78,7 +78,7 @@ def _find_tables(args, options):
 
 
 def _check_feats(args, options, tables):
-    from espnet_tse_ser.ser.frozen import check_frozen
+    from espnet_tse_ser.recognise.frozen import check_frozen
 
     check_frozen(vars(options), args.config)
     if len(tables) > 1:
@@ -98,17 +98,17 @@ def _write_lists(args, tables, labels, write):
     Args:
         tables: name of each stream -> the file that lists it.
     """
-    from espnet_tse_ser.data.id_list import read_ids, select
-    from espnet_tse_ser.data.kaldi_dir import read_table, write_table
-    from espnet_tse_ser.data.preprocessor import check_emotions
-    from espnet_tse_ser.data.signals import read_lengths
+    from espnet_tse_ser.audio.id_list import read_ids, select
+    from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
+    from espnet_tse_ser.audio.signals import read_lengths
+    from espnet_tse_ser.training.preprocessor import check_emotions
 
     data_dir = Path(args.data_dir)
     paths = {f"{name}.scp": path for name, path in tables.items()}
     paths |= {name: data_dir / name for name in ("utt2emo", "utt2num_samples")}
     tables = {name: read_table(path) for name, path in paths.items()}
     if args.feats is not None:
-        from espnet_tse_ser.ser.feature_cache import FeatureCache
+        from espnet_tse_ser.recognise.feature_cache import FeatureCache
 
         cache = FeatureCache(args.feats)
     parts = {}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.numbers import COUNT, RATE
+from espnet_tse_ser.values.numbers import COUNT, RATE
 
 
 def get_parser():
@@ -28,8 +28,8 @@ def get_parser():
 def main(argv=None):
     """Render one job's mixtures, or combine."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.data.pool import Pool
-    from espnet_tse_ser.data.simulation import simulate, write_mixture_dir
+    from espnet_tse_ser.mixtures.pool import Pool
+    from espnet_tse_ser.mixtures.simulation import simulate, write_mixture_dir
     from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 

@@ -114,9 +114,9 @@ def _described(config):
     """Of a SER configuration, as printed: whether its features do not change in training, and the
     files of a user's own classes that it names."""
     from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.models.build_ser import KINDS
     from espnet_tse_ser.own_classes import find_module, own_classes
-    from espnet_tse_ser.ser.build import KINDS
-    from espnet_tse_ser.ser.frozen import why_not_frozen
+    from espnet_tse_ser.recognise.frozen import why_not_frozen
 
     options = read_yaml(config)
     frozen = "frozen" if why_not_frozen(options, config) is None else ""
@@ -127,7 +127,7 @@ def _described(config):
 
 def _sources(config):
     from espnet_tse_ser.files import read_yaml
-    from espnet_tse_ser.kinds import Id, Maybe, check_option
+    from espnet_tse_ser.values.kinds import Id, Maybe, check_option
 
     named = read_yaml(config).get("sources")
     return check_option(named, Maybe(Id()), f"{config}: sources") or ""

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.metrics.stamp import check_table, stamp_of
 from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.report.stamp import check_table, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
-    from espnet_tse_ser.metrics import plots, results, sweeps, tables
+    from espnet_tse_ser.metrics import tables
+    from espnet_tse_ser.report import plots, results, sweeps
     from espnet_tse_ser.systems.command_line import chosen_rows
     from espnet_tse_ser.systems.system import read_systems
 

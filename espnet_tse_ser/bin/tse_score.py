@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.numbers import COUNT, RATE
 from espnet_tse_ser.progress import log_to_stderr, map_progress
+from espnet_tse_ser.values.numbers import COUNT, RATE
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def get_parser():
 def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
-    from espnet_tse_ser.data.outputs import check_no_input
+    from espnet_tse_ser.audio.outputs import check_no_input
     from espnet_tse_ser.files import write_tsv
     from espnet_tse_ser.metrics.tables import TSE_COLUMNS
 
@@ -48,10 +48,10 @@ def main(argv=None):
 @lru_cache(maxsize=1)  # once in each process
 def _open(data_dir, denoised_dir, fs):
     """Of what is scored the descriptions by id, the `MixtureDir`, and the extracted files by id."""
-    from espnet_tse_ser.data.kaldi_dir import read_table
-    from espnet_tse_ser.data.mixture_dir import MixtureDir
+    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.files import read_tsv
     from espnet_tse_ser.metrics.fields import index_rows
+    from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 
     protocol = Path(data_dir) / "protocol.tsv"
     rows = index_rows(protocol, read_tsv(protocol, ("mixture", *_DESCRIBED)), "mixture")
@@ -68,8 +68,8 @@ def _open(data_dir, denoised_dir, fs):
 
 def _score(data_dir, denoised_dir, fs, utt):
     """One row of the table (module level, so that it can be sent to a process)."""
-    from espnet_tse_ser.data.audio import read_audio
-    from espnet_tse_ser.scoring import score
+    from espnet_tse_ser.audio.reading import read_audio
+    from espnet_tse_ser.inference.scoring import score
 
     rows, data, extracted = _open(data_dir, denoised_dir, fs)
     # It may be silent: that is a score, not an error.

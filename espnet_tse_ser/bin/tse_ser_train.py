@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
-from espnet_tse_ser.numbers import SEED
+from espnet_tse_ser.values.numbers import SEED
 
 _GIVEN = ("data_dir", "output_dir", "seed", "sources", "split", "targets")
 
@@ -39,14 +39,14 @@ def main(argv=None):
     args, further = get_parser().parse_known_args(argv)
     if (args.ser_dir is None) == (args.ser_config is None):
         raise UserError("give either --ser_dir (start from it) or --ser_config (from scratch)")
-    from espnet_tse_ser.checkpoints import chosen_criterion, find_weights, get_rate
     from espnet_tse_ser.files import read_yaml
     from espnet_tse_ser.frontends.model_files import files_of, recorded_files
-    from espnet_tse_ser.ser.build import check_ser_config
+    from espnet_tse_ser.models.build_ser import check_ser_config
+    from espnet_tse_ser.models.build_tse import check_extraction_config
     from espnet_tse_ser.tasks.options import parse_task_options
     from espnet_tse_ser.tasks.ser import SERTask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
-    from espnet_tse_ser.tse.build import check_extraction_config
+    from espnet_tse_ser.training.checkpoints import chosen_criterion, find_weights, get_rate
 
     recorded = recorded_files(args.tse_dir)
     if recorded is None:
@@ -90,7 +90,7 @@ def main(argv=None):
 
 def _read(directory, key, option, kind):
     """Configuration of an experiment, which must be of the kind that has ``key``."""
-    from espnet_tse_ser.checkpoints import read_config
+    from espnet_tse_ser.training.checkpoints import read_config
 
     config = read_config(directory)
     if key not in config:

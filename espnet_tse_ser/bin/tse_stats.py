@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.numbers import SEED
+from espnet_tse_ser.values.numbers import SEED
 
 DRAWS = 200  # mixtures drawn to describe their distribution
 
@@ -25,12 +25,12 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     import logging
 
-    from espnet_tse_ser.checkpoints import get_rate
-    from espnet_tse_ser.data.dynamic import mixing_options
-    from espnet_tse_ser.data.pool import Pool
     from espnet_tse_ser.files import read_yaml, write_json
+    from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_mixtures
     from espnet_tse_ser.progress import log_to_stderr
+    from espnet_tse_ser.training.checkpoints import get_rate
+    from espnet_tse_ser.training.dynamic import mixing_options
 
     log_to_stderr()
     config = read_yaml(args.config)

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from espnet_tse_ser.errors import REQUEUE_HELP, run
-from espnet_tse_ser.numbers import SEED
+from espnet_tse_ser.values.numbers import SEED
 
 
 def get_parser():

@@ -17,7 +17,7 @@ def get_parser():
 def main(argv=None):
     """Upload."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.packing import upload
+    from espnet_tse_ser.inference.packing import upload
 
     upload(args.archive, args.hf_repo)
 

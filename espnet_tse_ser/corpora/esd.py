@@ -7,11 +7,11 @@ at 16 kHz: 29 hours.
 import re
 from pathlib import Path
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.corpora import Utterance, check_total
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
-from espnet_tse_ser.kinds import Choice, Flag, Id, Maybe, Several, Text
+from espnet_tse_ser.values.kinds import Choice, Flag, Id, Maybe, Several, Text
 
 EMOTIONS = {"Neutral": "neu", "Angry": "ang", "Happy": "hap", "Sad": "sad", "Surprise": "sur"}
 ALL_LABELS = tuple(sorted(EMOTIONS.values()))

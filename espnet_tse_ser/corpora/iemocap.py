@@ -7,7 +7,7 @@ from pathlib import Path
 from espnet_tse_ser.corpora import TOTAL, Utterance
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_text
-from espnet_tse_ser.kinds import Text
+from espnet_tse_ser.values.kinds import Text
 
 CLASSES = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
 NUM_UTTERANCES = 5531

@@ -8,9 +8,9 @@ from pathlib import Path
 from espnet_tse_ser.corpora import Utterance, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_text
-from espnet_tse_ser.kinds import Choice, Either, Flag, Id, Several, Text
-from espnet_tse_ser.numbers import COUNT, SECONDS, Number
 from espnet_tse_ser.progress import progress
+from espnet_tse_ser.values.kinds import Choice, Either, Flag, Id, Several, Text
+from espnet_tse_ser.values.numbers import COUNT, SECONDS, Number
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.audio.reading import to_mono, write_audio
 from espnet_tse_ser.corpora import esd, is_made
 from espnet_tse_ser.corpora.espeak import RATE, Speech, speak_all
 from espnet_tse_ser.corpora.mini_noise import make_noise
-from espnet_tse_ser.data.audio import to_mono, write_audio
 from espnet_tse_ser.files import AtomicFiles, write_json, write_text
-from espnet_tse_ser.kinds import Text
-from espnet_tse_ser.numbers import SEED
 from espnet_tse_ser.progress import progress
+from espnet_tse_ser.values.kinds import Text
+from espnet_tse_ser.values.numbers import SEED
 
 VERSION = 3  # of the recipe below; raise it when the audio changes
 FS = 16000

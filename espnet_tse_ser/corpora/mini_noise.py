@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.audio.reading import write_audio
 from espnet_tse_ser.corpora import Noise, is_made
-from espnet_tse_ser.data.audio import write_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, find_files, write_json
-from espnet_tse_ser.kinds import Text
+from espnet_tse_ser.values.kinds import Text
 
 VERSION = 1  # of the recipe below; raise it when the audio changes
 FS = 16000

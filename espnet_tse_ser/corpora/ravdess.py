@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.audio.amplitudes import check_not_silent
+from espnet_tse_ser.audio.reading import mix_down, read_audio
 from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_total
-from espnet_tse_ser.data.amplitudes import check_not_silent
-from espnet_tse_ser.data.audio import mix_down, read_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
-from espnet_tse_ser.kinds import Flag, Id, Maybe, Several, Text
-from espnet_tse_ser.numbers import SECONDS, Number
 from espnet_tse_ser.progress import progress
+from espnet_tse_ser.values.kinds import Flag, Id, Maybe, Several, Text
+from espnet_tse_ser.values.numbers import SECONDS, Number
 
 EMOTIONS = {  # third field of a file name
     "01": "neu",

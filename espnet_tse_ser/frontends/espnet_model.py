@@ -10,10 +10,10 @@ import importlib
 import torch
 import torch.nn.functional as F
 
-from espnet_tse_ser.checkpoints import load_weights
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.frontends.front_end import FrontEnd
 from espnet_tse_ser.plain_files import only_plain_files
+from espnet_tse_ser.training.checkpoints import load_weights
 
 _TASKS = {
     "tse": ("espnet2.tasks.enh_tse", "TargetSpeakerExtractionTask"),

@@ -7,14 +7,14 @@ import numpy as np
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.frontends.espnet_model import ESPnetFrontEnd
-from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
-from espnet_tse_ser.tse.extraction import (
+from espnet_tse_ser.frontends.extraction import (
     Extraction,
     build_for_inference,
     extract,
     load_extraction_model,
     load_extraction_weights,
 )
+from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,20 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from espnet_tse_ser.checkpoints import find_weights
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import checksum, find_files, read_json, read_yaml, write_json
 from espnet_tse_ser.frontends.hub import NAME, download
-from espnet_tse_ser.kinds import Choice, Flag, Mapping, Maybe, Text, check_option, check_options
-from espnet_tse_ser.numbers import RATE
+from espnet_tse_ser.training.checkpoints import find_weights
+from espnet_tse_ser.values.kinds import (
+    Choice,
+    Flag,
+    Mapping,
+    Maybe,
+    Text,
+    check_option,
+    check_options,
+)
+from espnet_tse_ser.values.numbers import RATE
 
 _RECORD = "front_end.json"
 _KINDS = {"extractor": "tse", "separator": "enh"}  # what the configurations of ESPnet's tasks have

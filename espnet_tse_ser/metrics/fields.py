@@ -4,9 +4,9 @@ All messages name the table, the line, the id, the column and the value.
 """
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.ids import check_id
 from espnet_tse_ser.mixtures.table import NONE
-from espnet_tse_ser.numbers import SEED, Number
+from espnet_tse_ser.values.ids import check_id
+from espnet_tse_ser.values.numbers import SEED, Number
 
 SI_SDRS = ("si_sdr_mix", "si_sdr", "si_sdri")
 STOIS = ("stoi_mix", "stoi")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.ids import check_fold, check_id
 from espnet_tse_ser.metrics.comparable import check_comparable, check_whole
 from espnet_tse_ser.metrics.fields import (
     MIXTURE_COLUMNS,
@@ -28,6 +27,7 @@ from espnet_tse_ser.metrics.fields import (
 from espnet_tse_ser.mixtures.table import CLEAN, NONE
 from espnet_tse_ser.systems.command_line import rows_of
 from espnet_tse_ser.systems.system import name_rows
+from espnet_tse_ser.values.ids import check_fold, check_id
 
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")

@@ -1,7 +1,7 @@
 """How command lines name the levels of mixtures: those of a table and of its sweeps alike."""
 
 from espnet_tse_ser.mixtures.table import LEVELS
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.numbers import Number
 
 
 def add_level_options(parser):
@@ -29,6 +29,6 @@ def add_level_options(parser):
 
 def levels_of(args):
     """The `Levels` of a command line."""
-    from espnet_tse_ser.data.mixing import Levels
+    from espnet_tse_ser.mixtures.mixing import Levels
 
     return Levels(args.levels, args.loudness_range, args.snr_range, args.snr_set)

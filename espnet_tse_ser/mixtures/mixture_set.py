@@ -5,10 +5,10 @@ import copy
 
 import numpy as np
 
-from espnet_tse_ser.data.amplitudes import check_not_silent
-from espnet_tse_ser.data.audio import as_stored
-from espnet_tse_ser.data.simulation import enrollment_audio, is_composed, render
+from espnet_tse_ser.audio.amplitudes import check_not_silent
+from espnet_tse_ser.audio.reading import as_stored
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.simulation import enrollment_audio, is_composed, render
 
 
 class MixtureSet(abc.ABC):
@@ -37,7 +37,7 @@ class MixtureSet(abc.ABC):
         """
 
     def stream(self, name, utt):
-        """What a stream (data/streams.py) has of ``utt``: ``(num_samples,)``."""
+        """What a stream (training/streams.py) has of ``utt``: ``(num_samples,)``."""
         names = {"speech": self.input, "mixture": "mix", "clean": "ref", "enrollment": "enroll"}
         return self.audio(names[name], utt)
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from espnet_tse_ser.data.checks import MIN_SAMPLES
-from espnet_tse_ser.data.mixing import (
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
+from espnet_tse_ser.mixtures.mixing import (
     DRAWS,
     LOUDNESS,
     MODES,
@@ -13,12 +14,11 @@ from espnet_tse_ser.data.mixing import (
     Levels,
     is_pause,
 )
-from espnet_tse_ser.data.splits import hold_out_speakers, share_of_speakers
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.kinds import Maybe
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
+from espnet_tse_ser.mixtures.splits import hold_out_speakers, share_of_speakers
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.kinds import Maybe
+from espnet_tse_ser.values.numbers import Number
 
 SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)  # of a piece of speech
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from espnet_tse_ser.data.mixing import draw_gains, draw_placed, mix
-from espnet_tse_ser.data.splits import fold_of_speakers
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.mixing import draw_gains, draw_placed, mix
+from espnet_tse_ser.mixtures.splits import fold_of_speakers
 from espnet_tse_ser.mixtures.table import NOISE
 
 GENDER_STATES = ("random", "same", "different")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
-from espnet_tse_ser.ids import check_fold, check_id
-from espnet_tse_ser.kinds import Choice, Either, Several
-from espnet_tse_ser.numbers import Number
+from espnet_tse_ser.values.ids import check_fold, check_id
+from espnet_tse_ser.values.kinds import Choice, Either, Several
+from espnet_tse_ser.values.numbers import Number
 
 TALKER, NOISE = "talker", "noise"  # the kinds of sources
 CLEAN = "clean"  # the level of a mixture without a source

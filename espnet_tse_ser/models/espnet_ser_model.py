@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_tse_ser.data.streams import of_streams
-from espnet_tse_ser.kinds import Maybe, Several
-from espnet_tse_ser.numbers import DROPOUT, Number
-from espnet_tse_ser.precision import float32, widened
+from espnet_tse_ser.training.precision import float32, widened
+from espnet_tse_ser.training.streams import of_streams
+from espnet_tse_ser.values.kinds import Maybe, Several
+from espnet_tse_ser.values.numbers import DROPOUT, Number
 
 
 class ESPnetSERModel(AbsESPnetModel):
     """Recognise the emotion of an utterance.
 
     A class in its place, ``model`` of a configuration, may have other inputs and losses. It
-    declares the streams (data/streams.py) that it recognises from as ``inputs``, those that it is
-    trained towards as ``targets``, and what `losses` measures, with the better direction, as
+    declares the streams (training/streams.py) that it recognises from as ``inputs``, those that it
+    is trained towards as ``targets``, and what `losses` measures, with the better direction, as
     ``measures``.
     `logits` and `losses` get the streams by these names, and their lengths as ``<name>_lengths``.
 

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
-from espnet_tse_ser.kinds import Choice, Flag, Only
-from espnet_tse_ser.levels import restore, standardize
-from espnet_tse_ser.numbers import Number
-from espnet_tse_ser.precision import float32, widened
-from espnet_tse_ser.tse.filterbank import set_cosine_filterbank
+from espnet_tse_ser.audio.levels import restore, standardize
+from espnet_tse_ser.frontends.td_speakerbeam.filterbank import set_cosine_filterbank
+from espnet_tse_ser.training.precision import float32, widened
+from espnet_tse_ser.values.kinds import Choice, Flag, Only
+from espnet_tse_ser.values.numbers import Number
 
 _FILTERBANK = Choice("random", "cosine")
 

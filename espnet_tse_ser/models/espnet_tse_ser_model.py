@@ -3,10 +3,10 @@
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_tse_ser.data.streams import of_streams
-from espnet_tse_ser.kinds import Flag
-from espnet_tse_ser.numbers import Number
-from espnet_tse_ser.precision import float32
+from espnet_tse_ser.training.precision import float32
+from espnet_tse_ser.training.streams import of_streams
+from espnet_tse_ser.values.kinds import Flag
+from espnet_tse_ser.values.numbers import Number
 
 _INPUTS = ("speech", "mixture", "enrollment")  # the streams that a recogniser may have
 

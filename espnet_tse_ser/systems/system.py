@@ -6,9 +6,18 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_yaml
-from espnet_tse_ser.kinds import Choice, Flag, Id, Mapping, Maybe, Several, Text, check_options
-from espnet_tse_ser.numbers import Number
 from espnet_tse_ser.systems.tags import split_tag
+from espnet_tse_ser.values.kinds import (
+    Choice,
+    Flag,
+    Id,
+    Mapping,
+    Maybe,
+    Several,
+    Text,
+    check_options,
+)
+from espnet_tse_ser.values.numbers import Number
 
 CONDITIONS = ("clean", "noisy", "denoised")  # the signals that a recogniser gets
 JOINT = "joint"  # the mixture: the model has a front-end of its own

@@ -3,9 +3,9 @@
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.utils.build_dataclass import build_dataclass
 
-from espnet_tse_ser.schedulers import count_updates, has_epochs, in_steps
 from espnet_tse_ser.tasks.options import check_schedule
 from espnet_tse_ser.training.plan import fit_plan
+from espnet_tse_ser.training.schedulers import count_updates, has_epochs, in_steps
 
 
 class CheckedTask:

@@ -14,19 +14,19 @@ from espnet2.train.distributed_utils import resolve_distributed_mode
 from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet_tse_ser.errors import UserError, first_line
-from espnet_tse_ser.files import read_yaml
-from espnet_tse_ser.kinds import check_option, check_options
-from espnet_tse_ser.machine import check_gpus
-from espnet_tse_ser.numbers import shown
-from espnet_tse_ser.schedulers import has_epochs
-from espnet_tse_ser.tasks.espnet_kinds import (
+from espnet_tse_ser.espnet.kinds import (
     kind_of,
     kinds_of_decay,
     kinds_of_optimizer,
     kinds_of_scheduler,
 )
-from espnet_tse_ser.tasks.mapping_action import MappingAction
+from espnet_tse_ser.espnet.mapping_action import MappingAction
+from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.machine import check_gpus
 from espnet_tse_ser.training.plan import check_plan
+from espnet_tse_ser.training.schedulers import has_epochs
+from espnet_tse_ser.values.kinds import check_option, check_options
+from espnet_tse_ser.values.numbers import shown
 
 _MODULES = {"use_matplotlib": "matplotlib", "use_tensorboard": "tensorboard", "use_wandb": "wandb"}
 

@@ -6,29 +6,29 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.types import str_or_none
 
-from espnet_tse_ser import schedulers
+from espnet_tse_ser.audio.kaldi_dir import read_table
+from espnet_tse_ser.audio.signals import read_lengths
 from espnet_tse_ser.corpora import LABELS
-from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.kaldi_dir import read_table
-from espnet_tse_ser.data.prefetching import PrefetchingIterFactory
-from espnet_tse_ser.data.preprocessor import EmotionPreprocessor
-from espnet_tse_ser.data.signals import read_lengths
-from espnet_tse_ser.data.streams import STREAMS, open_stream, streams_of
-from espnet_tse_ser.distributed import DistributedTask
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import EmotionTrainer
-from espnet_tse_ser.kinds import Choice, Either, Id, Maybe, Several
-from espnet_tse_ser.numbers import RATE, UTTERANCE_SECONDS
-from espnet_tse_ser.own_classes import OwnClass, checksums, own_classes
-from espnet_tse_ser.ser.build import (
+from espnet_tse_ser.models.build_ser import (
     KINDS,
     build_ser_model,
     check_ser_config,
     get_class,
     names_of,
 )
+from espnet_tse_ser.own_classes import OwnClass, checksums, own_classes
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.tasks.options import set_emotion_defaults
+from espnet_tse_ser.training import schedulers
+from espnet_tse_ser.training.collate import pad_collate
+from espnet_tse_ser.training.distributed import DistributedTask
+from espnet_tse_ser.training.prefetching import PrefetchingIterFactory
+from espnet_tse_ser.training.preprocessor import EmotionPreprocessor
+from espnet_tse_ser.training.streams import STREAMS, open_stream, streams_of
+from espnet_tse_ser.training.trainer import EmotionTrainer
+from espnet_tse_ser.values.kinds import Choice, Either, Id, Maybe, Several
+from espnet_tse_ser.values.numbers import RATE, UTTERANCE_SECONDS
 
 schedulers.register()
 
@@ -117,7 +117,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
         max_samples = None if args.max_seconds is None else round(args.max_seconds * args.fs)
         max_frames = None
         if max_samples is not None and args.frontend == "ssl":
-            from espnet_tse_ser.ser.ssl_frontend import count_frames
+            from espnet_tse_ser.recognise.ssl_frontend import count_frames
 
             max_frames = count_frames(max_samples, **args.frontend_conf)
         return EmotionPreprocessor(args.labels, max_samples, train, max_frames, args.seed)
@@ -161,7 +161,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
                 raise UserError("--stats_file needs --normalize global_mvn; drop one of them")
             model.normalize.read_stats(args.stats_file)
         if args.feats_dir is not None:
-            from espnet_tse_ser.ser.feature_cache import FeatureCache
+            from espnet_tse_ser.recognise.feature_cache import FeatureCache
 
             FeatureCache(args.feats_dir).check_frontend(model.frontend)
         # ESPnet writes config.yaml after this, from the same args.

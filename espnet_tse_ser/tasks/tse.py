@@ -8,27 +8,27 @@ import logging
 from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask, extractor_choices
 from espnet2.utils.types import str_or_none
 
-from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import MixingIterFactory, mixing_options
-from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import ExtractionTrainer
-from espnet_tse_ser.kinds import Choice, Maybe, Only
+from espnet_tse_ser.espnet.mapping_action import MappingAction
+from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import (
     PretrainingOptions,
     pretraining_mixtures,
     pretraining_speakers,
 )
-from espnet_tse_ser.numbers import RATE
-from espnet_tse_ser.tasks.checked import CheckedTask
-from espnet_tse_ser.tasks.mapping_action import MappingAction
-from espnet_tse_ser.tse.build import (
+from espnet_tse_ser.models.build_tse import (
     build_extraction_model,
     check_extraction_config,
     criterion_names,
 )
-from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor
+from espnet_tse_ser.tasks.checked import CheckedTask
+from espnet_tse_ser.training.collate import pad_collate
+from espnet_tse_ser.training.distributed import DistributedTask, part_of_process
+from espnet_tse_ser.training.dynamic import MixingIterFactory, mixing_options
+from espnet_tse_ser.training.trainer import ExtractionTrainer
+from espnet_tse_ser.values.kinds import Choice, Maybe, Only
+from espnet_tse_ser.values.numbers import RATE
 
 logger = logging.getLogger(__name__)
 

@@ -8,29 +8,29 @@ import numpy as np
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.utils.types import str_or_none
 
-from espnet_tse_ser import schedulers
-from espnet_tse_ser.checkpoints import load_weights
-from espnet_tse_ser.data.collate import pad_collate
-from espnet_tse_ser.data.dynamic import MixingIterFactory, length_batches, mixing_options
-from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.mixing import Levels
-from espnet_tse_ser.data.mixture_dir import MixtureDir
-from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.preprocessor import check_emotions, label_index
-from espnet_tse_ser.distributed import DistributedTask, part_of_process
+from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.espnet import EmotionTrainer
-from espnet_tse_ser.kinds import Choice, Maybe, Only, check_options
+from espnet_tse_ser.espnet.mapping_action import MappingAction
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import TALKER, read_mixtures
-from espnet_tse_ser.models.build import build_joint_model
+from espnet_tse_ser.models.build_joint import build_joint_model
+from espnet_tse_ser.models.build_ser import get_class
+from espnet_tse_ser.models.build_tse import criterion_names
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
-from espnet_tse_ser.numbers import RATE
-from espnet_tse_ser.ser.build import get_class
 from espnet_tse_ser.tasks.checked import CheckedTask
-from espnet_tse_ser.tasks.mapping_action import MappingAction
 from espnet_tse_ser.tasks.options import set_emotion_defaults
-from espnet_tse_ser.tse.build import criterion_names
+from espnet_tse_ser.training import schedulers
+from espnet_tse_ser.training.checkpoints import load_weights
+from espnet_tse_ser.training.collate import pad_collate
+from espnet_tse_ser.training.distributed import DistributedTask, part_of_process
+from espnet_tse_ser.training.dynamic import MixingIterFactory, length_batches, mixing_options
+from espnet_tse_ser.training.preprocessor import check_emotions, label_index
+from espnet_tse_ser.training.trainer import EmotionTrainer
+from espnet_tse_ser.values.kinds import Choice, Maybe, Only, check_options
+from espnet_tse_ser.values.numbers import RATE
 
 logger = logging.getLogger(__name__)
 schedulers.register()

@@ -19,8 +19,8 @@ import logging
 from dataclasses import dataclass
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.kinds import Mapping, Several, Text, check_options
-from espnet_tse_ser.numbers import Number, shown
+from espnet_tse_ser.values.kinds import Mapping, Several, Text, check_options
+from espnet_tse_ser.values.numbers import Number, shown
 
 logger = logging.getLogger(__name__)
 

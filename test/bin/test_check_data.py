@@ -12,8 +12,8 @@ import soundfile
 from changed_mixtures import change
 from tiny_corpora import FS, edit_table, pool_options, speech, write_corpora
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import check_data, protocol
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 

@@ -10,15 +10,14 @@ import yaml
 from declared import SYSTEMS_DIR
 from tiny_formatted import voice, write_formatted
 
-from espnet_tse_ser import evaluation
 from espnet_tse_ser.bin import compare, evaluate, extract, protocol, recognize, score, tse_score
-from espnet_tse_ser.data.variations import Variation
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.inference.model import TSESER, evaluation
 from espnet_tse_ser.mixtures import mixture_set
 from espnet_tse_ser.mixtures.table import read_mixtures
+from espnet_tse_ser.mixtures.variations import Variation
 
 NOTHING = {"about": "Nothing is changed.", "sweep": "none", "value": "none"}
 SYSTEMS = {

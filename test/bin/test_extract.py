@@ -8,12 +8,12 @@ import soundfile
 import tiny_espnet
 import torch
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
+from espnet_tse_ser.audio.reading import write_audio
 from espnet_tse_ser.bin import extract
-from espnet_tse_ser.data.audio import write_audio
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.extraction import extract as extract_signals
 from espnet_tse_ser.frontends.loading import load_front_end, take_model
-from espnet_tse_ser.tse.extraction import extract as extract_signals
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import shutil
 import pytest
 from declared import SYSTEMS_DIR
 
+from espnet_tse_ser.audio.id_list import read_ids
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import import_hypotheses, score
-from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics.tables import read_hypotheses, read_scores

@@ -13,8 +13,8 @@ import yaml
 from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
-from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.fast_import import SWITCH
+from espnet_tse_ser.audio.id_list import read_ids
+from espnet_tse_ser.espnet.fast_import import SWITCH
 from espnet_tse_ser.files import write_tsv
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import yaml
 
 from espnet_tse_ser import errors
 from espnet_tse_ser.bin import infer
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.inference.model import TSESER
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tiny_corpora import write_corpora
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import check_data, format_audio, prepare, protocol, simulate
-from espnet_tse_ser.data.kaldi_dir import read_table
-from espnet_tse_ser.data.mixture_dir import MixtureDir
-from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import read_mixtures
 
 LEVELS = ["--levels", "snr", "--snr_set", "clean 20 0"]

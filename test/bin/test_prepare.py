@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin.prepare import get_parser, main
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import run
 
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
+from espnet_tse_ser.audio.reading import read_audio, write_audio
 from espnet_tse_ser.bin import preservation
-from espnet_tse_ser.data.audio import read_audio, write_audio
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics.preservation import MEASURES, acoustic_measures, kl_divergence, track
-from espnet_tse_ser.metrics.preservation_table import COLUMNS
+from espnet_tse_ser.report.preservation_table import COLUMNS
 
 LABELS = ["ang", "hap", "neu", "sad"]
 FS = 16000

@@ -3,8 +3,8 @@
 import pytest
 from tiny_corpora import FOLDS, pool_options, write_corpora
 
+from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.bin.protocol import get_parser, main
-from espnet_tse_ser.data.id_list import read_ids
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.table import read_mixtures
 

@@ -7,12 +7,12 @@ import pytest
 import soundfile
 import torch
 
+from espnet_tse_ser.audio.id_list import read_ids
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import recognize
-from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.metrics.signal import si_sdr, si_sdr_improvement
 
 LABELS = ["ang", "hap", "neu", "sad"]
@@ -199,7 +199,7 @@ def test_the_output_is_no_input(own, tmp_path, joint_dir):
 def test_an_unknown_label(run, tmp_path, ser_config):
     import yaml
 
-    from espnet_tse_ser.ser.build import build_ser_model
+    from espnet_tse_ser.models.build_ser import build_ser_model
 
     config = ser_config | {"labels": ["ang", "hap", "neu"]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

@@ -8,7 +8,6 @@ from declared import SYSTEMS_DIR
 from espnet_tse_ser.bin import score
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
-from espnet_tse_ser.metrics.stamp import commit_of
 from espnet_tse_ser.metrics.tables import (
     MIXTURE_COLUMNS,
     PROTOCOL_COLUMNS,
@@ -16,6 +15,7 @@ from espnet_tse_ser.metrics.tables import (
     TSE_COLUMNS,
     read_scores,
 )
+from espnet_tse_ser.report.stamp import commit_of
 
 SIGNAL = dict(zip(SIGNAL_COLUMNS, ("0.1", "4.1", "4.0", "0.6", "0.7", "0"), strict=True))
 HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")

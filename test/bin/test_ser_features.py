@@ -16,15 +16,15 @@ import yaml
 from tiny_ssl import frontend_conf, write_weights
 from two_processes import train_in_two
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import recognize, ser_features, ser_stats, ser_train
-from espnet_tse_ser.checkpoints import read_config
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.inference import TSESER
-from espnet_tse_ser.ser import feature_cache
-from espnet_tse_ser.ser.feature_cache import FeatureCache
-from espnet_tse_ser.ser.ssl_frontend import SSLFrontend
+from espnet_tse_ser.inference.model import TSESER
+from espnet_tse_ser.recognise import feature_cache
+from espnet_tse_ser.recognise.feature_cache import FeatureCache
+from espnet_tse_ser.recognise.ssl_frontend import SSLFrontend
+from espnet_tse_ser.training.checkpoints import read_config
 
 LABELS = ["ang", "hap", "neu", "sad"]
 CONFIG = {

@@ -19,14 +19,14 @@ import yaml
 from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import ser_stats, ser_train
-from espnet_tse_ser.checkpoints import load_weights, read_config
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import REQUEUE_STATUS, UserError
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
-from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.ser import SERTask
+from espnet_tse_ser.training.checkpoints import load_weights, read_config
 
 LABELS = ["ang", "hap", "neu", "sad"]
 CONFIG = {
@@ -117,7 +117,7 @@ def test_no_file_is_decoded_twice(data, tmp_path, workers):
 
 
 def test_statistics_are_those_of_the_training_speakers(data):
-    from espnet_tse_ser.ser.frontend import LogMelFrontend
+    from espnet_tse_ser.recognise.frontend import LogMelFrontend
 
     frontend = LogMelFrontend(n_mels=16)
     for fold, speaker in (("1", "b"), ("2", "c")):
@@ -208,7 +208,8 @@ def test_parts_of_shiftser_go_on_to_the_bit(data, tmp_path, monkeypatch, changes
     further = {"config": config, "stats": tmp_path / "stats" / "fold1" / "feats_stats.npz"}
     _train(data, tmp_path / "whole", **further)
     with monkeypatch.context() as patch:
-        patch.setattr("espnet_tse_ser.espnet.check_lengths", lambda *_: None)  # it was cut off
+        # it was cut off
+        patch.setattr("espnet_tse_ser.training.trainer.check_lengths", lambda *_: None)
         _train(data, tmp_path / "parts", "--max_epoch", 1, **further)
     first = torch.load(tmp_path / "parts" / "latest.pth", weights_only=True)["specaug.mask_vector"]
     _train(data, tmp_path / "parts", **further)

@@ -3,9 +3,9 @@
 import pytest
 from tiny_corpora import pool_options, write_corpora
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import protocol
 from espnet_tse_ser.bin.simulate import main
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import run
 
 

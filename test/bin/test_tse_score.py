@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
+from espnet_tse_ser.audio.reading import read_audio, write_audio
 from espnet_tse_ser.bin import tse_score
-from espnet_tse_ser.data.audio import read_audio, write_audio
-from espnet_tse_ser.data.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr, stoi

@@ -9,15 +9,15 @@ from sklearn.metrics import balanced_accuracy_score
 from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
+from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.bin import tse_ser_train
-from espnet_tse_ser.checkpoints import load_state, read_config
-from espnet_tse_ser.data.dynamic import length_batches
-from espnet_tse_ser.data.id_list import read_ids
-from espnet_tse_ser.data.mixture_dir import MixtureDir
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.inference.model import TSESER
+from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
+from espnet_tse_ser.training.checkpoints import load_state, read_config
+from espnet_tse_ser.training.dynamic import length_batches
 
 TRAINING = {
     "model_conf": {"w_tse": 0.1, "w_ser": 1.0},
@@ -220,7 +220,7 @@ def test_errors_name_what_is_wrong(train, tmp_path, tse_dir, ser_dir, tse_config
 
 
 def test_an_unknown_emotion(train, tmp_path, ser_dir, ser_config):
-    from espnet_tse_ser.ser.build import build_ser_model
+    from espnet_tse_ser.models.build_ser import build_ser_model
 
     config = ser_config | {"labels": ["ang", "hap", "neu"]}
     other = tmp_path / "ser"

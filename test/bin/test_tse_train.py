@@ -9,10 +9,10 @@ from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_train
-from espnet_tse_ser.checkpoints import read_config
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.tse.extraction import load_extraction_model
+from espnet_tse_ser.frontends.extraction import load_extraction_model
+from espnet_tse_ser.training.checkpoints import read_config
 
 MIXING = {
     "segment": 3200,

@@ -9,8 +9,8 @@ import yaml
 from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import pack
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.files import write_tsv
 from espnet_tse_ser.metrics.tables import TSE_COLUMNS

@@ -4,12 +4,12 @@ from test_librispeech import make_corpus as make_librispeech
 from test_ravdess import make_corpus as make_ravdess
 from tiny_corpora import write_esd
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.corpora import Utterance, write_data_dir
 from espnet_tse_ser.corpora.esd import prepare_esd
 from espnet_tse_ser.corpora.iemocap import prepare_iemocap
 from espnet_tse_ser.corpora.librispeech import prepare_librispeech
 from espnet_tse_ser.corpora.ravdess import prepare_ravdess
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 
 WHOLE = [

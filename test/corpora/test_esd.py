@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from tiny_corpora import write_esd
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.corpora import esd, write_data_dir
 from espnet_tse_ser.corpora.esd import ALL_LABELS, GENDERS, prepare_esd
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 
 ENGLISH = [f"{number:04d}" for number in range(11, 21)]

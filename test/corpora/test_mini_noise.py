@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.corpora import Noise, write_data_dir
 from espnet_tse_ser.corpora.mini_noise import NUM_RECORDINGS, PIECES, make_noise, prepare_mini_noise
-from espnet_tse_ser.data.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
 
 

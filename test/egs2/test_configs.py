@@ -7,11 +7,11 @@ import torch
 import yaml
 from espnet2.tasks.abs_task import scheduler_classes
 
-from espnet_tse_ser.data.variations import read_variation
-from espnet_tse_ser.schedulers import in_steps
-from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.mixtures.variations import read_variation
+from espnet_tse_ser.models.build_ser import build_ser_model
+from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.tasks.options import parse_task_options
-from espnet_tse_ser.tse.build import build_extraction_model
+from espnet_tse_ser.training.schedulers import in_steps
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,7 +237,7 @@ def test_a_schedule_ends_with_its_training(kind):
 
 @pytest.mark.parametrize("path", configs("tse_ser"))
 def test_joint(path):
-    from espnet_tse_ser.models.build import build_joint_model
+    from espnet_tse_ser.models.build_joint import build_joint_model
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
     options = parse(TSESERTask, path)

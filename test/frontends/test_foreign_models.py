@@ -14,11 +14,11 @@ import yaml
 from evil_files import write_evil
 
 from espnet_tse_ser.bin import front_end as bin_front_end
-from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.frontends.extraction import Extraction, extract, pad_signals
 from espnet_tse_ser.frontends.loading import load_front_end, take_model
 from espnet_tse_ser.frontends.model_files import files_of, local_files
-from espnet_tse_ser.tse.extraction import Extraction, extract, pad_signals
+from espnet_tse_ser.training.checkpoints import load_state
 
 STFT = ("stft", tiny_espnet.STFT)
 WIDE = ("stft", {"n_fft": 960, "hop_length": 480, "default_fs": 48000})

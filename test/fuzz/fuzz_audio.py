@@ -87,7 +87,7 @@ def _check(files, name, samples, probe):
     ``samples``: of the signal; None if they may be any.
     """
     path = files.root / "audio_x" / name
-    from espnet_tse_ser.data.audio import read_audio
+    from espnet_tse_ser.audio.reading import read_audio
 
     read, rate = read_audio(path)
     if not np.isfinite(read).all():

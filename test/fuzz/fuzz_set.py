@@ -227,10 +227,10 @@ def warm_up():
     import torch
     import torchaudio  # noqa: F401
 
+    from espnet_tse_ser.models.build_tse import build_extraction_model
     from espnet_tse_ser.tasks.ser import SERTask  # noqa: F401
     from espnet_tse_ser.tasks.tse import TSETask  # noqa: F401
     from espnet_tse_ser.tasks.tse_ser import TSESERTask  # noqa: F401
-    from espnet_tse_ser.tse.build import build_extraction_model
 
     torch.set_num_threads(1)
     model = build_extraction_model(fuzz_world.CONFIGURATIONS["tse"])

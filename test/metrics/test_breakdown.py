@@ -7,8 +7,9 @@ from declared import ROWS
 from metrics_rows import LABELS, make_scores
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from espnet_tse_ser.metrics import breakdown, report
+from espnet_tse_ser.metrics import breakdown
 from espnet_tse_ser.metrics.breakdown import FACTORS
+from espnet_tse_ser.report import results_report as report
 
 
 @pytest.fixture(scope="module")

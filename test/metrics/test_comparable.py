@@ -8,11 +8,12 @@ from declared import ROWS
 from metrics_rows import LABELS, make_scores
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.metrics import breakdown, results, sweeps
+from espnet_tse_ser.metrics import breakdown
 from espnet_tse_ser.metrics.comparable import check_comparable, check_whole
 from espnet_tse_ser.metrics.comparison import compare_rows
 from espnet_tse_ser.metrics.fields import SI_SDRS
-from espnet_tse_ser.metrics.sweeps import Test
+from espnet_tse_ser.report import results, sweeps
+from espnet_tse_ser.report.sweeps import Test
 
 NAN = float("nan")
 

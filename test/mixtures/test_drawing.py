@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from tiny_corpora import FOLDS, write_corpora
 
-from espnet_tse_ser.data.mixing import Levels
-from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.sources import drawn_folds
 
 

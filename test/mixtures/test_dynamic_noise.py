@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from tiny_corpora import write_corpora, write_noise
 
-from espnet_tse_ser.data.dynamic import MixingIterFactory, mixing_options
-from espnet_tse_ser.data.mixing import Levels
-from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_mixtures
+from espnet_tse_ser.training.dynamic import MixingIterFactory, mixing_options
 
 SET = Levels("snr", snr_set=("clean", 10, 0))
 

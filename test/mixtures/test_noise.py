@@ -9,19 +9,19 @@ import soundfile
 from changed_mixtures import change, edit_line, with_source
 from tiny_corpora import FOLDS, write_corpora, write_noise
 
-from espnet_tse_ser.data import checks
-from espnet_tse_ser.data.kaldi_dir import read_table
-from espnet_tse_ser.data.mixing import Levels
-from espnet_tse_ser.data.mixture_dir import MixtureDir
-from espnet_tse_ser.data.pool import Pool
-from espnet_tse_ser.data.simulation import render, simulate, write_mixture_dir
-from espnet_tse_ser.data.variations import Variation, vary
+from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.inference.scoring import score
+from espnet_tse_ser.mixtures import checks
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
+from espnet_tse_ser.mixtures.pool import Pool
+from espnet_tse_ser.mixtures.simulation import render, simulate, write_mixture_dir
 from espnet_tse_ser.mixtures.sources import group_folds
 from espnet_tse_ser.mixtures.table import COLUMNS, read_mixtures, write_mixtures
-from espnet_tse_ser.scoring import score
+from espnet_tse_ser.mixtures.variations import Variation, vary
 
 SET = Levels("snr", snr_set=["clean", 10, 0, -2.5])
 KINDS = ("clean", "noise", "levels", "two", "without enrollment")

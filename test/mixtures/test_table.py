@@ -6,10 +6,10 @@ import pytest
 from changed_mixtures import edit_line, with_source
 from tiny_corpora import write_corpora
 
-from espnet_tse_ser.data.mixing import Levels
-from espnet_tse_ser.data.pool import Pool
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import COLUMNS, read_mixtures, write_mixtures
 
 

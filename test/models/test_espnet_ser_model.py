@@ -7,8 +7,8 @@ from espnet2.optimizers.optim_groups import configure_optimizer
 from standardized import standardized_batch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.ser import frontend
-from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.models.build_ser import build_ser_model
+from espnet_tse_ser.recognise import frontend
 
 LABELS = ["ang", "hap", "neu", "sad"]
 LENGTHS = [6000, 4100, 2000, 500]

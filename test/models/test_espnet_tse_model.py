@@ -10,7 +10,7 @@ from espnet2.enh.loss.wrappers.fixed_order import FixedOrderSolver
 from standardized import standardized_batch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.tse.build import build_extraction_model
+from espnet_tse_ser.models.build_tse import build_extraction_model
 
 LENGTHS = [3200, 2511, 1999]
 ENROLL_LENGTHS = [1700, 2600, 1601]

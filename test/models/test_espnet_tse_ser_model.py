@@ -5,8 +5,8 @@ import torch
 from standardized import standardized_batch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.models.build import build_joint_model
-from espnet_tse_ser.ser import frontend
+from espnet_tse_ser.models.build_joint import build_joint_model
+from espnet_tse_ser.recognise import frontend
 
 LENGTHS = [3200, 2511, 1999]
 ENROLL_LENGTHS = [1700, 2600, 1601]

@@ -8,16 +8,15 @@ import torch
 from standardized import standardized
 from tiny_formatted import voice
 
-from espnet_tse_ser import recording
-from espnet_tse_ser.inference import TSESER
+from espnet_tse_ser.frontends.extraction import Extraction, extract
+from espnet_tse_ser.inference.model import TSESER, recording
+from espnet_tse_ser.inference.recording import Recording, recognize_recording
 from espnet_tse_ser.metrics.signal import si_sdr
 from espnet_tse_ser.models import espnet_tse_model
-from espnet_tse_ser.models.build import build_joint_model
-from espnet_tse_ser.recording import Recording, recognize_recording
-from espnet_tse_ser.ser import frontend, ssl_frontend
-from espnet_tse_ser.ser.build import CLASSES, build_ser_model
-from espnet_tse_ser.tse.build import build_extraction_model
-from espnet_tse_ser.tse.extraction import Extraction, extract
+from espnet_tse_ser.models.build_joint import build_joint_model
+from espnet_tse_ser.models.build_ser import CLASSES, build_ser_model
+from espnet_tse_ser.models.build_tse import build_extraction_model
+from espnet_tse_ser.recognise import frontend, ssl_frontend
 
 RATE = 16000
 OFFSETS = [0.0, 0.001, -0.001, 0.01, -0.01, 0.1, -0.1]

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.ser.build import build_ser_model
+from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tasks.ser import SERTask
 

@@ -9,11 +9,11 @@ import yaml
 from option_values import wrong_values
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.kinds import check_option
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tasks.ser import SERTask
 from espnet_tse_ser.tasks.tse import TSETask
 from espnet_tse_ser.tasks.tse_ser import TSESERTask
+from espnet_tse_ser.values.kinds import check_option
 
 CONF = Path(__file__).parents[2] / "egs2/mini_iemocap_mix/tse_ser1/conf"
 TASKS = {
@@ -313,7 +313,7 @@ def test_abbreviations_are_refused(tmp_path):
 def test_mappings_of_the_command_line(text, expected):
     import argparse
 
-    from espnet_tse_ser.tasks.mapping_action import MappingAction
+    from espnet_tse_ser.espnet.mapping_action import MappingAction
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--conf", action=MappingAction, default={"z": 1})

@@ -7,12 +7,12 @@ import tiny_ssl
 import torch
 import yaml
 
-from espnet_tse_ser.data.id_list import read_ids
+from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.table import read_mixtures
-from espnet_tse_ser.models.build import build_joint_model
+from espnet_tse_ser.models.build_joint import build_joint_model
+from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
-from espnet_tse_ser.ser.build import build_ser_model
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tasks.tse_ser import TSESERTask
 

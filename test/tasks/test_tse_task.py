@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
 from espnet_tse_ser.tasks.options import parse_task_options
-from espnet_tse_ser.tse.td_speakerbeam import TDSpeakerBeamExtractor
 
 EGS = Path(__file__).parents[2] / "egs2"
 CONFIGS = sorted(

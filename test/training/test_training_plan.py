@@ -15,11 +15,11 @@ from tiny_commands import TRAININGS, main_of, make_command
 from tiny_training import products
 from two_processes import assert_close, train_in_two
 
-from espnet_tse_ser import schedulers
-from espnet_tse_ser.checkpoints import load_state
 from espnet_tse_ser.errors import Requeue, UserError
-from espnet_tse_ser.espnet import ExtractionTrainer
+from espnet_tse_ser.training import schedulers
+from espnet_tse_ser.training.checkpoints import load_state
 from espnet_tse_ser.training.plan import check_plan, fit_plan
+from espnet_tse_ser.training.trainer import ExtractionTrainer
 
 schedulers.register()
 

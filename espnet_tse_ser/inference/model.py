@@ -1,0 +1,281 @@
+"""Use a trained model: recognise emotions, with or without extraction before.
+
+Three lines extract a target and recognise its emotion::
+
+    from espnet_tse_ser.inference.model import TSESER
+    model = TSESER.from_pretrained("exp/tse_ser_ft_default/fold1")
+    result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.audio.amplitudes import check_amplitudes, check_not_silent, check_rate
+from espnet_tse_ser.audio.reading import mix_down, resample
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.extraction import (
+    Embeddings,
+    check_output,
+    device_of,
+    pad_signals,
+    rescale,
+)
+from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
+from espnet_tse_ser.training.checkpoints import (
+    chosen_criterion,
+    epoch_of,
+    find_weights,
+    get_rate,
+    load_weights,
+    read_config,
+)
+from espnet_tse_ser.training.streams import STREAMS, of_streams
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was recognised.
+
+    ``label`` is the most probable emotion, ``probabilities`` a dict label -> probability,
+    ``speech`` the extracted target ``(num_samples,)`` float32 (None without extraction) at
+    ``rate`` Hz.
+    """
+
+    label: str
+    probabilities: dict
+    speech: np.ndarray | None
+    rate: int
+
+
+class TSESER:
+    """A joint model (TSE-SER-ft), or a recogniser alone, in evaluation mode.
+
+    Args:
+        model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
+        device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
+    """
+
+    def __init__(self, model, rate, device="cpu", epoch="n/a"):
+        self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
+        self.labels = list(model.labels)
+        self.extracts = hasattr(model, "tse_model")
+        self.recogniser = model.ser_model if self.extracts else model
+
+    @classmethod
+    def from_pretrained(cls, model_dir, weights=None, device="cpu"):
+        """Load an experiment of stage 10 or 11, or an unpacked archive of stage 16.
+
+        Raises:
+            UserError: a file is missing or broken, the directory holds another kind of model, or
+                the weights do not fit the configuration.
+        """
+        config = read_config(model_dir)
+        path = Path(model_dir) / "config.yaml"
+        rate = get_rate(config, "fs", path)
+        model = _build(config, path)
+        weights = weights or find_weights(model_dir, chosen_criterion(config, path))
+        load_weights(model, Path(weights))
+        return cls(model, rate, device, epoch_of(weights))
+
+    @property
+    def inputs(self):
+        """The streams (training/streams.py) that `recognize` takes, in its order."""
+        return ("mixture", "enrollment") if self.extracts else self.recogniser.inputs
+
+    def __call__(self, mixture, enrollment=None, rate=None, speech=None):
+        """Recognise one recording.
+
+        Args:
+            mixture: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1];
+                channels are averaged.
+            enrollment: the same of the target alone; needed by a joint model only.
+            rate: of all in Hz; default the model's. They are resampled when it differs.
+            speech: what a front-end made of the mixture, for a recogniser of both.
+
+        Returns:
+            `Recognition`.
+
+        Raises:
+            UserError: as `arrange`, or the model's output is not finite.
+        """
+        given = {"mixture": (mixture, rate, "the mixture")}
+        for name, signal in (("enrollment", enrollment), ("speech", speech)):
+            if signal is not None:
+                given[name] = (signal, rate, f"the {name}")
+        signals = self.arrange(given)
+        return self.recognize(*([signal] for signal in signals), names=["the mixture"])[0]
+
+    def arrange(self, given):
+        """The prepared signals of one recording in the order of `inputs`.
+
+        Args:
+            given: name -> arguments of `prepare`, of "mixture", "enrollment" and "speech".
+
+        Raises:
+            UserError: as `prepare`; one is missing; or there is speech, but the model gets none
+                beside the mixture.
+        """
+        if "speech" in given and not {"speech", "mixture"} <= {*self.inputs}:
+            raise UserError(
+                f"this model recognises from {', '.join(self.inputs)}: it gets no speech beside "
+                "the mixture; leave that out"
+            )
+        if "mixture" not in self.inputs:  # it is the recording itself that is recognised
+            given = given | {"speech": given["mixture"]}
+        missing = [name for name in self.inputs if name not in given]
+        if missing == ["enrollment"] and self.extracts:
+            raise UserError("this model extracts the target and needs an enrollment of it")
+        if missing:
+            raise UserError(
+                f"this model recognises from {', '.join(self.inputs)}: give {missing[0]}"
+            )
+        signals = [self.prepare(*given[name]) for name in self.inputs]
+        lengths = {
+            len(s) for s, name in zip(signals, self.inputs, strict=True) if STREAMS[name].aligned
+        }
+        if len(lengths) > 1:
+            raise UserError(
+                f"{given['speech'][-1]}: has not as many samples as the mixture; give both"
+            )
+        return signals
+
+    @torch.no_grad()
+    def recognize(self, *signals, embeddings=None, names=None):
+        """Recognise a batch.
+
+        Args:
+            signals: for each of the `inputs` a list of ``(num_samples,)`` arrays at the model's
+                rate. A SER model also takes features ``(frames, size)`` of its front-end.
+            embeddings: what `embeddings` returned, to embed an enrollment of several calls once.
+            names: what errors call the mixtures.
+
+        Returns:
+            list of `Recognition`, independent of what else is in the batch.
+
+        Raises:
+            UserError: what the model gives is not finite.
+        """
+        signals = dict(zip(self.inputs, signals, strict=True))
+        mixtures = signals["mixture" if self.extracts else "speech"]
+        names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
+        wanted = {"mixture", *self.recogniser.inputs}  # of enrollments mostly embeddings alone
+        streams = self._pad({name: signals[name] for name in self.inputs if name in wanted})
+        if self.extracts:
+            embedding = (embeddings or self.embeddings())(signals["enrollment"])
+            mixture, lengths = streams["mixture"], streams["mixture_lengths"]
+            estimates = self.model.tse_model.extract_embedded(mixture, lengths, embedding)
+            streams |= {"speech": estimates, "speech_lengths": lengths}
+        results = []
+        for index, row in enumerate(self._posteriors(streams, names)):
+            extracted = None
+            if self.extracts:
+                estimate = estimates[index, : lengths[index]].cpu().numpy()
+                extracted = rescale(estimate, np.asarray(mixtures[index], np.float32), names[index])
+            results.append(
+                Recognition(
+                    self.labels[int(np.argmax(row))],
+                    dict(zip(self.labels, row, strict=True)),
+                    extracted,
+                    self.rate,
+                )
+            )
+        return results
+
+    def embeddings(self):
+        """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
+        return Embeddings(self.model.tse_model, self.rate)
+
+    @torch.no_grad()
+    def classify(self, signals, name="the signal"):
+        """Probabilities (list in the order of ``labels``) of the speech of one, not extracted.
+
+        Args:
+            signals: name of each input of the recogniser -> ``(num_samples,)`` at the model's rate.
+            name: what an error calls them.
+
+        Raises:
+            UserError: what the model gives is not finite.
+        """
+        return self._posteriors(
+            self._pad({k: [signals[k]] for k in self.recogniser.inputs}), [name]
+        )[0]
+
+    def _pad(self, signals):
+        """A batch of streams, with lengths, of lists of arrays."""
+        device, batch = device_of(self.model), {}
+        for name, arrays in signals.items():
+            batch[name], batch[f"{name}_lengths"] = pad_signals(arrays, device)
+        return batch
+
+    def _posteriors(self, streams, names):
+        logits = self.recogniser.logits(**of_streams(streams, self.recogniser.inputs))
+        rows = torch.softmax(logits.double(), -1).tolist()
+        for row, name in zip(rows, names, strict=True):
+            check_output(row, name)
+        return rows
+
+    def prepare(self, samples, rate, name):
+        """Mix down and resample one signal to what `recognize` takes.
+
+        Args:
+            samples: ``(num_samples,)`` or ``(num_samples, num_channels)`` float, full scale is 1.
+            rate: in Hz; None is the model's. name: what an error calls the signal.
+
+        Raises:
+            UserError: the signal is empty, silent, too short or no array of this kind, has values
+                that no recording has, or channels that cancel each other; the rate is none.
+        """
+        rate = self.rate if rate is None else check_rate(rate, name)
+        samples = _as_signal(samples, name)
+        check_amplitudes(samples, name)
+        # Before the resampler, which goes on with zeros: an offset would be a step to them.
+        samples = (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
+        mono = resample(mix_down(samples, name), rate, self.rate)
+        if len(mono) < MIN_SAMPLES:
+            raise UserError(
+                f"{name}: is too short: {len(mono) / self.rate:.3f} s, at least "
+                f"{MIN_SAMPLES / self.rate:.3f} s are needed; record more"
+            )
+        check_not_silent(mono, name)
+        return mono
+
+
+def _as_signal(samples, name):
+    """``samples`` as an array of floats ``(num_samples,)`` or ``(num_samples, num_channels)``."""
+    try:
+        samples = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: is no array of samples ({error})") from None
+    if samples.size == 0:
+        raise UserError(f"{name}: holds no samples")
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(
+            f"{name}: must be floats (num_samples,) or (num_samples, num_channels), got "
+            f"{samples.dtype} {samples.shape}; integers are to be divided by the largest of their "
+            "type"
+        )
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise UserError(
+            f"{name}: has {samples.shape[1]} channels of {samples.shape[0]} samples, as it is "
+            "read: (num_samples, num_channels); transpose it"
+        )
+    return samples
+
+
+def _build(config, path):
+    """The untrained model of an experiment's configuration, joint or SER."""
+    if config.get("tse") and config.get("ser"):
+        from espnet_tse_ser.models.build_joint import build_joint_model
+
+        return build_joint_model(config, path)
+    if "labels" in config:
+        from espnet_tse_ser.models.build_ser import build_ser_model
+
+        return build_ser_model(config, path)
+    raise UserError(
+        f"{path}: is neither a joint nor a SER model; give a directory of stage 11 or 10, e.g. "
+        "exp/tse_ser_default/fold1"
+    )

@@ -1,0 +1,163 @@
+"""Build the extraction model from a configuration, ESPnet's or ours, without ESPnet's task."""
+
+import importlib
+
+from espnet_tse_ser.errors import UserError, first_line
+from espnet_tse_ser.values.kinds import Flag, Mapping, Maybe, Text, check_options
+from espnet_tse_ser.values.numbers import CHANNELS, Number, shown
+
+_SAMPLES = Number(1, 16384, whole=True)
+_PARTS = ("encoder", "extractor", "decoder")
+
+_OWN = "espnet_tse_ser.frontends.td_speakerbeam"
+# Lazy, because each of ESPnet's choices drags its own dependencies in.
+_CLASSES = {
+    ("encoder", "conv"): "espnet2.enh.encoder.conv_encoder:ConvEncoder",
+    ("decoder", "conv"): f"{_OWN}.conv_decoder:ConvDecoder",
+    ("extractor", "td_speakerbeam"): f"{_OWN}.extractor:TDSpeakerBeamExtractor",
+    ("criterion", "snr"): "espnet2.enh.loss.criterions.time_domain:SNRLoss",
+    ("criterion", "si_snr"): "espnet2.enh.loss.criterions.time_domain:SISNRLoss",
+    ("criterion", "ci_sdr"): "espnet2.enh.loss.criterions.time_domain:CISDRLoss",
+    ("wrapper", "fixed_order"): "espnet2.enh.loss.wrappers.fixed_order:FixedOrderSolver",
+}
+_CRITERION = {"name": Maybe(Text()), "only_for_test": Flag()}
+
+
+def _conv(channel: Number(2, CHANNELS.high, whole=True), kernel_size: _SAMPLES, stride: _SAMPLES):
+    """What ESPnet's convolutional encoder and decoder take."""
+
+
+def _criterion(
+    name: Text(),
+    wrapper: Text(),
+    conf: Maybe(Mapping()) = None,
+    wrapper_conf: Maybe(Mapping()) = None,
+):
+    """An entry of ``criterions``."""
+
+
+_OPTIONS = {  # of ESPnet's classes; our own declare theirs
+    ("encoder", "conv"): _conv,
+    ("decoder", "conv"): _conv,
+    ("criterion", "snr"): _CRITERION | {"eps": Number(0, 1)},
+    ("criterion", "si_snr"): _CRITERION
+    | {
+        "clamp_db": Maybe(Number(0, 200, above=True)),
+        "zero_mean": Flag(),
+        "eps": Maybe(Number(0, 1, above=True, below=True)),
+    },
+    ("criterion", "ci_sdr"): _CRITERION | {"filter_length": _SAMPLES},
+    ("wrapper", "fixed_order"): {"weight": Number(0)},
+}
+
+
+def check_extraction_config(config, where):
+    """Check what `build_extraction_model` takes of a configuration.
+
+    Args:
+        config: mapping, see there. where: function of a key -> beginning of messages about it.
+
+    Returns:
+        dict of what is taken, with the values that are meant.
+
+    Raises:
+        UserError: a component is missing or not supported, or one of its options does not fit.
+    """
+    checked = {}
+    for part in _PARTS:
+        name, conf = config.get(part), f"{part}_conf"
+        _get_class(part, name, where(part))
+        checked[part] = name
+        checked[conf] = check_options(config.get(conf), _options(part, name), where(conf))
+    if checked["extractor_conf"].get("use_spk_emb"):
+        raise UserError(
+            f"{where('extractor_conf')}: use_spk_emb: enrollments are speech here, not embeddings; "
+            "drop it"
+        )
+    encoder, decoder = checked["encoder_conf"], checked["decoder_conf"]
+    if encoder != decoder or encoder["stride"] > encoder["kernel_size"]:
+        raise UserError(
+            f"{where('decoder_conf')}: must be that of encoder_conf, with a stride not above "
+            f"kernel_size; got {decoder} and {encoder}"
+        )
+    checked["criterions"] = _check_criterions(config.get("criterions"), where("criterions"))
+    from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
+
+    model_conf = check_options(config.get("model_conf"), ESPnetTSEModel, where("model_conf"))
+    return checked | {"model_conf": model_conf}
+
+
+def build_extraction_model(config, where="the extraction model"):
+    """Build an untrained `ESPnetTSEModel`.
+
+    Args:
+        config: mapping with the keys of ESPnet's TSE configuration: ``encoder``,
+            ``encoder_conf``, ``extractor``, ``extractor_conf``, ``decoder``, ``decoder_conf``,
+            ``criterions``, ``model_conf``.
+        where: beginning of messages: the file of the configuration.
+
+    Raises:
+        UserError: a component that is not supported here, or options that do not fit it.
+    """
+    from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
+
+    config = check_extraction_config(config, lambda key: f"{where}: {key}")
+    parts = {}
+    for part in _PARTS:
+        sizes = (parts["encoder"].output_dim,) if part == "extractor" else ()
+        parts[part] = _make(part, config[part], config[f"{part}_conf"], where, *sizes)
+    wrappers = []
+    for entry in config["criterions"]:
+        criterion = _make("criterion", entry["name"], entry["conf"], where)
+        conf = entry["wrapper_conf"] | {"criterion": criterion}
+        wrappers.append(_make("wrapper", entry["wrapper"], conf, where))
+    try:
+        return ESPnetTSEModel(**parts, loss_wrappers=wrappers, **config["model_conf"])
+    except ValueError as error:
+        raise UserError(f"{where}: model_conf or criterions: {error}; correct it") from error
+
+
+def criterion_names(config):
+    """Names of the losses of a checked configuration: of all, and of those trained on."""
+    entries = config.get("criterions", ())
+    losses = [_make("criterion", c["name"], c["conf"], "criterions") for c in entries]
+    return [c.name for c in losses], [c.name for c in losses if not c.only_for_test]
+
+
+def _check_criterions(entries, where):
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise UserError(f"{where}: expected a list of one or more criterions, got {shown(entries)}")
+    checked = []
+    for number, entry in enumerate(entries):
+        place = f"{where}[{number}]"
+        entry = check_options(entry, _criterion, place)
+        for kind, key, conf in (
+            ("criterion", "name", "conf"),
+            ("wrapper", "wrapper", "wrapper_conf"),
+        ):
+            _get_class(kind, entry[key], f"{place}: {key}")
+            options = _options(kind, entry[key])
+            entry[conf] = check_options(entry.get(conf), options, f"{place}: {conf}")
+        checked.append(entry)
+    return checked
+
+
+def _options(kind, name):
+    """Who declares the options of a class."""
+    return _OPTIONS.get((kind, name)) or _get_class(kind, name, kind)
+
+
+def _get_class(kind, name, where):
+    known = [n for k, n in _CLASSES if k == kind]
+    if name not in known:
+        fault = "is missing" if name is None else f"{shown(name)} is not supported"
+        raise UserError(f"{where}: {fault}; use {', '.join(known)}")
+    module, _, attribute = _CLASSES[kind, name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _make(kind, name, conf, where, *sizes):
+    try:
+        return _get_class(kind, name, where)(*sizes, **conf)
+    except (ValueError, RuntimeError, MemoryError) as error:  # sizes that do not fit, or memory
+        raise UserError(f"{where}: {kind}_conf: {first_line(error)}; correct it") from error

@@ -1,0 +1,172 @@
+"""Under which protocol figures were measured and what of: printed with every table."""
+
+import functools
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.metrics.comparable import OPTIMISTIC
+from espnet_tse_ser.metrics.fields import fold_key
+
+PROTOCOLS = {
+    "loso": "test on each group of speakers in turn",
+    "loso_speaker": "test on each speaker in turn, dev on the rest of the group",
+    "best_test_epoch": "optimistic: epoch chosen on the test fold",
+}
+POOLING = (
+    "every figure is of all utterances together, those of all folds pooled, and no mean over "
+    "folds; with several seeds an utterance counts once, as the mean over its seeds"
+)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a table is of.
+
+    The protocol (None: not stated), the dev set in words, folds and seeds, and how many utterances
+    are tested, of how many that the protocol has (None: not known).
+    """
+
+    protocol: str | None = None
+    dev: str | None = None
+    folds: tuple = ()
+    seeds: tuple = ()
+    tested: int | None = None
+    utterances: int | None = None
+
+    @property
+    def optimistic(self):
+        return self.protocol == OPTIMISTIC
+
+    @property
+    def warning(self):
+        """What to write on a plot, or nothing."""
+        return PROTOCOLS[OPTIMISTIC] if self.optimistic else ""
+
+    def text(self, by_fold=False):
+        """One line of Markdown; ``by_fold``: for a table that shows each fold by itself."""
+        protocol = f"Protocol {self.protocol or 'not stated'}"
+        if self.optimistic:
+            protocol = f"**{protocol}, {PROTOCOLS[OPTIMISTIC]}**"
+        pooled = "pooled (figures of all utterances together, no means over folds)"
+        how = "each by itself" if by_fold else pooled
+        parts = [protocol]
+        parts += [f"dev: {self.dev}"] if self.dev else []
+        parts += [f"fold {self.folds[0]}"] if len(self.folds) == 1 else []
+        parts += [f"folds {', '.join(self.folds)} {how}"] if len(self.folds) > 1 else []
+        parts += [f"folds {how}"] if not self.folds else []
+        if self.utterances is not None:
+            n = "all" if self.tested == self.utterances else f"{self.tested} of"
+            parts.append(f"{n} {self.utterances} utterances")
+        parts += [f"seed {self.seeds[0]}"] if len(self.seeds) == 1 else []
+        if len(self.seeds) > 1:
+            once = "pooled (an utterance counts once, as the mean over them)"
+            parts.append(f"seeds {', '.join(self.seeds)} {once}")
+        return "; ".join(parts)
+
+    def as_dict(self):
+        return {**asdict(self), "optimistic": self.optimistic, "pooling": POOLING}
+
+
+def add_protocol_option(parser):
+    """Add ``--protocol`` to a command line."""
+    known = "; ".join(f"{name} ({meaning})" for name, meaning in PROTOCOLS.items())
+    parser.add_argument("--protocol", help=f"that the systems were trained under: {known}")
+
+
+def stamp_of(rows):
+    """The stamp of the rows of a score table."""
+    folds, seeds = (sorted({r[c] for r in rows}, key=fold_key) for c in ("fold", "seed"))
+    columns = ("scheme", "dev", "utterances")
+    scheme, dev, utterances = (None if rows[0][c] == "n/a" else rows[0][c] for c in columns)
+    tested = len({row["id"] for row in rows})
+    return Stamp(scheme, dev, tuple(folds), tuple(seeds), tested, utterances and int(utterances))
+
+
+def measure(protocol_dir, folds):
+    """The dev sets of folds in words, and how many utterances the protocol has in all folds.
+
+    Args:
+        protocol_dir: of stage 2, with the lists of the folds.
+    """
+    from espnet_tse_ser.audio.id_list import read_ids, select
+    from espnet_tse_ser.metrics.tables import read_protocol
+    from espnet_tse_ser.mixtures.splits import SIDES, describe_dev
+
+    path = Path(protocol_dir) / "protocol.tsv"
+    tests = read_protocol(path)
+    speaker_of = {utt: row["speaker"] for rows in tests.values() for utt, row in rows.items()}
+    splits = []
+    for fold in folds:
+        lists = {side: path.parent / "splits" / f"fold{fold}" / f"{side}.lst" for side in SIDES}
+        splits.append({side: select(speaker_of, read_ids(lists[side]), path) for side in SIDES})
+    return describe_dev(splits, speaker_of), len(speaker_of)
+
+
+def check_name(protocol, where="--protocol"):
+    """Raise `UserError` unless the protocol is known, or None."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UserError(f"{where} '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+
+
+def check_table(path, rows):
+    """Raise `UserError` unless the rows of a score table fit the scheme that they name."""
+    scheme = None if rows[0]["scheme"] == "n/a" else rows[0]["scheme"]
+    check_name(scheme, f"{path}: scheme")
+    if any("hypothesis_wa" in row for row in rows) != (scheme == OPTIMISTIC):
+        raise UserError(
+            f"{path}: is of the scheme {rows[0]['scheme']}, but only tables of {OPTIMISTIC} have "
+            "the column hypothesis_wa, and all of them; delete it and run its stage again"
+        )
+
+
+def check_protocol(protocol, path, rows):
+    """Raise `UserError` unless the rows of a table fit the protocol.
+
+    With best_test_epoch, and with no other, a table has ``hypothesis_wa``: the hypothesis of the
+    epoch that is best in WA, while ``hypothesis`` is of the one that is best in UA.
+    """
+    check_name(protocol)
+    has_both = any("hypothesis_wa" in row for row in rows)
+    if has_both == (protocol == OPTIMISTIC):
+        return
+    if has_both:
+        raise UserError(
+            f"{path}: has the column hypothesis_wa, which only {OPTIMISTIC} has, but --protocol is "
+            f"{protocol or 'not given'}; give --protocol {OPTIMISTIC}, or delete the file and run "
+            "its stage again"
+        )
+    raise UserError(
+        f"{path}: has no column hypothesis_wa, which {OPTIMISTIC} needs; delete it and run its "
+        "stage again under that protocol"
+    )
+
+
+def made_with(configuration, scheme, dev, utterances):
+    """The columns of a score table that say what made it, see `tables.MADE_WITH`."""
+    return {
+        "configuration": configuration,
+        "scheme": scheme or "n/a",
+        "dev": dev,
+        "utterances": utterances,
+        "commit": commit_of() or "n/a",
+    }
+
+
+@functools.cache
+def commit_of():
+    """The commit of this source tree ("-dirty" with local changes), or None outside git."""
+    source = Path(__file__).resolve()
+    try:
+        for command in (
+            # an installed copy may lie in a checkout of something else
+            ["git", "ls-files", "--error-unmatch", source.name],
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        ):
+            done = subprocess.run(
+                command, cwd=source.parent, capture_output=True, text=True, check=True
+            )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,350 @@
+"""Trained systems on variations of their test mixtures: one table a sweep (SNR, talkers, ...).
+
+A test is a configuration ``conf/tests/<name>.yaml`` with the keys ``sweep`` (the table it belongs
+to), ``value`` (its row) and ``about`` (one sentence), and, for each system that was run on it,
+``<name>/<system>/<tag>/score_utt.tsv``. It has the targets of the main condition, so it is compared
+with it utterance by utterance, in the seeds that both have.
+"""
+
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.files import find_files
+from espnet_tse_ser.metrics.comparable import check_comparable
+from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
+from espnet_tse_ser.metrics.fields import fold_key
+from espnet_tse_ser.metrics.speaker_totals import speaker_totals
+from espnet_tse_ser.metrics.tables import read_scores
+from espnet_tse_ser.report import results_report as report
+from espnet_tse_ser.report.markdown import (
+    marked,
+    note_on_classes,
+    number,
+    of_known,
+    p_value,
+    percent,
+    stamped,
+    table,
+)
+from espnet_tse_ser.report.results import gap_end, measure_rows
+from espnet_tse_ser.systems.system import pairs_of
+
+logger = logging.getLogger(__name__)
+
+MAIN = "main"  # the row of the condition that the systems were trained for
+
+
+@dataclass(frozen=True)
+class Test:
+    """One variation: its configuration and name of a row -> its utterances (empty: not run)."""
+
+    __test__ = False  # not pytest's
+
+    name: str
+    sweep: str
+    value: str | float | int
+    about: str
+    scores: dict = field(default_factory=dict)
+
+
+def plot_name(sweep):
+    """File name of the plot of a sweep: "SNR, dB" -> "sweep_SNR_dB.png"."""
+    return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
+
+
+def read_tests(tests_dir, conf_dir, labels, systems, names=None, own=None):
+    """Read the tests that are configured, in the order of sweeps and values.
+
+    They are recognised with one epoch of each system under any protocol.
+
+    Args:
+        tests_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
+        labels: the classes, of the main condition. systems: name -> `Row`, those to show.
+        names: the tests to read, others may be of other models; None: all.
+        own: directories ``<system>/<tag>`` that are asked for, see `tables.read_rows`.
+
+    Returns:
+        list of `Test`, and the names of directories in ``tests_dir`` without configuration.
+
+    Raises:
+        UserError: no configuration, or one that lacks a key, has a value that fits no table or
+            repeats one; two sweeps with the same plot; a table of other classes or of two epochs,
+            or one that cannot be compared with the other systems of the test.
+    """
+    tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
+    from espnet_tse_ser.mixtures.variations import read_variation  # it takes a while to import
+
+    tests, values = [], {}
+    paths = {path.stem: path for path in find_files(conf_dir, "*.yaml")}
+    lacking = [name for name in names or () if name not in paths]
+    if lacking:
+        raise UserError(f"{conf_dir}: no {lacking[0]}.yaml in it; correct the names of the tests")
+    for name, path in paths.items():
+        if names is not None and name not in names:
+            continue
+        conf = read_variation(path)
+        first = values.setdefault((conf.sweep, conf.value), path)
+        if first != path:
+            raise UserError(
+                f"{path}: sweep '{conf.sweep}' has the value '{conf.value}' twice, also in "
+                f"{first}; change one"
+            )
+        scores = _read_scores(tests_dir / path.stem, labels, systems, own)
+        described = (conf.sweep, conf.value, conf.about)
+        tests.append(Test(path.stem, *described, scores))
+    if not tests:
+        raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
+    plots = {}
+    for sweep in dict.fromkeys(test.sweep for test in tests):
+        other = plots.setdefault(plot_name(sweep), sweep)
+        if other != sweep:
+            raise UserError(
+                f"{conf_dir}: the plots of the sweeps '{other}' and '{sweep}' would both be "
+                f"{plot_name(sweep)}; rename one"
+            )
+    found = tests_dir.iterdir() if tests_dir.is_dir() else ()
+    unknown = sorted(path.name for path in found if path.is_dir() and path.name not in paths)
+    return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
+
+
+def summarise(tests, main, labels, systems):
+    """All sweeps.
+
+    Args:
+        tests: from `read_tests`. main: name of a row -> its utterances in the main condition.
+        labels: the classes. systems: name -> `Row`.
+
+    Returns:
+        list of dicts: sweep, rows and missing (test -> systems of ``main`` that were not run on it;
+        clean speech does not depend on the mixtures and is not missed). A row, the first of them
+        that of the main condition, has test, value, about, n, speakers, folds, seeds, systems
+        (name -> measures, see `results.measure_rows`), recovered (of systems that claim to close a
+        gap: share and ci of it, of the same n targets), claims (of those that are tested in sweeps:
+        list of system, reference and `comparison.compare_rows`) and against_main (system with such
+        claims -> the same, against itself in the main condition).
+
+    Raises:
+        UserError: a test cannot be compared with the main condition (`comparable`).
+    """
+    systems = {name: row for name, row in systems.items() if name in main}
+    expected = [
+        name
+        for name, row in systems.items()
+        if row.system.test != "clean" and not row.system.hypotheses
+    ]
+    condition = Test(MAIN, "", MAIN, "the condition that the systems were trained for", main)
+    main_row = _row(condition, main, labels, systems)
+    sweeps = {}
+    for test in tests:
+        sweep = sweeps.setdefault(
+            test.sweep, {"sweep": test.sweep, "rows": [main_row], "missing": {}}
+        )
+        missing = [name for name in expected if name not in test.scores]
+        if missing:
+            sweep["missing"][test.name] = missing
+        if test.scores:
+            sweep["rows"].append(_row(test, main, labels, systems))
+    return list(sweeps.values())
+
+
+def render(sweeps, unknown, header, stamp, systems, plots=()):
+    """The text of RESULTS_TESTS.md.
+
+    Args:
+        sweeps: from `summarise`. unknown: directories without configuration.
+        header: name -> value. stamp: `Stamp`. systems: name -> `Row`.
+        plots: sweep -> path of its plot.
+    """
+    plots = dict(plots)
+    sections = [
+        "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
+        "espnet_tse_ser.bin.tests_report`; the same figures are in tests.json. % with 95 % "
+        "intervals over speakers (none for a single one); p is two-sided, over speakers, and not "
+        f"corrected for the number of tests. {report.gaps(systems)} It is of the same targets, and "
+        "n/a where there is no gap."
+        + " All figures are of the epoch with the best UA."
+        * stamp.optimistic,
+        table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
+    ]
+    for sweep in sweeps:
+        sections.append(stamped(_section(sweep, systems), stamp.text()))
+        if sweep["sweep"] in plots:
+            path = plots[sweep["sweep"]]
+            sections.append(f"![{path}]({path})")
+    if unknown:
+        sections.append(f"Without a configuration, and not shown: {', '.join(unknown)}.")
+    return "\n\n".join(sections) + "\n"
+
+
+def _read_scores(directory, labels, systems, own):
+    """Name of a row -> its utterances in one test; of rows that are not in ``own`` those that can
+    be compared with the others: they may be of mixtures that were others then."""
+    scores = {}
+    asked = {name: own is None or str(row.directory) in own for name, row in systems.items()}
+    for name in sorted(systems, key=lambda name: not asked[name]):
+        path = directory / systems[name].directory / "score_utt.tsv"
+        if not os.path.lexists(path):
+            continue
+        try:
+            rows = _read_one(path, labels)
+            _check_alike(directory, [*list(scores.items())[:1], (name, rows)])
+            scores[name] = rows
+        except UserError as error:
+            if asked[name]:
+                raise
+            logger.warning("%s: %s is not shown: %s", directory, name, error)
+    return {name: scores[name] for name in systems if name in scores}
+
+
+def _read_one(path, labels):
+    own_labels, rows = read_scores(path)
+    if own_labels != labels:
+        raise UserError(
+            f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
+            "condition; score the test again"
+        )
+    if "hypothesis_wa" in rows[0]:
+        raise UserError(
+            f"{path}: has the column hypothesis_wa, which no test has: a test is recognised with "
+            "one epoch of each system; run the test again"
+        )
+    return rows
+
+
+def _check_alike(directory, scores):
+    try:
+        check_comparable(scores, one_experiment=True)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from None
+
+
+def _value_key(value):
+    """Numbers, also with a unit, by value; then words."""
+    found = re.match(r"[-+]?\d+(\.\d+)?", str(value))
+    return (0, float(found[0]), str(value)) if found else (1, 0.0, str(value))
+
+
+def _row(test, main, labels, systems):
+    """What one test shows, see `summarise`."""
+    first = next(iter(test.scores.values()))
+    row = {"test": test.name, "value": test.value, "about": test.about}
+    row |= {"n": len({r["id"] for r in first}), "speakers": len({r["speaker"] for r in first})}
+    row |= {f"{c}s": sorted({r[c] for r in first}, key=fold_key) for c in ("fold", "seed")}
+    row["systems"] = {name: measure_rows(rows, labels) for name, rows in test.scores.items()}
+    row |= {"recovered": _recovered(test, main, labels, systems), "claims": [], "against_main": {}}
+    for system, reference, claim in pairs_of(systems):
+        if not claim.in_sweeps:
+            continue
+        name, other = system.name, reference.name
+        if {name, other} <= test.scores.keys():
+            names = (f"{test.name}/{name}", f"{test.name}/{other}")
+            compared = compare_rows(test.scores[name], test.scores[other], labels, names)
+            row["claims"].append({"system": name, "reference": other, **compared})
+    for name, system in systems.items():
+        claims = any(claim.in_sweeps for claim in system.system.claims)
+        if claims and test.name != MAIN and name in test.scores:
+            own, others = _shared(test.scores[name], main[name])
+            if own:
+                names = (f"{test.name}/{name}", f"{MAIN}/{name}")
+                row["against_main"][name] = compare_rows(own, others, labels, names)
+    return row
+
+
+def _recovered(test, main, labels, systems):
+    """system -> n, share and ci of the gap that it recovers, on targets and seeds that all have."""
+    scores, recovered = test.scores, {}
+    for row, other, claim in pairs_of(systems):
+        end = gap_end(systems, row, claim)
+        if end is None or not {row.name, other.name} <= scores.keys():
+            continue
+        top = scores.get(end.name) or main[end.name]
+        own, upper = _shared(scores[row.name], top)
+        lower, _ = _shared(scores[other.name], top)
+        if own:
+            names = (f"{test.name}/{row.name}", f"{test.name}/{other.name}", end.name)
+            check_comparable(zip(names, (own, lower, upper), strict=True))
+            totals = (speaker_totals(rows, labels) for rows in (own, lower, upper))
+            share, bounds = recovered_share(*totals)
+            n = len({r["id"] for r in own})
+            recovered[row.name] = {"share": share, "ci": bounds, "n": n}
+    return recovered
+
+
+def _shared(rows, others):
+    """The rows of both whose utterance and seed the other has."""
+    keys = {(r["id"], r["seed"]) for r in rows} & {(r["id"], r["seed"]) for r in others}
+    return [[r for r in part if (r["id"], r["seed"]) in keys] for part in (rows, others)]
+
+
+def _section(sweep, systems):
+    shown = [name for name in systems if any(name in row["systems"] for row in sweep["rows"])]
+    extractors = [name for name in report.extracting(systems) if name in shown]
+    closing = [name for name in shown if any(name in row["recovered"] for row in sweep["rows"])]
+    claimed = dict.fromkeys(
+        (c["system"], c["reference"]) for row in sweep["rows"] for c in row["claims"]
+    )
+    compared = dict.fromkeys(name for row in sweep["rows"] for name in row["against_main"])
+    columns = ["", "n", *(f"UA {name}" for name in shown)]
+    columns += [f"SI-SDRi, dB, {name}" for name in extractors]
+    columns += [f"wrong speaker, %, {name}" for name in extractors]
+    columns += [f"gap recovered, %, {name}" for name in closing]
+    columns += [f"{name} - {other}" for name, other in claimed]
+    columns += [f"{name} - {name} of main" for name in compared]
+    rows = []
+    for row in sweep["rows"]:
+        measured = row["systems"]
+        cells = [str(row["value"]), row["n"]]
+        cells += [marked(measured[name], "ua") if name in measured else "n/a" for name in shown]
+        extracted = [measured.get(name) for name in extractors]
+        cells += [m and number(m["si_sdri"], interval=m["si_sdri_ci"]) for m in extracted]
+        cells += [
+            m and of_known(percent(m["wrong_speaker_rate"]), m, "wrong_speaker_rate")
+            for m in extracted
+        ]
+        cells += [_share(row["recovered"].get(name), row["n"]) for name in closing]
+        claims = {(c["system"], c["reference"]): c for c in row["claims"]}
+        cells += [_difference(claims.get(pair)) for pair in claimed]
+        cells += [_difference(row["against_main"].get(name), row["n"]) for name in compared]
+        cells = ["n/a" if cell is None else cell for cell in cells]
+        rows.append(cells)
+    text = f"## {sweep['sweep']}\n\n"
+    text += "\n".join(f"* {row['value']}: {row['about']}" for row in sweep["rows"])
+    text += "\n\n" + table(columns, rows)
+    text += note_on_classes(rows) + _other_folds(sweep["rows"])
+    if sweep["missing"]:
+        lacking = [f"{test} ({' '.join(names)})" for test, names in sweep["missing"].items()]
+        text += f"\n\nNot run yet: {', '.join(lacking)}."
+    return text
+
+
+def _other_folds(rows):
+    """Which rows are of other folds or seeds than the main condition, whose the stamp names."""
+    main, *others = rows
+    lines = []
+    for row in others:
+        differ = [name for name in ("folds", "seeds") if row[name] != main[name]]
+        if differ:
+            named = ", ".join(f"{name} {' '.join(row[name])}" for name in differ)
+            lines.append(f"{row['value']} ({named})")
+    return f"\n\nOf other folds or seeds: {'; '.join(lines)}." if lines else ""
+
+
+def _share(recovered, n):
+    """A share of the gap, and of how many utterances it is, unless that is ``n``."""
+    if recovered is None:
+        return None
+    text = percent(recovered["share"], recovered["ci"])
+    return text if n == recovered["n"] else f"{text} ({recovered['n']} in both)"
+
+
+def _difference(compared, n=None):
+    """A difference in UA with p; how many utterances it is of, unless that is ``n``."""
+    if compared is None:
+        return "n/a"
+    ua = compared["measures"]["ua"]
+    text = f"{percent(ua['difference'], ua['difference_ci'])}, {p_value(ua['p'])}"
+    return text if n in (None, compared["n"]) else f"{text} ({compared['n']} in both)"
