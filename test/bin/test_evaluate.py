@@ -14,7 +14,8 @@ from espnet_tse_ser.bin import compare, evaluate, extract, protocol, recognize, 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
-from espnet_tse_ser.inference.model import TSESER, evaluation
+from espnet_tse_ser.inference import evaluation
+from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.mixtures import mixture_set
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.mixtures.variations import Variation

@@ -8,8 +8,8 @@ import types
 import pytest
 import typeguard
 
+from espnet_tse_ser.espnet import fast_import
 from espnet_tse_ser.espnet.fast_import import SWITCH
-from espnet_tse_ser.training.trainer import fast_import
 
 SLOW = """
 import sys

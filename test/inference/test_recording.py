@@ -12,7 +12,8 @@ from espnet_tse_ser import errors
 from espnet_tse_ser.audio.reading import read_audio, to_mono
 from espnet_tse_ser.bin import infer
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.inference.model import TSESER, recording
+from espnet_tse_ser.inference import recording
+from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording, Segment, overall, recognize_recording
 from espnet_tse_ser.metrics.signal import si_sdr
 

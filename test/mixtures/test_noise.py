@@ -304,7 +304,7 @@ def varied(tables, targets, noise):
     def make(kind, pool=noise, **changes):
         variation = Variation(about="a test", sweep="tests", value=1, **changes)
         folds = group_folds(targets, pool, 0)
-        how = {"levels": "snr", "num_sources": 1}
+        how = {"levels": SET, "num_sources": 1}
         return [(m, vary(m, variation, targets, pool, folds, seed=0, **how)) for m in tables[kind]]
 
     return make

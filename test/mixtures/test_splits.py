@@ -78,21 +78,19 @@ def test_too_few_speakers():
 
 def test_shares_of_speakers_are_nested_and_balanced():
     gender = {f"m{i}": "m" for i in range(40)} | {f"f{i}": "f" for i in range(20)}
-    shares = [
-        share_of_speakers(gender, share, seed=3, name="x") for share in (0.001, 0.1, 0.5, 1.0, 1)
-    ]
+    shares = [share_of_speakers(gender, share, seed=3) for share in (0.001, 0.1, 0.5, 1.0, 1)]
     assert [[sum(s[0] == g for s in chosen) for g in "mf"] for chosen in shares] == (
         [[1, 1], [4, 2], [20, 10], [40, 20], [40, 20]]
     )
     assert all(one <= other for one, other in itertools.pairwise(shares))
-    assert shares[1] == share_of_speakers(dict(reversed(gender.items())), 0.1, seed=3, name="x")
-    assert shares[1] != share_of_speakers(gender, 0.1, seed=4, name="x")
+    assert shares[1] == share_of_speakers(dict(reversed(gender.items())), 0.1, seed=3)
+    assert shares[1] != share_of_speakers(gender, 0.1, seed=4)
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.01, 10, float("nan"), "10%", None, True])
 def test_bad_shares_of_speakers(share):
     with pytest.raises(UserError, match="speaker_share must lie above 0 and not above 1, got"):
-        share_of_speakers({"a": "m", "b": "f"}, share, 0, "x")
+        share_of_speakers({"a": "m", "b": "f"}, share, 0)
 
 
 @pytest.mark.parametrize("dev_split", ["speaker", "utterance"])

@@ -9,7 +9,8 @@ from standardized import standardized
 from tiny_formatted import voice
 
 from espnet_tse_ser.frontends.extraction import Extraction, extract
-from espnet_tse_ser.inference.model import TSESER, recording
+from espnet_tse_ser.inference import recording
+from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording, recognize_recording
 from espnet_tse_ser.metrics.signal import si_sdr
 from espnet_tse_ser.models import espnet_tse_model

@@ -152,7 +152,7 @@ def test_speakers_without_enough_speech(pretrain, tmp_path):
     pool, _ = counting_pool(tmp_path, lengths)
     mixtures = PretrainingMixtures(pool, Levels("snr"), 500, 500, list("abcde"))
     assert mixtures.usable == ["b", "c", "d"] and mixtures.left_out == ["a", "e"]
-    with pytest.raises(UserError, match=r"0 speaker\(s\) of the pool have a segment of 90000"):
+    with pytest.raises(UserError, match=r"pretrain: 0 speaker\(s\) have a segment of 90000"):
         mixtures_of(pretrain, segment=90000)
 
 
