@@ -10,6 +10,7 @@ from espnet_tse_ser.audio.amplitudes import check_not_silent
 from espnet_tse_ser.audio.ark import split_place
 from espnet_tse_ser.audio.kaldi_dir import (
     GROUP_TABLES,
+    TALKER,
     invert,
     read_groups,
     read_optional_table,
@@ -20,7 +21,6 @@ from espnet_tse_ser.audio.loudness import measure_loudness
 from espnet_tse_ser.audio.reading import mix_down, read_audio, resample, write_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, find_files, read_tsv, write_tsv
-from espnet_tse_ser.mixtures.table import TALKER
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.values.ids import check_id
 from espnet_tse_ser.values.numbers import Number

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import check_line, read_text, write_text
-from espnet_tse_ser.mixtures.table import NOISE, TALKER
 from espnet_tse_ser.values.ids import check_fold, check_id, is_plain_id
 from espnet_tse_ser.values.numbers import Number
 
-GROUP_TABLES = {
-    TALKER: "utt2spk",
-    NOISE: "utt2group",
-}  # the kind of recordings -> table of their groups
+TALKER, NOISE = "talker", "noise"  # the kinds of recordings, and so of sources
+GROUP_TABLES = {TALKER: "utt2spk", NOISE: "utt2group"}
 
 _LENGTH = re.compile(r"[1-9][0-9]{0,9}")  # samples of an utterance
 _LEVEL = Number(-100, 100)  # LUFS

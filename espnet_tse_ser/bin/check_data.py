@@ -30,10 +30,11 @@ def get_parser():
 def main(argv=None):
     """Check everything; all violations are reported together."""
     args = get_parser().parse_args(argv)
+    from espnet_tse_ser.audio.kaldi_dir import NOISE
     from espnet_tse_ser.mixtures import checks
     from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.splits import describe_dev, fold_of_speakers, read_split
-    from espnet_tse_ser.mixtures.table import NOISE, read_mixtures
+    from espnet_tse_ser.mixtures.table import read_mixtures
     from espnet_tse_ser.progress import log_to_stderr
 
     log_to_stderr()

@@ -62,7 +62,7 @@ def compare(a, b):
 def render(compared):
     """The comparison as a table of Markdown."""
     from espnet_tse_ser.report import markdown
-    from espnet_tse_ser.report.stamp import OPTIMISTIC, PROTOCOLS
+    from espnet_tse_ser.values.schemes import OPTIMISTIC, SCHEMES
 
     names = {"wa": "WA, %", "ua": "UA, %", "macro_f1": "macro-F1, %", "si_sdri": "SI-SDRi, dB"}
     rows = []
@@ -82,7 +82,7 @@ def render(compared):
         compared["pooling"],
     ]
     if compared["optimistic"]:
-        lines.append(f"{OPTIMISTIC}, {PROTOCOLS[OPTIMISTIC]}")
+        lines.append(f"{OPTIMISTIC}, {SCHEMES[OPTIMISTIC]}")
     lines += [
         f"left out: {names[measure]}, which {path} has not"
         for measure, path in compared["left_out"].items()

@@ -9,8 +9,9 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
-from espnet_tse_ser.report.stamp import OPTIMISTIC, PROTOCOLS, made_with, measure
+from espnet_tse_ser.report.stamp import made_with, measure
 from espnet_tse_ser.values.numbers import COUNT, RATE, SEED
+from espnet_tse_ser.values.schemes import OPTIMISTIC, SCHEMES
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def get_parser():
         help="gets <system>/<tag>/score_utt.tsv; one that the same models made is kept",
     )
     for name, *choices in (
-        ("protocol", *PROTOCOLS),
+        ("protocol", *SCHEMES),
         ("gender_state", "random", "same", "different"),
     ):
         parser.add_argument(f"--{name}", choices=choices, default=choices[0], help="as in stage 2")

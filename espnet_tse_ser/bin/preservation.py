@@ -52,9 +52,9 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
-    from espnet_tse_ser.metrics.fields import fold_key
     from espnet_tse_ser.report import preservation_table
     from espnet_tse_ser.report.preservation_report import render
+    from espnet_tse_ser.values.ids import fold_key
 
     check_name(args.protocol)
     conditions = _conditions(args)

@@ -10,10 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_tse_ser.audio.kaldi_dir import GROUP_TABLES, invert, write_table
+from espnet_tse_ser.audio.kaldi_dir import GROUP_TABLES, NOISE, TALKER, invert, write_table
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_json
-from espnet_tse_ser.mixtures.table import NOISE, TALKER
 from espnet_tse_ser.values.ids import check_fold, check_id
 from espnet_tse_ser.values.numbers import Number
 

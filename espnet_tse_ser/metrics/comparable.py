@@ -10,11 +10,10 @@ from espnet_tse_ser.metrics.fields import (
     MIXTURE_COLUMNS,
     SI_SDRS,
     STOIS,
-    fold_key,
     name_utterances,
 )
-
-OPTIMISTIC = "best_test_epoch"
+from espnet_tse_ser.values.ids import fold_key
+from espnet_tse_ser.values.schemes import OPTIMISTIC
 
 _IDENTITY = ("speaker", "gender", "reference", "fold")
 _MIXTURE = ("gender_state", *MIXTURE_COLUMNS)

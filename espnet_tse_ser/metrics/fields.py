@@ -140,11 +140,6 @@ def index_rows(path, rows, column):
     return index
 
 
-def fold_key(fold):
-    """Sort key of the names of folds or seeds: numbers by value, then other names."""
-    return (not fold.isdecimal(), int(fold) if fold.isdecimal() else 0, fold)
-
-
 def name_utterances(ids):
     """'3 utterance(s) (a, b, c)' with at most `_SHOWN` of them named."""
     ids = sorted(ids)

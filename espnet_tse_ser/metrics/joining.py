@@ -1,9 +1,10 @@
 """Hypotheses, mixtures and scores of extracted speech, joined into the rows of a score table."""
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS, fold_key, name_utterances
+from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS, name_utterances
 from espnet_tse_ser.metrics.tables import MADE_WITH
 from espnet_tse_ser.systems.system import JOINT
+from espnet_tse_ser.values.ids import fold_key
 
 _OF_HYPOTHESES = ("p_", "hypothesis", "epoch")
 _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without any extraction

@@ -17,7 +17,6 @@ from espnet_tse_ser.metrics.fields import (
     MIXTURE_COLUMNS,
     SIGNAL_COLUMNS,
     check_filled,
-    fold_key,
     index_rows,
     read_classes,
     read_number,
@@ -27,7 +26,7 @@ from espnet_tse_ser.metrics.fields import (
 from espnet_tse_ser.mixtures.table import CLEAN, NONE
 from espnet_tse_ser.systems.command_line import rows_of
 from espnet_tse_ser.systems.system import name_rows
-from espnet_tse_ser.values.ids import check_fold, check_id
+from espnet_tse_ser.values.ids import check_fold, check_id, fold_key
 
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
 PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")

@@ -6,11 +6,11 @@ from zlib import crc32
 
 import numpy as np
 
-from espnet_tse_ser.audio.kaldi_dir import GROUP_TABLES
+from espnet_tse_ser.audio.kaldi_dir import GROUP_TABLES, NOISE, TALKER
 from espnet_tse_ser.audio.reading import read_mono
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.splits import SIDES
-from espnet_tse_ser.mixtures.table import CLEAN, NOISE, NONE, TALKER
+from espnet_tse_ser.mixtures.table import CLEAN, NONE
 from espnet_tse_ser.progress import progress
 
 MIN_SAMPLES = 1600  # 0.1 s at 16 kHz: shorter speech carries no emotion and no speaker

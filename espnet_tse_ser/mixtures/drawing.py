@@ -4,10 +4,11 @@ from collections import defaultdict
 
 import numpy as np
 
+from espnet_tse_ser.audio.kaldi_dir import NOISE, TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.mixing import amplitude, draw_gains, draw_placed, overlap, snr
 from espnet_tse_ser.mixtures.sources import GENDER_STATES, draw_sources, group_folds
-from espnet_tse_ser.mixtures.table import CLEAN, NOISE, NONE, TALKER, Mixture, Source
+from espnet_tse_ser.mixtures.table import CLEAN, NONE, Mixture, Source
 
 
 def draw_mixtures(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espnet_tse_ser.audio.kaldi_dir import NOISE
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import enrollment_choices
 from espnet_tse_ser.mixtures.mixing import LOUDNESS, MODES, SNR
 from espnet_tse_ser.mixtures.pretraining import SAMPLES
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
-from espnet_tse_ser.mixtures.table import CLEAN, LEVELS, NOISE
+from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Flag, Maybe
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from espnet_tse_ser.audio.kaldi_dir import NOISE, TALKER
 from espnet_tse_ser.audio.reading import peak
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.mixtures.table import CLEAN, LEVELS, NOISE, TALKER
+from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Choice, Interval, Maybe, check_option, options_of
 
 MODES = Choice("loudness", "snr")

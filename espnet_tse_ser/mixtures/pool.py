@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_tse_ser.audio.decoded import CACHE_BYTES, DecodedAudio
-from espnet_tse_ser.audio.kaldi_dir import read_groups, read_optional_table, read_table
+from espnet_tse_ser.audio.kaldi_dir import TALKER, read_groups, read_optional_table, read_table
 from espnet_tse_ser.audio.reading import read_mono
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.mixtures.table import TALKER
 
 
 @dataclass(frozen=True)

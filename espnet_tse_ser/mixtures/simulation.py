@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_tse_ser.audio.kaldi_dir import invert, write_table
+from espnet_tse_ser.audio.kaldi_dir import NOISE, TALKER, invert, write_table
 from espnet_tse_ser.audio.reading import write_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, is_written
 from espnet_tse_ser.mixtures.mixing import mix, place
-from espnet_tse_ser.mixtures.table import NOISE, TALKER, write_mixtures
+from espnet_tse_ser.mixtures.table import write_mixtures
 from espnet_tse_ser.progress import progress
 
 ENROLL = "enroll_spk1"  # an enrollment that is no whole utterance

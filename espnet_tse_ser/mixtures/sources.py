@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from espnet_tse_ser.audio.kaldi_dir import NOISE
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.mixing import draw_gains, draw_placed, mix
 from espnet_tse_ser.mixtures.splits import fold_of_speakers
-from espnet_tse_ser.mixtures.table import NOISE
 
 GENDER_STATES = ("random", "same", "different")
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from espnet_tse_ser.audio.id_list import read_lines
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.metrics.fields import fold_key
-from espnet_tse_ser.report.stamp import PROTOCOLS
+from espnet_tse_ser.values.ids import fold_key
+from espnet_tse_ser.values.schemes import SCHEMES
 
 SIDES = ("train", "dev", "test")
 
@@ -26,8 +26,8 @@ def fold_of_speakers(entries, protocol):
     Raises:
         UserError: an unknown protocol, or a speaker with no fold or with two.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got '{protocol}'")
+    if protocol not in SCHEMES:
+        raise UserError(f"--protocol must be one of {', '.join(SCHEMES)}, got '{protocol}'")
     fold_of = {}
     for e in entries:
         if e.fold is None:

@@ -7,13 +7,13 @@ bit for bit. A table has a column for noise or for levels only where its mixture
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from espnet_tse_ser.audio.kaldi_dir import NOISE, TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.values.ids import check_fold, check_id
 from espnet_tse_ser.values.kinds import Choice, Either, Several
 from espnet_tse_ser.values.numbers import Number
 
-TALKER, NOISE = "talker", "noise"  # the kinds of sources
 CLEAN = "clean"  # the level of a mixture without a source
 LEVELS = Several(Either(Number(-100, 100), Choice(CLEAN)))  # a set of SNRs in dB
 NONE = "none"  # the emotion of unlabelled speech, the gender state of a mixture without talkers

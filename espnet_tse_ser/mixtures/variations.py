@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_tse_ser.audio.kaldi_dir import TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.mixtures.drawing import describe
 from espnet_tse_ser.mixtures.mixing import Levels, amplitude, draw_placed, guard_gains, place, snr
 from espnet_tse_ser.mixtures.sources import GENDER_STATES, draw_sources
-from espnet_tse_ser.mixtures.table import CLEAN, TALKER
+from espnet_tse_ser.mixtures.table import CLEAN
 from espnet_tse_ser.values.kinds import Choice, Either, Id, Maybe, Text, check_options
 from espnet_tse_ser.values.numbers import SHARE, UTTERANCE_SECONDS, Number
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import atomic_path, read_tsv
-from espnet_tse_ser.metrics.fields import fold_key
 from espnet_tse_ser.report import results_report as report
+from espnet_tse_ser.values.ids import fold_key
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
 

@@ -8,7 +8,7 @@ import numpy as np
 from espnet_tse_ser.metrics import comparison
 from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import interval, rounded
-from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS, fold_key
+from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS
 from espnet_tse_ser.metrics.speaker_totals import (
     EMOTION,
     confusions_of,
@@ -21,6 +21,7 @@ from espnet_tse_ser.metrics.speaker_totals import (
 from espnet_tse_ser.metrics.tables import MADE_WITH
 from espnet_tse_ser.mixtures.table import NONE
 from espnet_tse_ser.systems.system import are_alike, pairs_of
+from espnet_tse_ser.values.ids import fold_key
 
 
 def environment():

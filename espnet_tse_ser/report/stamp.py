@@ -6,14 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.metrics.comparable import OPTIMISTIC
-from espnet_tse_ser.metrics.fields import fold_key
+from espnet_tse_ser.values.ids import fold_key
+from espnet_tse_ser.values.schemes import OPTIMISTIC, SCHEMES
 
-PROTOCOLS = {
-    "loso": "test on each group of speakers in turn",
-    "loso_speaker": "test on each speaker in turn, dev on the rest of the group",
-    "best_test_epoch": "optimistic: epoch chosen on the test fold",
-}
 POOLING = (
     "every figure is of all utterances together, those of all folds pooled, and no mean over "
     "folds; with several seeds an utterance counts once, as the mean over its seeds"
@@ -42,13 +37,13 @@ class Stamp:
     @property
     def warning(self):
         """What to write on a plot, or nothing."""
-        return PROTOCOLS[OPTIMISTIC] if self.optimistic else ""
+        return SCHEMES[OPTIMISTIC] if self.optimistic else ""
 
     def text(self, by_fold=False):
         """One line of Markdown; ``by_fold``: for a table that shows each fold by itself."""
         protocol = f"Protocol {self.protocol or 'not stated'}"
         if self.optimistic:
-            protocol = f"**{protocol}, {PROTOCOLS[OPTIMISTIC]}**"
+            protocol = f"**{protocol}, {SCHEMES[OPTIMISTIC]}**"
         pooled = "pooled (figures of all utterances together, no means over folds)"
         how = "each by itself" if by_fold else pooled
         parts = [protocol]
@@ -71,7 +66,7 @@ class Stamp:
 
 def add_protocol_option(parser):
     """Add ``--protocol`` to a command line."""
-    known = "; ".join(f"{name} ({meaning})" for name, meaning in PROTOCOLS.items())
+    known = "; ".join(f"{name} ({meaning})" for name, meaning in SCHEMES.items())
     parser.add_argument("--protocol", help=f"that the systems were trained under: {known}")
 
 
@@ -106,8 +101,8 @@ def measure(protocol_dir, folds):
 
 def check_name(protocol, where="--protocol"):
     """Raise `UserError` unless the protocol is known, or None."""
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise UserError(f"{where} '{protocol}': no such protocol; known: {', '.join(PROTOCOLS)}")
+    if protocol is not None and protocol not in SCHEMES:
+        raise UserError(f"{where} '{protocol}': no such protocol; known: {', '.join(SCHEMES)}")
 
 
 def check_table(path, rows):

@@ -16,7 +16,6 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
 from espnet_tse_ser.metrics.comparable import check_comparable
 from espnet_tse_ser.metrics.comparison import compare_rows, recovered_share
-from espnet_tse_ser.metrics.fields import fold_key
 from espnet_tse_ser.metrics.speaker_totals import speaker_totals
 from espnet_tse_ser.metrics.tables import read_scores
 from espnet_tse_ser.report import results_report as report
@@ -32,6 +31,7 @@ from espnet_tse_ser.report.markdown import (
 )
 from espnet_tse_ser.report.results import gap_end, measure_rows
 from espnet_tse_ser.systems.system import pairs_of
+from espnet_tse_ser.values.ids import fold_key
 
 logger = logging.getLogger(__name__)
 

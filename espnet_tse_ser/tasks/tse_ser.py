@@ -9,13 +9,14 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.audio.id_list import read_ids
+from espnet_tse_ser.audio.kaldi_dir import TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet.mapping_action import MappingAction
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.pool import Pool
-from espnet_tse_ser.mixtures.table import TALKER, read_mixtures
+from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.models.build_ser import get_class
 from espnet_tse_ser.models.build_tse import criterion_names

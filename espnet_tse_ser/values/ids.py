@@ -72,3 +72,8 @@ def _reason(text):
     if not unicodedata.is_normalized("NFC", text):
         return "is not in Unicode's composed form (NFC) and looks like the one that is"
     return None
+
+
+def fold_key(fold):
+    """Sort key of the names of folds or seeds: numbers by value, then other names."""
+    return (not fold.isdecimal(), int(fold) if fold.isdecimal() else 0, fold)
