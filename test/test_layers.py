@@ -11,7 +11,6 @@ ROOT = Path(espnet_tse_ser.__file__).parent
 LAYERS = (
     "bin",
     "jobs",
-    "corpora",
     "report",
     "inference",
     "tasks",
@@ -22,6 +21,7 @@ LAYERS = (
     "espnet",
     "training",
     "metrics",
+    "corpora",
     "mixtures",
     "systems",
     "audio",
