@@ -2,7 +2,7 @@
 
 librimix_like.py reads each source with soundfile, measures its loudness with pyloudnorm, draws
 levels, cuts or pads the interferer, adds, checks for clipping and writes mixture and sources. Our
-protocol (stage 2) has the levels already; "levels given" spares the script measuring and drawing as
+table (stage 2) has the levels already; "levels given" spares the script measuring and drawing as
 well, so that both read, scale, add and write the same samples. Both are one process, timed from
 start to end with their imports, and write three 16-bit files a mixture.
 
@@ -72,7 +72,7 @@ def cases(make=None):
 def ours(root, output):
     """The command of stage 4."""
     pools = ["--targets", root / "clean/emo", "--sources", root / "clean/interferer"]
-    return command("simulate", "--protocol_dir", root / "mix", *pools, "--output_dir", output)
+    return command("simulate", "--table_dir", root / "mix", *pools, "--output_dir", output)
 
 
 def theirs(root, output, *options):
@@ -111,26 +111,26 @@ def check_equal(make):
 
 @functools.cache
 def material():
-    """A directory with the formatted corpora, a protocol, and the script's list of its mixtures."""
+    """A directory with the formatted corpora, a mixture table, and the script's list of it."""
     root = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     if _corpora():
         _format_corpora(root, *_corpora())
     else:
-        (root / "clean").symlink_to(mini_recipe("protocol") / "dump/clean")
+        (root / "clean").symlink_to(mini_recipe("mixture_table") / "dump/clean")
     pools = ["--targets", root / "clean/emo", "--sources", root / "clean/interferer"]
-    run(command("protocol", *pools, "--output_dir", root / "mix"))
+    run(command("mixture_table", *pools, "--output_dir", root / "mix"))
     write_list(root)
     return root
 
 
 def write_list(root, count=MIXTURES):
-    """Cut the protocol to ``count`` mixtures and write the script's ``list.tsv``."""
+    """Cut the mixture table to ``count`` mixtures and write the script's ``list.tsv``."""
     from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
-    mixtures = read_mixtures(root / "mix/protocol.tsv")[:count]
-    write_mixtures(root / "mix/protocol.tsv", mixtures)
+    mixtures = read_mixtures(root / "mix/mixtures.tsv")[:count]
+    write_mixtures(root / "mix/mixtures.tsv", mixtures)
     targets, interferers = (
         read_table(root / "clean" / name / "wav.scp") for name in ("emo", "interferer")
     )

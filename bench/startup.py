@@ -49,7 +49,7 @@ def work_commands(recipe, output):
         "recognize": ["--model_dir", ser, "--data_dir", "dump/mix", *scp]
         + ["--ids", output / "one.lst", "--output", new / "hyp.tsv"],
         "extract": ["--model_dir", tse, "--data_dir", "dump/mix", "--output_dir", new, *one],
-        "simulate": ["--protocol_dir", "data/mix", *clean, "--output_dir", new, *one],
+        "simulate": ["--table_dir", "data/mix", *clean, "--output_dir", new, *one],
         "format_audio": ["--data_dir", "data/emo", "--output_dir", new, *one],
     }
     stats = "exp/ser_stats_debug/noisy/fold1/feats_stats.npz"

@@ -161,9 +161,9 @@ def tiny_pool(tmp_path_factory):
 def tiny_mixtures(tmp_path_factory):
     """Mixtures of eight speakers (two folds) with four interferers, made by stages 2 and 4.
 
-    Returns a directory with emo/, interferer/ (formatted), mix/ (rendered) and protocol/.
+    Returns a directory with emo/, interferer/ (formatted), mix/ (rendered) and table/.
     """
-    from espnet_tse_ser.bin import protocol, simulate
+    from espnet_tse_ser.bin import mixture_table, simulate
 
     root = tmp_path_factory.mktemp("mixtures")
     rng = np.random.default_rng(1)
@@ -186,10 +186,10 @@ def tiny_mixtures(tmp_path_factory):
     write_formatted(root / "emo", targets)
     write_formatted(root / "interferer", interferers)
     pools = ["--targets", f"{root}/emo", "--sources", f"{root}/interferer"]
-    protocol.main([*pools, "--output_dir", f"{root}/protocol", "--dev_share", "0.5"])
+    mixture_table.main([*pools, "--output_dir", f"{root}/table", "--dev_share", "0.5"])
     for combine in ([], ["--combine"]):
         simulate.main(
-            [*pools, "--protocol_dir", f"{root}/protocol", "--output_dir", f"{root}/mix", *combine]
+            [*pools, "--table_dir", f"{root}/table", "--output_dir", f"{root}/mix", *combine]
         )
     return root
 

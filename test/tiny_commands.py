@@ -35,7 +35,7 @@ def make_command(training, directory, tiny, **changes):
         "tse_ser": {"model_conf": {"w_tse": 0.1, "w_ser": 1.0}},
     }
     root = tiny["mixtures"]
-    fold = ["--data_dir", root / "mix", "--split", root / "protocol" / "splits" / "fold1"]
+    fold = ["--data_dir", root / "mix", "--split", root / "table" / "splits" / "fold1"]
     pools = ["--targets", root / "emo", "--sources", root / "interferer"]
     options = {
         "tse": ["--pool", tiny["pool"]],

@@ -31,7 +31,7 @@ def read_lines(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such list of ids; run stage 2 (protocol)")
+        raise UserError(f"{path}: no such list of ids; run stage 2 (mixture_table)")
     ids = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if text := line.strip():

@@ -18,11 +18,11 @@ def get_parser():
     parser.add_argument(
         "--pretrain", nargs="*", default=[], help="formatted pools of the front-end's pretraining"
     )
-    parser.add_argument("--protocol_dir", required=True, help="directory of protocol and splits")
+    parser.add_argument("--table_dir", required=True, help="directory of mixtures.tsv and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
     parser.add_argument("--folds", default="", help="folds that are to be there, and tested")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
-    parser.add_argument("--protocol", default="loso", help="as in stage 2")
+    parser.add_argument("--scheme", default="loso", help="as in stage 2")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     return parser
 
@@ -39,18 +39,18 @@ def main(argv=None):
 
     log_to_stderr()
     targets = Pool.read(args.targets, args.fs)
-    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
+    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.scheme))
     sources = Pool.read_sources(args.sources, args.targets, targets)
     pools = {"targets": targets}
     if sources not in (None, targets):
         pools["noise" if sources.kind == NOISE else "interferers"] = sources
     for number, directory in enumerate(args.pretrain, 1):
         pools["pretrain" if number == 1 else f"pretrain {number}"] = Pool.read(directory, args.fs)
-    protocol_dir = Path(args.protocol_dir)
-    mixtures = read_mixtures(protocol_dir / "protocol.tsv")
+    table_dir = Path(args.table_dir)
+    mixtures = read_mixtures(table_dir / "mixtures.tsv")
     folds = sorted({m.fold for m in mixtures})
     seen = {}
-    splits = {f: read_split(protocol_dir / "splits" / f"fold{f}") for f in folds}
+    splits = {f: read_split(table_dir / "splits" / f"fold{f}") for f in folds}
     checks.report(
         chain(
             checks.check_labels(targets, args.labels.split()),
@@ -58,7 +58,7 @@ def main(argv=None):
             checks.check_groups(pools),
             checks.check_mixtures(mixtures, targets, sources, args.neutral),
             *(
-                checks.check_split(fold, split, mixtures, args.protocol)
+                checks.check_split(fold, split, mixtures, args.scheme)
                 for fold, split in splits.items()
             ),
             *(checks.check_audio(pool, label, seen) for label, pool in pools.items()),

@@ -25,7 +25,7 @@ def get_parser():
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument(
-        "--protocol_dir", required=True, help="holds protocol.tsv and splits (stage 2)"
+        "--table_dir", required=True, help="holds mixtures.tsv and splits (stage 2)"
     )
     parser.add_argument("--folds", required=True, help="folds to test, e.g. '1 2'")
     parser.add_argument(
@@ -48,14 +48,14 @@ def get_parser():
         help="gets <system>/<tag>/score_utt.tsv; one that the same models made is kept",
     )
     for name, *choices in (
-        ("protocol", *SCHEMES),
+        ("scheme", *SCHEMES),
         ("gender_state", "random", "same", "different"),
     ):
         parser.add_argument(f"--{name}", choices=choices, default=choices[0], help="as in stage 2")
     add_level_options(parser)
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     parser.add_argument(
-        "--seed", type=SEED.option, default=0, help="of the protocol and of fold<k>"
+        "--seed", type=SEED.option, default=0, help="of the mixture table and of fold<k>"
     )
     parser.add_argument(
         "--seeds", type=SEED.list_option, default="", help="further seeds, of fold<k>_seed<s>"
@@ -86,7 +86,7 @@ def main(argv=None):
     device = set_up(args)
     seeds = all_seeds(args.seed, args.seeds)
     folds = chosen_folds(args.folds)
-    tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)  # are the folds there?
+    tables.read_tests(Path(args.table_dir) / "mixtures.tsv", folds)  # are the folds there?
     variation = read_variation(args.config)
     rows = rows_of(args.row, read_systems(args.systems_dir))
     for row, *_ in rows:
@@ -97,10 +97,10 @@ def main(argv=None):
     front_ends = parse_tagged(args.front_ends, "--front_ends")
     output_dir = Path(args.output_dir)
     mixtures, targets, sources = _mixtures(args, folds, variation)
-    write_mixtures(output_dir / "protocol.tsv", mixtures)
-    tests = tables.read_protocol(output_dir / "protocol.tsv", folds)
-    measured = measure(args.protocol_dir, tests)
-    criterion = "valid.ua" if args.protocol == OPTIMISTIC else None  # that of hypothesis, stage 12
+    write_mixtures(output_dir / "mixtures.tsv", mixtures)
+    tests = tables.read_tests(output_dir / "mixtures.tsv", folds)
+    measured = measure(args.table_dir, tests)
+    criterion = "valid.ua" if args.scheme == OPTIMISTIC else None  # that of hypothesis, stage 12
     runs = {(fold, seed): run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
     sum_of = functools.cache(_checksum)  # rows share models
     origins = {
@@ -126,7 +126,7 @@ def main(argv=None):
                 for row, *found in recognize_rows(data, tested, *how):
                     hypotheses[row][fold, seed] = found
     for row, _, configuration in rows:
-        how = made_with(configuration, args.protocol, *measured)
+        how = made_with(configuration, args.scheme, *measured)
         table = join(row, hypotheses[row], tests, tse_scores, how)
         directory = output_dir / row.directory
         (directory / _ORIGIN).unlink(missing_ok=True)
@@ -145,7 +145,7 @@ def _origin(args, row, runs, criterion, measured, sum_of, directory, configurati
     from espnet_tse_ser.frontends.model_files import files_of
     from espnet_tse_ser.training.checkpoints import weights_of
 
-    files = [Path(args.output_dir) / "protocol.tsv"]
+    files = [Path(args.output_dir) / "mixtures.tsv"]
     files += [Path(pool) / ".done" for pool in filter(None, (args.targets, args.sources))]
     files += [weights_of(Path(directory) / run, criterion) for run in sorted(runs)]
     if tag := _front_end(row):
@@ -153,7 +153,7 @@ def _origin(args, row, runs, criterion, measured, sum_of, directory, configurati
             raise UserError(f"--front_ends: has no '{tag}', which {row.directory} is tested on")
         front_end = files_of(front_ends[tag])
         files += [front_end.weights, *([front_end.config] if front_end.record else [])]
-    how = (configuration, args.protocol, *measured, args.seed, args.seeds)
+    how = (configuration, args.scheme, *measured, args.seed, args.seeds)
     lines = [" ".join(map(str, (row.directory, *how)))]
     lines += [f"{path} {sum_of(path)}" for path in files]
     return "\n".join(lines) + "\n"
@@ -183,7 +183,7 @@ def _mixtures(args, folds, variation):
 
     # As in stage 2: sources that are no one's but this fold's.
     targets = Pool.read(args.targets, args.fs)
-    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.protocol))
+    targets = targets.with_folds(fold_of_speakers(targets.entries.values(), args.scheme))
     directory = args.sources
     if variation.sources is not None:
         directory = Path(args.sources or args.targets).parent / variation.sources
@@ -191,7 +191,7 @@ def _mixtures(args, folds, variation):
         directory = args.targets
     sources = Pool.read_sources(directory, args.targets, targets)
     fold_of = {} if sources is None else group_folds(targets, sources, args.seed)
-    table = read_mixtures(Path(args.protocol_dir) / "protocol.tsv")
+    table = read_mixtures(Path(args.table_dir) / "mixtures.tsv")
     most = max(len(m.sources) for m in table)
     levels = levels_of(args)
     mixtures = [

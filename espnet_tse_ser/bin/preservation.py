@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.progress import log_to_stderr, map_progress
-from espnet_tse_ser.report.stamp import Stamp, add_protocol_option, check_name, measure
+from espnet_tse_ser.report.stamp import Stamp, add_scheme_option, check_name, measure
 from espnet_tse_ser.values.ids import check_id
 from espnet_tse_ser.values.numbers import COUNT, RATE
 
@@ -30,7 +30,7 @@ def get_parser():
         "HYP is what the clean-trained recogniser made of it (hyp.tsv of stage 12)",
     )
     parser.add_argument("--clean_hyp", help="HYP of clean speech; then all conditions need one")
-    parser.add_argument("--folds", help='test folds, e.g. "1 2"; default: all of the protocol')
+    parser.add_argument("--folds", help='test folds, e.g. "1 2"; default: all of the mixture table')
     parser.add_argument(
         "--output_dir",
         required=True,
@@ -40,9 +40,9 @@ def get_parser():
         "--fs", type=RATE.option, default=16000, help="sampling rate of all audio in Hz"
     )
     parser.add_argument("--nj", type=COUNT.option, default=1, help="number of processes")
-    add_protocol_option(parser)
+    add_scheme_option(parser)
     parser.add_argument(
-        "--protocol_dir", help="holds protocol.tsv and splits (stage 2), for the head of each table"
+        "--table_dir", help="holds mixtures.tsv and splits (stage 2), for the head of each table"
     )
     return parser
 
@@ -56,7 +56,7 @@ def main(argv=None):
     from espnet_tse_ser.report.preservation_report import render
     from espnet_tse_ser.values.ids import fold_key
 
-    check_name(args.protocol)
+    check_name(args.scheme)
     conditions = _conditions(args)
     entries, labels = _entries(args, conditions)
     logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
@@ -67,10 +67,10 @@ def main(argv=None):
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])
     rows = preservation_table.read_preservation(path)
     folds = tuple(sorted({row["fold"] for row in rows}, key=fold_key))
-    measured = (None, None) if args.protocol_dir is None else measure(args.protocol_dir, folds)
-    stamp = Stamp(args.protocol, measured[0], folds, (), len(entries), measured[1])
+    measured = (None, None) if args.table_dir is None else measure(args.table_dir, folds)
+    stamp = Stamp(args.scheme, measured[0], folds, (), len(entries), measured[1])
     figures = {
-        "protocol": stamp.as_dict(),
+        "scheme": stamp.as_dict(),
         "summary": preservation_table.summarise(rows),
         "changes": preservation_table.changes(rows),
         "recognition": preservation_table.recognition(rows, labels) if labels else [],
@@ -104,11 +104,11 @@ def _entries(args, conditions):
     from espnet_tse_ser.audio.id_list import select
     from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.metrics.runs import chosen_folds
-    from espnet_tse_ser.metrics.tables import read_protocol
+    from espnet_tse_ser.metrics.tables import read_tests
 
     data_dir, labels, entries = Path(args.data_dir), None, []
     folds = chosen_folds(args.folds)
-    for fold, test in read_protocol(data_dir / "protocol.tsv", folds).items():
+    for fold, test in read_tests(data_dir / "mixtures.tsv", folds).items():
         ids = sorted(test)
         scps = {name: scp.replace("{fold}", fold) for name, (scp, _) in conditions.items()}
         scps["clean"] = data_dir / "spk1.scp"
@@ -134,7 +134,7 @@ def _entries(args, conditions):
 
 
 def _hypotheses(path, test, labels):
-    """The labels and the rows of one hyp.tsv, checked against the protocol and other tables."""
+    """The labels and the rows of one hyp.tsv, checked against that of mixtures and others."""
     from espnet_tse_ser.audio.id_list import select
     from espnet_tse_ser.metrics.tables import read_hypotheses
 
@@ -148,7 +148,7 @@ def _hypotheses(path, test, labels):
     for uid, row in rows.items():
         if row["reference"] != test[uid]["emotion"]:
             raise UserError(
-                f"{path}: {uid}: reference is {row['reference']} but the protocol says "
+                f"{path}: {uid}: reference is {row['reference']} but the mixture table says "
                 f"{test[uid]['emotion']}; delete the file and run stage 12 again"
             )
     return own_labels, rows

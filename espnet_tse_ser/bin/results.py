@@ -68,7 +68,7 @@ def main(argv=None):
     text = report.render(figures, header, stamp, plots_shown, systems.values())
     write_text(output_dir / "RESULTS.md", text)
     shown = {key: value for key, value in vars(figures).items() if key != "systems"}
-    written = {"environment": versions, "protocol": stamp.as_dict(), **shown}
+    written = {"environment": versions, "scheme": stamp.as_dict(), **shown}
     write_json(output_dir / "results.json", written)
     logger.info(
         "wrote results.json, RESULTS.md and %d plots to %s: systems %s",

@@ -1,4 +1,4 @@
-"""Stage 13: join the hypotheses of every system with the protocol and the extraction scores."""
+"""Stage 13: join every system's hypotheses with the mixture table and the extraction scores."""
 
 import argparse
 import itertools
@@ -10,8 +10,8 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.progress import log_to_stderr
 from espnet_tse_ser.report.stamp import (
     OPTIMISTIC,
-    add_protocol_option,
-    check_protocol,
+    add_scheme_option,
+    check_scheme,
     made_with,
     measure,
 )
@@ -28,14 +28,16 @@ def get_parser():
         help="holds <system>/<tag>/fold<k>/hyp.tsv, of a further seed fold<k>_seed<s>/hyp.tsv",
     )
     parser.add_argument(
-        "--protocol_dir", required=True, help="holds protocol.tsv and splits (stage 2)"
+        "--table_dir", required=True, help="holds mixtures.tsv and splits (stage 2)"
     )
     parser.add_argument(
         "--tse_scores",
         default="",
         help="TAG=TABLE ...: score_utt.tsv of stage 8 of each front-end; denoised systems need it",
     )
-    parser.add_argument("--folds", help='folds to score, e.g. "1 2"; default: all of the protocol')
+    parser.add_argument(
+        "--folds", help='folds to score, e.g. "1 2"; default: all of the mixture table'
+    )
     parser.add_argument(
         "--seed", type=SEED.option, default=0, help="the seed of fold<k>; default: 0"
     )
@@ -54,7 +56,7 @@ def get_parser():
         "recognised",
     )
     parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
-    add_protocol_option(parser)
+    add_scheme_option(parser)
     return parser
 
 
@@ -70,10 +72,10 @@ def main(argv=None):
     scores_dir = Path(args.scores_dir)
     folds = chosen_folds(args.folds)
     seeds = all_seeds(args.seed, args.seeds)
-    tests = tables.read_protocol(Path(args.protocol_dir) / "protocol.tsv", folds)
+    tests = tables.read_tests(Path(args.table_dir) / "mixtures.tsv", folds)
     tse_tables = parse_tagged(args.tse_scores, "--tse_scores")
     tse_scores = {tag: tables.read_tse_scores(path, tests) for tag, path in tse_tables.items()}
-    measured = measure(args.protocol_dir, tests)
+    measured = measure(args.table_dir, tests)
     labels, joined = None, {}
     for row, configuration in _rows(args, tables):
         hypotheses = {}
@@ -81,7 +83,7 @@ def main(argv=None):
             run = run_name(fold, seed, seeds[0])
             path = scores_dir / row.directory / run / "hyp.tsv"
             fold_labels, rows = tables.read_hypotheses(path)
-            check_protocol(args.protocol, path, rows.values())
+            check_scheme(args.scheme, path, rows.values())
             labels = labels or fold_labels
             if fold_labels != labels:
                 raise UserError(
@@ -89,10 +91,10 @@ def main(argv=None):
                     "systems before; train and recognise all systems with the same labels"
                 )
             hypotheses[fold, seed] = (path, rows)
-        how = made_with(configuration, args.protocol, *measured)
+        how = made_with(configuration, args.scheme, *measured)
         joined[row.directory] = join(row, hypotheses, tests, tse_scores, how)
     # written last, so that an error leaves no mixture of new and old tables
-    two_epochs = args.protocol == OPTIMISTIC
+    two_epochs = args.scheme == OPTIMISTIC
     for directory, rows in joined.items():
         path = scores_dir / directory / "score_utt.tsv"
         write_tsv(path, rows, tables.score_columns(labels, two_epochs, "level" in rows[0]))

@@ -12,7 +12,7 @@ from espnet_tse_ser.values.numbers import COUNT, RATE
 def get_parser():
     """The options of stage 4."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--protocol_dir", required=True, help="directory of protocol.tsv")
+    parser.add_argument("--table_dir", required=True, help="directory of mixtures.tsv")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument("--output_dir", required=True, help="mixture directory to write")
@@ -36,13 +36,14 @@ def main(argv=None):
     log_to_stderr()
     if not 1 <= args.job <= args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
-    mixtures = read_mixtures(Path(args.protocol_dir) / "protocol.tsv")
-    rendered_from = Path(args.output_dir) / "protocol.tsv"
+    mixtures = read_mixtures(Path(args.table_dir) / "mixtures.tsv")
+    rendered_from = Path(args.output_dir) / "mixtures.tsv"
     if not rendered_from.is_file():
         write_mixtures(rendered_from, mixtures)
     elif read_mixtures(rendered_from) != mixtures:
         raise UserError(
-            f"{args.output_dir} was rendered from another protocol; remove it to render it again"
+            f"{args.output_dir} was rendered from another mixture table; remove it to render it "
+            "again"
         )
     targets = Pool.read(args.targets, args.fs)
     if args.combine:

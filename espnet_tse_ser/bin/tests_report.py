@@ -81,7 +81,7 @@ def main(argv=None):
     versions = results.environment()
     text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, systems, shown)
     write_text(output_dir / "RESULTS_TESTS.md", text)
-    figures = {"environment": versions, "labels": labels, "protocol": stamp.as_dict()}
+    figures = {"environment": versions, "labels": labels, "scheme": stamp.as_dict()}
     write_json(output_dir / "tests.json", {**figures, "sweeps": summary, "unknown": unknown})
     logger.info("wrote RESULTS_TESTS.md and tests.json to %s: %d tests", output_dir, len(tests))
 

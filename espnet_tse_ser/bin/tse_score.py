@@ -12,7 +12,7 @@ from espnet_tse_ser.values.numbers import COUNT, RATE
 
 logger = logging.getLogger(__name__)
 
-_READ = ("wav.scp", "spk1.scp", "spk2.scp", "protocol.tsv")
+_READ = ("wav.scp", "spk1.scp", "spk2.scp", "mixtures.tsv")
 _DESCRIBED = ("fold", "gender_state", "snr_db")
 
 
@@ -53,14 +53,14 @@ def _open(data_dir, denoised_dir, fs):
     from espnet_tse_ser.metrics.fields import index_rows
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 
-    protocol = Path(data_dir) / "protocol.tsv"
-    rows = index_rows(protocol, read_tsv(protocol, ("mixture", *_DESCRIBED)), "mixture")
+    table = Path(data_dir) / "mixtures.tsv"
+    rows = index_rows(table, read_tsv(table, ("mixture", *_DESCRIBED)), "mixture")
     extracted = Path(denoised_dir) / "wav.scp"
     for path in (Path(data_dir) / "wav.scp", extracted, Path(data_dir) / "spk1.scp"):
         different = read_table(path).keys() ^ rows.keys()
         if different:
             raise UserError(
-                f"{path}: its ids and those of {protocol} differ, e.g. {min(different)}; "
+                f"{path}: its ids and those of {table} differ, e.g. {min(different)}; "
                 "run the stage that writes it again"
             )
     return rows, MixtureDir(data_dir, sorted(rows), fs, scored=True), read_table(extracted)

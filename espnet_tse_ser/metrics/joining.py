@@ -11,7 +11,7 @@ _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without an
 
 
 def join(row, hypotheses, tests, tse_scores=None, made_with=None):
-    """Join the hypotheses of one system with the protocol and the signal scores.
+    """Join the hypotheses of one system with the mixture table and the signal scores.
 
     Signal scores come from the hypotheses where the system extracts by itself (joint), from
     ``tse_scores`` where it is tested on denoised speech; tested on noisy speech it has the
@@ -20,7 +20,7 @@ def join(row, hypotheses, tests, tse_scores=None, made_with=None):
     Args:
         row: `Row`, the system and its tag.
         hypotheses: (fold, seed) -> (path for messages, id -> row of hyp.tsv).
-        tests: fold -> {id -> row of protocol.tsv}, from `read_protocol`.
+        tests: fold -> {id -> row of mixtures.tsv}, from `read_tests`.
         tse_scores: tag of a front-end -> {id -> row of its score_utt.tsv}, or None.
         made_with: dict with the `MADE_WITH` columns; what it lacks is "n/a".
 
@@ -29,7 +29,7 @@ def join(row, hypotheses, tests, tse_scores=None, made_with=None):
 
     Raises:
         UserError: an id is missing or does not belong to the fold's test set, a reference is not
-            the protocol's emotion, or signal scores are missing.
+            the mixture table's emotion, or signal scores are missing.
     """
     joined = []
     made_with = dict.fromkeys(MADE_WITH, "n/a") | (made_with or {})
@@ -41,9 +41,9 @@ def join(row, hypotheses, tests, tse_scores=None, made_with=None):
             mixture = test[uid]
             if hypothesis["reference"] != mixture["emotion"]:
                 raise UserError(
-                    f"{path}: {uid}: reference is {hypothesis['reference']} but the protocol says "
-                    f"{mixture['emotion']}; the data changed after stage 12: delete the file and "
-                    "run stage 12 again"
+                    f"{path}: {uid}: reference is {hypothesis['reference']} but the mixture table "
+                    f"says {mixture['emotion']}; the data changed after stage 12: delete the file "
+                    "and run stage 12 again"
                 )
             joined.append(
                 {

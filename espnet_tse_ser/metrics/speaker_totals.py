@@ -1,7 +1,7 @@
 """What every speaker adds to the measures of a system: from rows to arrays and measures.
 
 The totals of a speaker are one vector: the confusion matrix behind UA and macro-F1, the one behind
-WA (the same but for the protocol best_test_epoch, see `tables`), and the sum and number of the
+WA (the same but for the scheme best_test_epoch, see `tables`), and the sum and number of the
 SI-SDRi. An utterance counts once, each of its seeds ``1 / seeds``. The measures are of the sum of
 the totals: utterances of all folds and seeds together, no means of the folds' figures.
 """

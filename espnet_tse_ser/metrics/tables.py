@@ -1,8 +1,8 @@
 """Per-utterance tables: of mixtures, hypotheses, extracted speech and, of all these, scores.
 
 A score table says what made it: system, tag (see `systems.tags`), configurations, evaluation
-scheme, dev set, the number of utterances in the protocol and commit are the same in all rows; seed
-and epoch are those of a row's training.
+scheme, dev set, the number of utterances in the mixture table and commit are the same in all rows;
+seed and epoch are those of a row's training.
 
 With the scheme best_test_epoch two epochs are chosen: ``hypothesis`` is of the one with the best
 UA, ``hypothesis_wa`` and ``epoch_wa``, which only these tables have, of the one with the best WA.
@@ -29,8 +29,8 @@ from espnet_tse_ser.systems.system import name_rows
 from espnet_tse_ser.values.ids import check_fold, check_id, fold_key
 
 TSE_COLUMNS = ("id", "fold", "gender_state", "snr_db", *SIGNAL_COLUMNS)
-PROTOCOL_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
-PROTOCOL_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
+TABLE_COLUMNS = ("mixture", "speaker", "gender", "emotion", "gender_state", "fold")
+TABLE_COLUMNS += ("snr_db", "overlap", "interferer_emotions")
 MADE_WITH = ("configuration", "scheme", "dev", "utterances", "commit")  # the same in all rows
 
 _MAKER = ("system", "tag", "train", "test", *MADE_WITH)
@@ -78,8 +78,8 @@ def find_rows(scores_dir, systems, name):
     return name_rows((systems[system], tag) for system, tag in found)
 
 
-def read_protocol(path, folds=None):
-    """Read what scoring needs of ``protocol.tsv``.
+def read_tests(path, folds=None):
+    """Read what scoring needs of ``mixtures.tsv``.
 
     Args:
         folds: names of the folds to keep; all when None.
@@ -88,10 +88,10 @@ def read_protocol(path, folds=None):
         fold -> {mixture id -> row (dict of strings)}, in the order of ``folds``.
 
     Raises:
-        UserError: no rows, a duplicate id, an empty field, a fold that the protocol does not have,
+        UserError: no rows, a duplicate id, an empty field, a fold that the table does not have,
             or an SNR or overlap that is not one.
     """
-    rows = read_tsv(path, PROTOCOL_COLUMNS, _CHECKS)
+    rows = read_tsv(path, TABLE_COLUMNS, _CHECKS)
     if not rows:
         raise UserError(f"{path}: has no mixtures; run stage 2 again")
     tests = {}
@@ -104,7 +104,7 @@ def read_protocol(path, folds=None):
     unknown = [fold for fold in folds if fold not in tests]
     if unknown:
         raise UserError(
-            f"{path}: no fold {', '.join(unknown)}; the protocol has the folds "
+            f"{path}: no fold {', '.join(unknown)}; the mixture table has the folds "
             f"{' '.join(sorted(tests, key=fold_key))}"
         )
     return {fold: tests[fold] for fold in folds}
@@ -132,7 +132,7 @@ def read_tse_scores(path, tests):
 
     Raises:
         UserError: a duplicate id, a score that is not one, or scores of other mixtures than those
-            of ``tests`` (from `read_protocol`).
+            of ``tests`` (from `read_tests`).
     """
     rows = read_tsv(path, TSE_COLUMNS, {"fold": check_fold})
     for line, row in enumerate(rows, 2):
@@ -152,8 +152,8 @@ def _check_mixture(path, uid, score, mixture):
             own, expected = float(own), float(expected)
         if own != expected:
             raise UserError(
-                f"{path}: {uid}: {column} is {own} but the protocol says {expected}; the mixtures "
-                "changed after stage 8: delete the file and run stage 8 again"
+                f"{path}: {uid}: {column} is {own} but the mixture table says {expected}; the "
+                "mixtures changed after stage 8: delete the file and run stage 8 again"
             )
 
 

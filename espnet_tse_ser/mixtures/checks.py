@@ -174,15 +174,15 @@ def _check_enrollment(name, mixture, utt, targets, neutral):
         yield f"{name}: enrollment '{utt}' is '{enrollment.emotion}', not '{neutral}'"
 
 
-def check_split(fold, split, mixtures, protocol="loso"):
+def check_split(fold, split, mixtures, scheme="loso"):
     """Yield violations of one fold.
 
     Args:
         fold: name. split: dict with the ids of train, dev and test. mixtures: all of them.
-        protocol: with ``best_test_epoch`` dev has to be the test fold.
+        scheme: with ``best_test_epoch`` dev has to be the test fold.
     """
     by_id = {m.mixture: m for m in mixtures}
-    if protocol == "best_test_epoch":
+    if scheme == "best_test_epoch":
         if sorted(split["dev"]) != sorted(split["test"]):
             yield f"fold {fold}: dev is not the test fold, as best_test_epoch has it; run stage 2"
         split = split | {"dev": []}
@@ -191,11 +191,11 @@ def check_split(fold, split, mixtures, protocol="loso"):
         if count > 1:
             yield f"fold {fold}: '{utt}' is listed {count} times in train, dev and test"
         if utt not in by_id:
-            yield f"fold {fold}: '{utt}' is not in the protocol; run stage 2 again"
+            yield f"fold {fold}: '{utt}' is not in the mixture table; run stage 2 again"
     for utt in sorted(set(by_id) - set(counts)):
         yield f"fold {fold}: mixture '{utt}' is in none of train, dev and test"
     for side in SIDES:
-        if not split[side] and (side, protocol) != ("dev", "best_test_epoch"):
+        if not split[side] and (side, scheme) != ("dev", "best_test_epoch"):
             yield f"fold {fold}: {side} is empty"
         for utt in split[side]:
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):

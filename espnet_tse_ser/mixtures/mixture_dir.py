@@ -79,36 +79,36 @@ class MixtureDir(MixtureSet):
 def find_interferers(directory, ids):
     """The audio files of the interferers in mixtures: spk2.scp, spk3.scp, ... of their directory.
 
-    All must be there that protocol.tsv names; a directory of a user's own, which has no such table,
+    All must be there that mixtures.tsv names; a directory of a user's own, which has no such table,
     needs one of each mixture at least.
 
     Returns:
-        dict id -> list of files; None if there are neither protocol.tsv nor interferers, and so
+        dict id -> list of files; None if there are neither mixtures.tsv nor interferers, and so
         nobody knows whether a wrong speaker was extracted.
 
     Raises:
-        UserError: one is missing, or there are more than protocol.tsv names.
+        UserError: one is missing, or there are more than mixtures.tsv names.
     """
     directory = Path(directory)
     names = [p.name for p in directory.glob("spk*.scp") if re.fullmatch(r"spk\d+\.scp", p.name)]
     last = max([int(name[3:-4]) for name in names], default=1)
     paths = [directory / f"spk{number}.scp" for number in range(2, last + 1)]
     tables = [read_table(path) for path in paths]
-    protocol = directory / "protocol.tsv"
-    if not os.path.lexists(protocol):
+    table = directory / "mixtures.tsv"
+    if not os.path.lexists(table):
         if not tables:
             return None
         counts = {utt: max(sum(utt in table for table in tables), 1) for utt in ids}
     else:
-        rows = read_tsv(protocol, ("mixture", "interferers"))
+        rows = read_tsv(table, ("mixture", "interferers"))
         counts = {r["mixture"]: len(list(filter(None, r["interferers"].split(",")))) for r in rows}
-        counts = select(counts, ids, protocol)
+        counts = select(counts, ids, table)
     for utt in ids:
         count = counts[utt]
         if count > len(tables):
             raise UserError(
                 f"{directory / f'spk{len(tables) + 2}.scp'}: no such file, but '{utt}' has {count} "
-                f"interferer(s) by {protocol}; run stage 4: without them nobody knows whether a "
+                f"interferer(s) by {table}; run stage 4: without them nobody knows whether a "
                 "wrong speaker was extracted"
             )
         for number, (path, table) in enumerate(zip(paths, tables, strict=True), 1):

@@ -129,4 +129,4 @@ def write_tables(directory, mixtures):
     write_table(directory / "utt2emo", {m.mixture: m.emotion for m in mixtures})
     write_table(directory / "utt2fold", {m.mixture: m.fold for m in mixtures})
     write_table(directory / "utt2category", {m.mixture: m.gender_state for m in mixtures})
-    write_mixtures(directory / "protocol.tsv", mixtures)
+    write_mixtures(directory / "mixtures.tsv", mixtures)

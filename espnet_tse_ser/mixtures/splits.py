@@ -13,7 +13,7 @@ from espnet_tse_ser.values.schemes import SCHEMES
 SIDES = ("train", "dev", "test")
 
 
-def fold_of_speakers(entries, protocol):
+def fold_of_speakers(entries, scheme):
     """The fold in which each target speaker is tested.
 
     ``loso`` and ``best_test_epoch`` leave one group of speakers out (IEMOCAP: a session), which
@@ -24,10 +24,10 @@ def fold_of_speakers(entries, protocol):
         dict speaker -> fold.
 
     Raises:
-        UserError: an unknown protocol, or a speaker with no fold or with two.
+        UserError: an unknown scheme, or a speaker with no fold or with two.
     """
-    if protocol not in SCHEMES:
-        raise UserError(f"--protocol must be one of {', '.join(SCHEMES)}, got '{protocol}'")
+    if scheme not in SCHEMES:
+        raise UserError(f"--scheme must be one of {', '.join(SCHEMES)}, got '{scheme}'")
     fold_of = {}
     for e in entries:
         if e.fold is None:
@@ -37,7 +37,7 @@ def fold_of_speakers(entries, protocol):
                 f"target '{e.utt}': speaker '{e.speaker}' is in fold '{e.fold}' here and in fold "
                 f"'{fold_of[e.speaker]}' before; correct utt2fold"
             )
-    if protocol != "loso_speaker":
+    if scheme != "loso_speaker":
         return fold_of
     order = sorted(fold_of, key=lambda s: (fold_key(fold_of[s]), s))
     return {speaker: str(number) for number, speaker in enumerate(order, 1)}
@@ -98,13 +98,13 @@ def share_of_speakers(gender, share, seed):
     return chosen
 
 
-def split_fold(entries, fold, dev_split, dev_share, seed, protocol="loso", groups=None):
+def split_fold(entries, fold, dev_split, dev_share, seed, scheme="loso", groups=None):
     """Split utterances into the train, dev and test ids of one fold.
 
     Args:
         entries: iterable with ``utt``, ``speaker``, ``gender``, ``emotion`` and ``fold``.
         fold: the test fold.
-        protocol: ``loso`` cuts dev from the training side. With ``loso_speaker`` dev is the other
+        scheme: ``loso`` cuts dev from the training side. With ``loso_speaker`` dev is the other
             speakers of the test speaker's group. With ``best_test_epoch`` dev is the test fold
             itself, as in ShiftSER's code: what is reported for it is too good.
         groups: with ``loso_speaker``, speaker -> group (IEMOCAP: the session).
@@ -128,9 +128,9 @@ def split_fold(entries, fold, dev_split, dev_share, seed, protocol="loso", group
             f"fold '{fold}': {len(test)} test and {len(rest)} training utterances; "
             "check utt2fold and --folds"
         )
-    if protocol == "best_test_epoch":
+    if scheme == "best_test_epoch":
         dev = set(test)
-    elif protocol == "loso_speaker":
+    elif scheme == "loso_speaker":
         (speaker,) = {e.speaker for e in entries if e.fold == fold}
         dev = {e.utt for e in rest if groups[e.speaker] == groups[speaker]}
         if not dev:

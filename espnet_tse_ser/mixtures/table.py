@@ -1,6 +1,6 @@
 """The mixture table: which utterance is mixed with which sources, how loud, and who enrolls.
 
-One `Mixture` is one line of ``protocol.tsv``. With the formatted corpora the table fixes the audio
+One `Mixture` is one line of ``mixtures.tsv``. With the formatted corpora the table fixes the audio
 bit for bit. A table has a column for noise or for levels only where its mixtures have them.
 """
 

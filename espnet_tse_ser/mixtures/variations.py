@@ -2,9 +2,9 @@
 
 A sweep asks how trained systems do on other mixtures than those they were trained on: louder
 sources, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
-What a variation does not name stays what it is in the protocol, as far as it fits, so that its
+What a variation does not name stays what it is in the mixture table, as far as it fits, so that its
 results are paired with the main ones, utterance by utterance. New sources are as loud as those of
-the protocol.
+the mixture table.
 """
 
 import re
@@ -27,7 +27,7 @@ from espnet_tse_ser.values.numbers import SHARE, UTTERANCE_SECONDS, Number
 
 @dataclass(frozen=True)
 class Variation:
-    """What a test changes; None leaves it as it is in the protocol.
+    """What a test changes; None leaves it as it is in the mixture table.
 
     Args:
         about: one sentence for the table. sweep: the table. value: the row's label in it.
@@ -222,7 +222,7 @@ def _enroll(rng, mixture, variation, targets, neutral, present):
         others = [u for u in targets.by_group[mixture.speaker] if u != mixture.target]
         choices = [u for u in others if _is_kind(targets[u].emotion, kind, neutral)]
     order = [str(u) for u in rng.permutation(choices)]
-    if kind == "neutral":  # that of the protocol, and others only if it is too short
+    if kind == "neutral":  # that of the mixture table, and others only if it is too short
         first = list(mixture.enrollment)
         order = first + [u for u in order if u not in first]
     if not order:

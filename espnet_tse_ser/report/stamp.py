@@ -1,4 +1,4 @@
-"""Under which protocol figures were measured and what of: printed with every table."""
+"""Under which scheme figures were measured and what of: printed with every table."""
 
 import functools
 import subprocess
@@ -19,11 +19,11 @@ POOLING = (
 class Stamp:
     """What a table is of.
 
-    The protocol (None: not stated), the dev set in words, folds and seeds, and how many utterances
-    are tested, of how many that the protocol has (None: not known).
+    The scheme (None: not stated), the dev set in words, folds and seeds, and how many utterances
+    are tested, of how many that the mixture table has (None: not known).
     """
 
-    protocol: str | None = None
+    scheme: str | None = None
     dev: str | None = None
     folds: tuple = ()
     seeds: tuple = ()
@@ -32,7 +32,7 @@ class Stamp:
 
     @property
     def optimistic(self):
-        return self.protocol == OPTIMISTIC
+        return self.scheme == OPTIMISTIC
 
     @property
     def warning(self):
@@ -41,12 +41,12 @@ class Stamp:
 
     def text(self, by_fold=False):
         """One line of Markdown; ``by_fold``: for a table that shows each fold by itself."""
-        protocol = f"Protocol {self.protocol or 'not stated'}"
+        scheme = f"Scheme {self.scheme or 'not stated'}"
         if self.optimistic:
-            protocol = f"**{protocol}, {SCHEMES[OPTIMISTIC]}**"
+            scheme = f"**{scheme}, {SCHEMES[OPTIMISTIC]}**"
         pooled = "pooled (figures of all utterances together, no means over folds)"
         how = "each by itself" if by_fold else pooled
-        parts = [protocol]
+        parts = [scheme]
         parts += [f"dev: {self.dev}"] if self.dev else []
         parts += [f"fold {self.folds[0]}"] if len(self.folds) == 1 else []
         parts += [f"folds {', '.join(self.folds)} {how}"] if len(self.folds) > 1 else []
@@ -64,10 +64,10 @@ class Stamp:
         return {**asdict(self), "optimistic": self.optimistic, "pooling": POOLING}
 
 
-def add_protocol_option(parser):
-    """Add ``--protocol`` to a command line."""
+def add_scheme_option(parser):
+    """Add ``--scheme`` to a command line."""
     known = "; ".join(f"{name} ({meaning})" for name, meaning in SCHEMES.items())
-    parser.add_argument("--protocol", help=f"that the systems were trained under: {known}")
+    parser.add_argument("--scheme", help=f"that the systems were trained under: {known}")
 
 
 def stamp_of(rows):
@@ -79,18 +79,18 @@ def stamp_of(rows):
     return Stamp(scheme, dev, tuple(folds), tuple(seeds), tested, utterances and int(utterances))
 
 
-def measure(protocol_dir, folds):
-    """The dev sets of folds in words, and how many utterances the protocol has in all folds.
+def measure(table_dir, folds):
+    """The dev sets of folds in words, and how many utterances the mixture table has in all folds.
 
     Args:
-        protocol_dir: of stage 2, with the lists of the folds.
+        table_dir: of stage 2, with the lists of the folds.
     """
     from espnet_tse_ser.audio.id_list import read_ids, select
-    from espnet_tse_ser.metrics.tables import read_protocol
+    from espnet_tse_ser.metrics.tables import read_tests
     from espnet_tse_ser.mixtures.splits import SIDES, describe_dev
 
-    path = Path(protocol_dir) / "protocol.tsv"
-    tests = read_protocol(path)
+    path = Path(table_dir) / "mixtures.tsv"
+    tests = read_tests(path)
     speaker_of = {utt: row["speaker"] for rows in tests.values() for utt, row in rows.items()}
     splits = []
     for fold in folds:
@@ -99,10 +99,10 @@ def measure(protocol_dir, folds):
     return describe_dev(splits, speaker_of), len(speaker_of)
 
 
-def check_name(protocol, where="--protocol"):
-    """Raise `UserError` unless the protocol is known, or None."""
-    if protocol is not None and protocol not in SCHEMES:
-        raise UserError(f"{where} '{protocol}': no such protocol; known: {', '.join(SCHEMES)}")
+def check_name(scheme, where="--scheme"):
+    """Raise `UserError` unless the scheme is known, or None."""
+    if scheme is not None and scheme not in SCHEMES:
+        raise UserError(f"{where} '{scheme}': no such scheme; known: {', '.join(SCHEMES)}")
 
 
 def check_table(path, rows):
@@ -116,25 +116,25 @@ def check_table(path, rows):
         )
 
 
-def check_protocol(protocol, path, rows):
-    """Raise `UserError` unless the rows of a table fit the protocol.
+def check_scheme(scheme, path, rows):
+    """Raise `UserError` unless the rows of a table fit the scheme.
 
     With best_test_epoch, and with no other, a table has ``hypothesis_wa``: the hypothesis of the
     epoch that is best in WA, while ``hypothesis`` is of the one that is best in UA.
     """
-    check_name(protocol)
+    check_name(scheme)
     has_both = any("hypothesis_wa" in row for row in rows)
-    if has_both == (protocol == OPTIMISTIC):
+    if has_both == (scheme == OPTIMISTIC):
         return
     if has_both:
         raise UserError(
-            f"{path}: has the column hypothesis_wa, which only {OPTIMISTIC} has, but --protocol is "
-            f"{protocol or 'not given'}; give --protocol {OPTIMISTIC}, or delete the file and run "
+            f"{path}: has the column hypothesis_wa, which only {OPTIMISTIC} has, but --scheme is "
+            f"{scheme or 'not given'}; give --scheme {OPTIMISTIC}, or delete the file and run "
             "its stage again"
         )
     raise UserError(
         f"{path}: has no column hypothesis_wa, which {OPTIMISTIC} needs; delete it and run its "
-        "stage again under that protocol"
+        "stage again under that scheme"
     )
 
 

@@ -59,7 +59,7 @@ def plot_name(sweep):
 def read_tests(tests_dir, conf_dir, labels, systems, names=None, own=None):
     """Read the tests that are configured, in the order of sweeps and values.
 
-    They are recognised with one epoch of each system under any protocol.
+    They are recognised with one epoch of each system under any scheme.
 
     Args:
         tests_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.

@@ -169,7 +169,7 @@ def _draw(source, labels, rng, utt):
 def _dynamic_mixtures(args, options, ids):
     """`EmotionMixtures` of the training ids and the groups of sources in their mixtures."""
     wanted = set(ids)
-    mixtures = [m for m in read_mixtures(f"{args.data_dir}/protocol.tsv") if m.mixture in wanted]
+    mixtures = [m for m in read_mixtures(f"{args.data_dir}/mixtures.tsv") if m.mixture in wanted]
     targets = Pool.read(args.targets, args.fs)
     sources = Pool.read_sources(args.sources, args.targets, targets)
     utts = {m.target for m in mixtures}

@@ -113,11 +113,11 @@ def test_asteroid_that_is_not_there_is_said(monkeypatch, tmp_path, sizes):
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    from espnet_tse_ser.bin import protocol
+    from espnet_tse_ser.bin import mixture_table
 
     root = tmp_path_factory.mktemp("simulation")
     corpora = write_corpora(root / "clean")
-    protocol.main([*pool_options(corpora), "--output_dir", str(root / "mix")])
+    mixture_table.main([*pool_options(corpora), "--output_dir", str(root / "mix")])
     simulation.write_list(root, 3)
     return root
 

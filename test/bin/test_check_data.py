@@ -13,24 +13,24 @@ from changed_mixtures import change
 from tiny_corpora import FS, edit_table, pool_options, speech, write_corpora
 
 from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
-from espnet_tse_ser.bin import check_data, protocol
+from espnet_tse_ser.bin import check_data, mixture_table
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """Corpora and a protocol without a fault."""
+    """Corpora and a mixture table without a fault."""
     root = tmp_path_factory.mktemp("sound")
     corpora = write_corpora(root)
-    protocol.main([*pool_options(corpora), "--output_dir", str(root / "protocol")])
+    mixture_table.main([*pool_options(corpora), "--output_dir", str(root / "table")])
     return root
 
 
 @pytest.fixture
 def data(sound, tmp_path):
     """A copy to spoil; its audio is that of the original."""
-    names = ("emo", "interferer", "pretrain", "protocol")
+    names = ("emo", "interferer", "pretrain", "table")
     return SimpleNamespace(
         **{name: shutil.copytree(sound / name, tmp_path / name) for name in names}, root=tmp_path
     )
@@ -38,7 +38,7 @@ def data(sound, tmp_path):
 
 def options(data):
     pretrain = ["--pretrain", str(data.pretrain)]
-    return [*pool_options(data), *pretrain, "--protocol_dir", str(data.protocol)]
+    return [*pool_options(data), *pretrain, "--table_dir", str(data.table)]
 
 
 def check(data, *further):
@@ -46,14 +46,14 @@ def check(data, *further):
 
 
 def edit_mixture(data, uid, **changes):
-    path = data.protocol / "protocol.tsv"
+    path = data.table / "mixtures.tsv"
     mixtures = read_mixtures(path)
     assert uid in {m.mixture for m in mixtures}
     write_mixtures(path, [change(m, **changes) if m.mixture == uid else m for m in mixtures])
 
 
 def mixture(data, uid):
-    return {m.mixture: m for m in read_mixtures(data.protocol / "protocol.tsv")}[uid]
+    return {m.mixture: m for m in read_mixtures(data.table / "mixtures.tsv")}[uid]
 
 
 def add_to(path, utt):
@@ -61,9 +61,9 @@ def add_to(path, utt):
 
 
 def among_targets(data):
-    """Draw the protocol anew with the targets interfering with each other."""
+    """Draw the mixture table anew with the targets interfering with each other."""
     data.interferer = data.emo
-    assert run(protocol.main, [*pool_options(data), "--output_dir", str(data.protocol)]) == 0
+    assert run(mixture_table.main, [*pool_options(data), "--output_dir", str(data.table)]) == 0
 
 
 def test_sound_data(data, caplog):
@@ -94,21 +94,21 @@ def test_targets_may_interfere_with_each_other(data, caplog):
 
 
 def speaker_in_two_folds(data):
-    """The corpus has one speaker in two folds, and the protocol agrees with it."""
+    """The corpus has one speaker in two folds, and the mixture table agrees with it."""
     edit_table(data.emo / "utt2fold", **{"t1m-0": "2"})
     edit_mixture(data, "t1m-0", fold="2")
     return ["target 't1m-1': speaker 't1m' is in fold '1' here and in fold '2' before; correct"]
 
 
 def speaker_in_train_list(data):
-    add_to(data.protocol / "splits/fold1/train.lst", "t1m-0")
+    add_to(data.table / "splits/fold1/train.lst", "t1m-0")
     return ["fold 1: 't1m-0' is listed 2 times", "'t1m-0' of fold 1 is in train"]
 
 
 def dev_from_test(data):
-    path = data.protocol / "splits/fold1/test.lst"
+    path = data.table / "splits/fold1/test.lst"
     path.write_text(path.read_text().replace("t1m-0\n", ""))
-    add_to(data.protocol / "splits/fold1/dev.lst", "t1m-0")
+    add_to(data.table / "splits/fold1/dev.lst", "t1m-0")
     return ["fold 1: 't1m-0' of fold 1 is in dev", "target speaker 't1m' of dev mixture 't1m-0'"]
 
 
@@ -128,14 +128,14 @@ def enrollment_of_another(data):
 
 
 def missing_enrollment(data):
-    path = data.protocol / "protocol.tsv"
+    path = data.table / "mixtures.tsv"
     (enrollment,) = mixture(data, "t1m-0").enrollment
     path.write_text(path.read_text().replace(f"\t{enrollment}\t1\t", "\t\t1\t"))
     return ["mixture 't1m-0': has no enrollment, but others have one; run stage 2 again"]
 
 
 def dropped_enrollment(data):
-    """An utterance is taken out of the corpus after the protocol was drawn."""
+    """An utterance is taken out of the corpus after the mixture table was drawn."""
     (gone,) = mixture(data, "t1m-0").enrollment
     for name in ("wav.scp", "utt2spk", "utt2emo", "utt2fold", "utt2lufs", "utt2num_samples"):
         table = read_table(data.emo / name)
@@ -252,18 +252,18 @@ def duplicate_id(data):
 
 
 def duplicate_mixture(data):
-    path = data.protocol / "protocol.tsv"
+    path = data.table / "mixtures.tsv"
     add_to(path, path.read_text().splitlines()[-1])
-    return ["protocol.tsv: line 32: duplicate mixture id 't3m-4'"]
+    return ["mixtures.tsv: line 32: duplicate mixture id 't3m-4'"]
 
 
 def missing_split(data):
-    (data.protocol / "splits/fold2/dev.lst").unlink()
+    (data.table / "splits/fold2/dev.lst").unlink()
     return ["fold2/dev.lst: no such list of ids; run stage 2"]
 
 
 def incomplete_split(data):
-    path = data.protocol / "splits/fold2/test.lst"
+    path = data.table / "splits/fold2/test.lst"
     path.write_text(path.read_text().replace("t2f-0\n", ""))
     return ["fold 2: mixture 't2f-0' is in none of train, dev and test"]
 
@@ -448,7 +448,7 @@ def test_all_violations_are_reported_together(data, capsys):
     pretraining_speaker_in_test(data)
     assert check(data) == 2
     error = capsys.readouterr().err
-    # the typo also contradicts the protocol and spoils the enrollment's label
+    # the typo also contradicts the mixture table and spoils the enrollment's label
     assert "violation(s) in the data:" in error
     for message in ("'agn'", "mixture 't1m-2'", "speaker 't1m'"):
         assert message in error
@@ -461,7 +461,7 @@ def test_all_violations_are_reported_together(data, capsys):
         (["--neutral", "sad"], "is 'neu', not 'sad'"),
         (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
         (["--pretrain", "/nowhere"], "/nowhere/wav.scp: no such file"),
-        (["--protocol_dir", "/nowhere"], "/nowhere/protocol.tsv: no such table"),
+        (["--table_dir", "/nowhere"], "/nowhere/mixtures.tsv: no such table"),
     ],
 )
 def test_wrong_values(data, options, message, capsys):

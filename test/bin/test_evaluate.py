@@ -10,7 +10,15 @@ import yaml
 from declared import SYSTEMS_DIR
 from tiny_formatted import voice, write_formatted
 
-from espnet_tse_ser.bin import compare, evaluate, extract, protocol, recognize, score, tse_score
+from espnet_tse_ser.bin import (
+    compare,
+    evaluate,
+    extract,
+    mixture_table,
+    recognize,
+    score,
+    tse_score,
+)
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
@@ -54,7 +62,7 @@ def run(tmp_path, tiny_mixtures, models, tse_dir):
             [
                 *("--config", f"{tmp_path}/one.yaml", "--targets", f"{tiny_mixtures}/emo"),
                 *("--sources", f"{tiny_mixtures}/interferer"),
-                *("--protocol_dir", f"{tiny_mixtures}/protocol", "--folds", folds),
+                *("--table_dir", f"{tiny_mixtures}/table", "--folds", folds),
                 *(*rows, "--systems_dir", str(SYSTEMS_DIR)),
                 *("--front_ends", f"default={tse_dir}" if front_ends is None else front_ends),
                 *("--output_dir", f"{tmp_path}/test", *options),
@@ -82,15 +90,15 @@ def main_scores(tmp_path_factory, tiny_mixtures, models, tse_dir):
                 [
                     *("--model_dir", f"{models}/{kind}/fold{fold}", "--data_dir", mix),
                     *("--scp", f"{mix}/{scp}" if scp else f"{denoised}/wav.scp"),
-                    *("--ids", f"{tiny_mixtures}/protocol/splits/fold{fold}/test.lst"),
+                    *("--ids", f"{tiny_mixtures}/table/splits/fold{fold}/test.lst"),
                     *("--output", f"{root}/scores/{system}/default/fold{fold}/hyp.tsv"),
                 ]
             )
     score.main(
         [
-            *("--scores_dir", f"{root}/scores", "--protocol_dir", f"{tiny_mixtures}/protocol"),
+            *("--scores_dir", f"{root}/scores", "--table_dir", f"{tiny_mixtures}/table"),
             *("--tse_scores", f"default={root}/tse/score_utt.tsv"),
-            *("--systems_dir", str(SYSTEMS_DIR), "--protocol", "loso"),
+            *("--systems_dir", str(SYSTEMS_DIR), "--scheme", "loso"),
             *(w for s in SYSTEMS for w in ("--row", f"{s}/default", f"conf/{SYSTEMS[s][0]}.yaml")),
         ]
     )
@@ -116,8 +124,8 @@ def test_nothing_changed(run, main_scores):
 
 def test_a_variation(run, main_scores, tmp_path):
     tables = run({"snr": -8.0}, "--batch_size", "5")
-    protocol = {m.mixture: m for m in read_mixtures(tmp_path / "test" / "protocol.tsv")}
-    assert all(m.snr_db == pytest.approx(-8, abs=0.01) for m in protocol.values())
+    table = {m.mixture: m for m in read_mixtures(tmp_path / "test" / "mixtures.tsv")}
+    assert all(m.snr_db == pytest.approx(-8, abs=0.01) for m in table.values())
     before = {r["id"]: float(r["si_sdr_mix"]) for r in main_scores["ft"]}
     now = {r["id"]: float(r["si_sdr_mix"]) for r in tables["ft"]}
     assert now.keys() == before.keys() and sum(now.values()) < sum(before.values()) - 40 * 4
@@ -190,7 +198,7 @@ def test_what_the_same_models_made_is_kept(run, recognised, tmp_path, models, ts
         assert recognised() == expected, path
         assert run({}, **how) == again and recognised() == set()
     for options in (
-        ["--protocol", "best_test_epoch"],
+        ["--scheme", "best_test_epoch"],
         ["--seeds", "3"],
     ):
         run({}, *options, **how)
@@ -231,7 +239,7 @@ def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatc
         "from_pretrained",
         classmethod(lambda cls, *args: seen.append(args[1]) or load(cls, *args)),
     )
-    run({}, "--protocol", "best_test_epoch", systems=["noisy_noisy"], folds="1")
+    run({}, "--scheme", "best_test_epoch", systems=["noisy_noisy"], folds="1")
     assert seen == [models / "ser/fold1/valid.ua.best.pth"]
     run({}, systems=["noisy_noisy"], folds="1")
     assert seen[1:] == [None]
@@ -246,7 +254,7 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
         run({}, systems=[])
     with pytest.raises(UserError, match="--row noisy_noisy/default: is there twice"):
         run({}, systems=["noisy_noisy", "noisy_noisy"])
-    for option in ("--gender_state", "--protocol"):
+    for option in ("--gender_state", "--scheme"):
         with pytest.raises(SystemExit):
             run({}, option, "mixed")
     with pytest.raises(UserError, match="levels: expected one of loudness, snr, got 'mixed'"):
@@ -274,17 +282,17 @@ def test_errors(run, tmp_path, tiny_mixtures, models):
 
 
 def varied(root, pools, *options, **changes):
-    """Mixtures of the protocol in ``root`` and what a test makes of them, without any model."""
+    """The mixtures in ``root`` and what a test makes of them, without any model."""
     files = [
         "--config",
         "none",
         "--output_dir",
         "none",
         *("--row", "noisy_noisy/default", "none", "none"),
-        "--protocol_dir",
+        "--table_dir",
         f"{root}",
     ]
-    before = {m.mixture: m for m in read_mixtures(root / "protocol.tsv")}
+    before = {m.mixture: m for m in read_mixtures(root / "mixtures.tsv")}
     folds = " ".join({m.fold for m in before.values()})
     args = evaluate.get_parser().parse_args([*pools, *files, "--folds", folds, *options])
     mixtures = evaluate._mixtures(args, folds.split(), Variation("a test", "tests", 1, **changes))[
@@ -295,7 +303,7 @@ def varied(root, pools, *options, **changes):
 
 def test_new_interferers_from_the_targets_are_of_the_fold(tmp_path, tiny_mixtures):
     pools = [*("--targets", f"{tiny_mixtures}/emo"), *("--sources", f"{tiny_mixtures}/emo")]
-    protocol.main([*pools, "--output_dir", str(tmp_path), "--dev_share", "0.5"])
+    mixture_table.main([*pools, "--output_dir", str(tmp_path), "--dev_share", "0.5"])
     for one, other in varied(tmp_path, pools, talkers=3):
         assert other.sources[0].utt == one.sources[0].utt
         assert one.speaker not in [s.group for s in other.sources]
@@ -309,8 +317,8 @@ def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
     many = [(f"{s}-0", s, gender, voice(rng, 150, 4000), None, None) for s, gender in speakers]
     write_formatted(tmp_path / "many", many)
     pools = ["--targets", f"{tiny_mixtures}/emo", "--sources", f"{tmp_path}/many"]
-    of_speakers = ["--protocol", "loso_speaker"]
-    protocol.main([*pools, "--output_dir", str(tmp_path), *of_speakers])
+    of_speakers = ["--scheme", "loso_speaker"]
+    mixture_table.main([*pools, "--output_dir", str(tmp_path), *of_speakers])
     pairs = varied(tmp_path, pools, *of_speakers, gender_state="same")
     fold_of = {s.group: one.fold for one, _ in pairs for s in one.sources}
     assert len({one.fold for one, _ in pairs}) == 8

@@ -21,7 +21,7 @@ def take(tmp_path, tiny_mixtures):
     def take(rows, *more, fold="1"):
         """Write a table and import it: the rows of ``hyp.tsv``."""
         write_tsv(tmp_path / "theirs.tsv", rows, rows[0] if rows else ["id", "label"])
-        ids = tiny_mixtures / f"protocol/splits/fold{fold}/test.lst"
+        ids = tiny_mixtures / f"table/splits/fold{fold}/test.lst"
         output = tmp_path / f"scores/theirs/theirs/fold{fold}/hyp.tsv"
         import_hypotheses.main(
             [
@@ -53,7 +53,7 @@ def with_posteriors(rows, columns=P):
 
 def test_labels(take, rows, tiny_mixtures):
     taken = take(rows)
-    ids = read_ids(tiny_mixtures / "protocol/splits/fold1/test.lst")
+    ids = read_ids(tiny_mixtures / "table/splits/fold1/test.lst")
     emotions = read_table(tiny_mixtures / "mix/utt2emo")
     given = {row["id"]: row["label"] for row in rows}
     assert list(taken[0]) == ["id", "reference", "hypothesis", *P, "epoch"]
@@ -97,7 +97,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_wrong_rows(take, rows, kind, tmp_path, tiny_mixtures):
     function, message = WRONG[kind]
-    chosen = set(read_ids(tiny_mixtures / "protocol/splits/fold1/test.lst"))
+    chosen = set(read_ids(tiny_mixtures / "table/splits/fold1/test.lst"))
     place = max(n for n, row in enumerate(rows) if row["id"] in chosen)
     wrong = with_posteriors(rows)
     wrong[place] = function(wrong[place])
@@ -113,7 +113,7 @@ def test_wrong_rows(take, rows, kind, tmp_path, tiny_mixtures):
 
 
 def test_wrong_tables(take, rows, tmp_path, tiny_mixtures):
-    ids = sorted(read_ids(tiny_mixtures / "protocol/splits/fold1/test.lst"))
+    ids = sorted(read_ids(tiny_mixtures / "table/splits/fold1/test.lst"))
     for wrong, message in (
         ([], "theirs.tsv: has no rows with a column label; give id and label"),
         ([{"id": row["id"], "emotion": "ang"} for row in rows], "has no rows with a column label"),
@@ -134,7 +134,7 @@ def test_it_is_scored_as_any_system(take, rows, tmp_path, tiny_mixtures):
     systems = shutil.copytree(SYSTEMS_DIR, tmp_path / "systems")
     text = "row: 9\nlabel: x\ntrain: elsewhere\ntest: noisy\nhypotheses: theirs.tsv\n"
     (systems / "theirs.yaml").write_text(text)
-    arguments = [f"--scores_dir={tmp_path}/scores", f"--protocol_dir={tiny_mixtures}/protocol"]
+    arguments = [f"--scores_dir={tmp_path}/scores", f"--table_dir={tiny_mixtures}/table"]
     arguments += [f"--systems_dir={systems}", "--row", "theirs/theirs", "theirs.tsv"]
     for given in (rows, with_posteriors(rows)):
         for fold in "12":
@@ -148,6 +148,6 @@ def test_it_is_scored_as_any_system(take, rows, tmp_path, tiny_mixtures):
     for fold in "12":
         taken = take(rows, "--by_ua_and_wa", fold=fold)
         assert all(row["hypothesis_wa"] == row["hypothesis"] for row in taken)
-    score.main([*arguments, "--protocol=best_test_epoch"])
+    score.main([*arguments, "--scheme=best_test_epoch"])
     _, table = read_scores(tmp_path / "scores/theirs/theirs/score_utt.tsv")
     assert table[0]["epoch_wa"] == "n/a" and table[0]["scheme"] == "best_test_epoch"

@@ -76,16 +76,16 @@ def _pools(mixtures):
 
 def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtures, tiny_pool):
     write_scores(tmp_path)
-    protocol, mix, scores = tmp_path / "protocol", tmp_path / "mix", tmp_path / "scores"
+    table, mix, scores = tmp_path / "table", tmp_path / "mix", tmp_path / "scores"
     theirs, declared = tmp_path / "theirs.tsv", ["--systems_dir", SYSTEMS_DIR]
-    ids = read_ids(tiny_mixtures / "protocol/splits/fold1/test.lst")
+    ids = read_ids(tiny_mixtures / "table/splits/fold1/test.lst")
     write_tsv(theirs, [{"id": utt, "label": "ang"} for utt in ids], ["id", "label"])
     hyp = tmp_path / "recognised/noisy_noisy/a/fold1/hyp.tsv"
     config = tmp_path / "train_x.yaml"
     config.write_text("frontend: logmel\n")
-    pools, folds = _pools(tiny_mixtures), ["--protocol_dir", protocol]
+    pools, folds = _pools(tiny_mixtures), ["--table_dir", table]
     loaded = run(
-        ["protocol", *pools, "--output_dir", protocol, "--dev_share", 0.5],
+        ["mixture_table", *pools, "--output_dir", table, "--dev_share", 0.5],
         ["check_data", *pools, "--pretrain", tiny_pool, *folds],
         ["simulate", *pools, *folds, "--output_dir", mix],
         ["simulate", *pools, *folds, "--output_dir", mix, "--combine"],
@@ -93,10 +93,10 @@ def test_commands_of_data_and_tables_do_without_torch(run, tmp_path, tiny_mixtur
         ["systems", "--conf_dir", SYSTEMS_DIR, "--tse_config", config, "--ser_config", config]
         + ["--joint_config", config],
         ["import_hypotheses", "--table", theirs, "--data_dir", tiny_mixtures / "mix", "--ids"]
-        + [tiny_mixtures / "protocol/splits/fold1/test.lst", "--labels", "ang hap neu sad"]
+        + [tiny_mixtures / "table/splits/fold1/test.lst", "--labels", "ang hap neu sad"]
         + ["--output", hyp],
         ["score", "--scores_dir", tmp_path / "recognised", "--folds", "1", *declared]
-        + ["--protocol_dir", tiny_mixtures / "protocol"],
+        + ["--table_dir", tiny_mixtures / "table"],
         ["compare", scores / "base/default", scores / "noisy_noisy/default"],
     )
     assert not loaded & (NEVER | TORCH)
@@ -112,7 +112,7 @@ def test_commands_that_use_a_model_do_without_the_trainer(
         ["tse_stats", "--config", configs / "tse.yaml", "--pool", tiny_pool, "--output_dir", "s"],
         ["extract", "--model_dir", tse_dir, *data, "--output_dir", tmp_path / "denoised"],
         ["recognize", "--model_dir", joint_dir, *data, "--scp", mix / "wav.scp"]
-        + ["--ids", tiny_mixtures / "protocol/splits/fold1/test.lst", "--output", "hyp.tsv"],
+        + ["--ids", tiny_mixtures / "table/splits/fold1/test.lst", "--output", "hyp.tsv"],
         ["infer", "--model_dir", joint_dir, "--mixture", audio, "--enrollment", audio],
     )
     assert "torch" in loaded
@@ -151,7 +151,7 @@ def test_recognition_and_both_train_without_what_they_do_not_need(
     run, tmp_path, tiny_mixtures, tse_dir, ser_dir, configs
 ):
     data = ["--data_dir", tiny_mixtures / "mix", "--split"]
-    data += [tiny_mixtures / "protocol/splits/fold1"]
+    data += [tiny_mixtures / "table/splits/fold1"]
     ser = ["--config", configs / "ser.yaml", "--labels", "ang", "hap", "neu", "sad"]
     scp = ["--scp", tiny_mixtures / "mix/spk1.scp", "--output_dir", tmp_path / "ser"]
     joint = ["--config", configs / "joint.yaml", "--tse_dir", tse_dir, "--ser_dir", ser_dir]

@@ -8,7 +8,7 @@ import pytest
 from tiny_corpora import write_corpora
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
-from espnet_tse_ser.bin import check_data, format_audio, prepare, protocol, simulate
+from espnet_tse_ser.bin import check_data, format_audio, mixture_table, prepare, simulate
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
@@ -46,20 +46,20 @@ def root(tmp_path_factory):
             "format_audio", *directories, "--nj", "2", "--combine"
         )
     pools = ["--targets", root / "emo", "--sources", root / "noise"]
-    command("protocol", *pools, "--output_dir", root / "protocol", *LEVELS, "--dev_share", "0.4")
+    command("mixture_table", *pools, "--output_dir", root / "table", *LEVELS, "--dev_share", "0.4")
     messages = command(
         *("check_data", *pools, "--pretrain", root / "pretrain", root / "interferer"),
-        *("--protocol_dir", root / "protocol", "--folds", "1 2 3"),
+        *("--table_dir", root / "table", "--folds", "1 2 3"),
     )
     assert "30 targets, 50 noise, 12 pretrain, 24 pretrain 2: no violation" in messages
-    files = ["--protocol_dir", root / "protocol", "--output_dir", root / "mix"]
+    files = ["--table_dir", root / "table", "--output_dir", root / "mix"]
     for options in (["--nj", "2", "--job", "1"], ["--nj", "2", "--job", "2"], ["--combine"]):
         command("simulate", *pools, *files, *options)
     return root
 
 
 def test_mixtures(root):
-    mixtures = read_mixtures(root / "protocol/protocol.tsv")
+    mixtures = read_mixtures(root / "table/mixtures.tsv")
     assert {m.level for m in mixtures} == {"clean", "20", "0"} and len(mixtures) == 30
     assert {s.kind for m in mixtures for s in m.sources} == {"noise"}
     noisy = [m.mixture for m in mixtures if m.sources]
@@ -79,15 +79,15 @@ def test_mixtures(root):
 
 def draw(root, directory, *options):
     pools = ["--targets", root / "emo", "--output_dir", directory]
-    return run(protocol.main, [*map(str, pools), *options])
+    return run(mixture_table.main, [*map(str, pools), *options])
 
 
 def test_without_sources_or_enrollments(root, tmp_path):
     clean, noisy = tmp_path / "clean", ["--sources", str(root / "noise")]
     assert draw(root, clean, "--without_enrollment") == 0
-    mixtures = read_mixtures(clean / "protocol.tsv")
+    mixtures = read_mixtures(clean / "mixtures.tsv")
     assert all(m.sources == m.enrollment == () and m.level == "" for m in mixtures)
-    pools = ["--targets", str(root / "emo"), "--protocol_dir", str(clean)]
+    pools = ["--targets", str(root / "emo"), "--table_dir", str(clean)]
     assert run(check_data.main, pools) == 0  # nothing else there
     for combine in ([], ["--combine"]):
         assert run(simulate.main, [*pools, "--output_dir", str(tmp_path / "mix"), *combine]) == 0
@@ -97,12 +97,12 @@ def test_without_sources_or_enrollments(root, tmp_path):
     for path in (audio / "mix").iterdir():
         assert path.read_bytes() == (audio / "spk1" / path.name).read_bytes()
     assert draw(root, tmp_path / "noisy", *noisy, "--num_sources", "2", "--seed", "4") == 0
-    assert {len(m.sources) for m in read_mixtures(tmp_path / "noisy/protocol.tsv")} == {2}
+    assert {len(m.sources) for m in read_mixtures(tmp_path / "noisy/mixtures.tsv")} == {2}
 
 
 def test_what_leaks_is_refused(root, tmp_path, capsys):
     pools = ["--targets", root / "emo", "--sources", root / "noise"]
-    files = ["--protocol_dir", root / "protocol", "--pretrain"]
+    files = ["--table_dir", root / "table", "--pretrain"]
     check = [*map(str, [*pools, *files])]
     assert run(check_data.main, [*check, f"{root}/pretrain", f"{root}/unlike"]) == 2
     error = capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_what_leaks_is_refused(root, tmp_path, capsys):
 def test_wrong_values(root, tmp_path, options, message, capsys):
     assert draw(root, tmp_path, "--sources", str(root / "noise"), *options) == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "protocol.tsv").exists()
+    assert not (tmp_path / "mixtures.tsv").exists()
 
 
 def test_a_directory_is_of_one_kind(root, tmp_path, capsys):

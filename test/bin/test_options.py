@@ -98,13 +98,17 @@ def test_what_is_no_number_is_refused(name, option, capsys):
         ("prepare ravdess", "--threshold_db", ("0", "6")),
         ("prepare ravdess", "--margin", ("-0.1",)),
         ("prepare ravdess", "--expected_total", ("-1", "0.5")),
-        ("protocol", "--num_sources", ("0", "-1", "1.5")),
-        ("protocol", "--seed", ("-1", "2147483648")),
+        ("mixture_table", "--num_sources", ("0", "-1", "1.5")),
+        ("mixture_table", "--seed", ("-1", "2147483648")),
         ("evaluate", "--num_threads", ("0", "-1", "2.5", "1e9")),
         ("ser_train", "--seed", ("-1", "0.5", "4294967296")),
-        ("protocol", "--dev_share", ("0", "1", "1.5", "-0.1")),
-        ("protocol", "--snr_range", ("5", "5 -5", "1 2 3", "nan nan", "-1e308 1e308", "0 101")),
-        ("protocol", "--loudness_range", ("-25 -33", "-33 1", "low high")),
+        ("mixture_table", "--dev_share", ("0", "1", "1.5", "-0.1")),
+        (
+            "mixture_table",
+            "--snr_range",
+            ("5", "5 -5", "1 2 3", "nan nan", "-1e308 1e308", "0 101"),
+        ),
+        ("mixture_table", "--loudness_range", ("-25 -33", "-33 1", "low high")),
         ("recognize", "--batch_size", ("0", "-1", "2.5")),
         ("tse_score", "--fs", ("0", "-16000", "16000.5", "999", "1e9")),
         ("tse_score", "--nj", ("0", "1.5")),
@@ -124,7 +128,7 @@ def test_what_is_out_of_range_is_refused(name, option, texts, capsys):
 
 
 def test_numbers_are_read_as_they_are_meant():
-    parser = PARSERS["protocol"]
+    parser = PARSERS["mixture_table"]
     args = parser.parse_args(
         [*command_line(parser), "--fs", "8e3", "--snr_range=-5,2.5", "--dev_share", ".5"]
     )

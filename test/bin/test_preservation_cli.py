@@ -23,9 +23,9 @@ def dirs(tmp_path, tiny_mixtures):
     rng = np.random.default_rng(0)
     mix = tiny_mixtures / "mix"
     targets, mixtures = read_table(mix / "spk1.scp"), read_table(mix / "wav.scp")
-    protocol = read_tsv(mix / "protocol.tsv")
+    table = read_tsv(mix / "mixtures.tsv")
     for fold in "12":
-        test = [row for row in protocol if row["fold"] == fold]
+        test = [row for row in table if row["fold"] == fold]
         extracted = {}
         for row in test:
             uid = row["mixture"]
@@ -64,12 +64,12 @@ def hyp_of(root, name, uid):
 
 def test_table_and_figures(dirs):
     root, mix = dirs
-    preservation.main(arguments(dirs, "--protocol", "best_test_epoch"))
+    preservation.main(arguments(dirs, "--scheme", "best_test_epoch"))
     rows = read_tsv(root / "out/preservation_utt.tsv", COLUMNS)
     assert len(rows) == 2 * 40 and [row["condition"] for row in rows[:2]] == ["noisy", "ft"]
     row = rows[25]
     uid = row["id"]
-    (entry,) = [r for r in read_tsv(mix / "protocol.tsv") if r["mixture"] == uid]
+    (entry,) = [r for r in read_tsv(mix / "mixtures.tsv") if r["mixture"] == uid]
     for column in ("speaker", "gender", "fold", "emotion", "gender_state"):
         assert row[column] == entry[column]
     target, other = (
@@ -86,8 +86,8 @@ def test_table_and_figures(dirs):
     assert (row["clean_hypothesis"], row["hypothesis"]) == (clean["hypothesis"], ft["hypothesis"])
     assert float(row["agreement"]) == (clean["hypothesis"] == ft["hypothesis"])
     figures = json.loads((root / "out/preservation.json").read_text())
-    assert set(figures) == {"protocol", "summary", "changes", "recognition", "prediction"}
-    assert figures["protocol"]["optimistic"] and figures["protocol"]["folds"] == ["1", "2"]
+    assert set(figures) == {"scheme", "summary", "changes", "recognition", "prediction"}
+    assert figures["scheme"]["optimistic"] and figures["scheme"]["folds"] == ["1", "2"]
     noisy, ft = (
         next(s for s in figures["summary"] if s["condition"] == c and s["emotion"] == "all")
         for c in ("noisy", "ft")
@@ -112,14 +112,14 @@ def test_number_of_processes_does_not_matter(dirs):
 
 def test_without_posteriors_and_with_one_fold(dirs):
     root, mix = dirs
-    protocol_dir = f"--protocol_dir={mix.parent}/protocol"
-    preservation.main(arguments(dirs, "--folds", "2", protocol_dir, hyp=False))
+    table_dir = f"--table_dir={mix.parent}/table"
+    preservation.main(arguments(dirs, "--folds", "2", table_dir, hyp=False))
     rows = read_tsv(root / "out/preservation_utt.tsv")
     assert {row["fold"] for row in rows} == {"2"}
     assert {row["kl"] + row["agreement"] + row["hypothesis"] for row in rows} == {""}
     figures = json.loads((root / "out/preservation.json").read_text())
     assert figures["prediction"] == figures["recognition"] == []
-    stamp = figures["protocol"]
+    stamp = figures["scheme"]
     assert (stamp["tested"], stamp["utterances"], stamp["seeds"]) == (len(rows) // 2, 40, [])
     text = (root / "out/PRESERVATION.md").read_text()
     assert f"dev: by speaker, 50.0 % of the training side; fold 2; {len(rows) // 2} of 40" in text
@@ -161,7 +161,9 @@ def test_wrong_tables(dirs):
     rows = read_tsv(root / "clean_noisy/fold1/hyp.tsv")
     rows[0]["reference"] = "sad" if rows[0]["reference"] == "ang" else "ang"
     write_tsv(root / "clean_noisy/fold1/hyp.tsv", rows, list(rows[0]))
-    with pytest.raises(UserError, match="reference is .* but the protocol says .* run stage 12"):
+    with pytest.raises(
+        UserError, match="reference is .* but the mixture table says .* run stage 12"
+    ):
         preservation.main(arguments(dirs))
 
 

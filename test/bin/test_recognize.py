@@ -24,7 +24,7 @@ SIGNAL = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"
 def run(tmp_path, tiny_mixtures):
     def run(model_dir, batch_size, scp="wav.scp", ids=None, output="hyp.tsv", more=()):
         data_dir = tiny_mixtures / "mix"
-        ids = ids or tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst"
+        ids = ids or tiny_mixtures / "table" / "splits" / "fold1" / "test.lst"
         recognize.main(
             [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--scp={data_dir / scp}"]
             + [f"--ids={ids}", f"--output={tmp_path / output}", f"--batch_size={batch_size}", *more]
@@ -49,7 +49,7 @@ def _same(first, second):
 def test_joint_model(run, joint_dir, tiny_mixtures):
     rows = run(joint_dir, 1)
     _same(rows, run(joint_dir, 5, output="5.tsv"))
-    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "test.lst")
+    ids = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / "test.lst")
     emotions = read_table(tiny_mixtures / "mix" / "utt2emo")
     assert list(rows[0]) == OWN + SIGNAL + ["epoch"]
     assert [row["id"] for row in rows] == ids and len(ids) == 20
@@ -173,7 +173,7 @@ def test_a_wrong_speaker_is_known_or_there_is_no_score(own, tmp_path, joint_dir,
         with pytest.raises(UserError, match="spk2.scp: .*'t0-0ang'"):
             _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv")
     _run_on(own, ser_dir, ids, tmp_path / "ser.tsv")  # scores nothing
-    (own / "protocol.tsv").unlink()
+    (own / "mixtures.tsv").unlink()
     rows = _run_on(own, joint_dir, ids, tmp_path / "hyp.tsv")
     assert [row["wrong_speaker"] for row in rows] == ["", ""]
     assert whole | {"wrong_speaker": ""} == rows[0]

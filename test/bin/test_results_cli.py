@@ -37,7 +37,7 @@ def test_outputs(tmp_path):
     figures = json.loads(first)
     assert set(figures) == {
         *("environment", "labels", "results", "differences", "state_differences", "breakdown"),
-        *("wrong_speakers", "protocol", "made_with", "left_out"),
+        *("wrong_speakers", "scheme", "made_with", "left_out"),
     }
     assert figures["labels"] == LABELS
     assert [(r["system"], r["fold"]) for r in figures["results"]] == [
@@ -60,9 +60,9 @@ def test_every_table_says_how_many_utterances_were_tested(tmp_path):
     write_scores(tmp_path, scheme="loso", dev=dev, utterances="50")
     results.main(arguments(tmp_path))
     text = (tmp_path / "RESULTS.md").read_text()
-    assert text.count(f"Protocol loso; dev: {dev}; folds 1, 2 ") > 7
-    assert text.count("; 40 of 50 utterances; ") == text.count("Protocol loso; ")
-    stamp = json.loads((tmp_path / "results.json").read_text())["protocol"]
+    assert text.count(f"Scheme loso; dev: {dev}; folds 1, 2 ") > 7
+    assert text.count("; 40 of 50 utterances; ") == text.count("Scheme loso; ")
+    stamp = json.loads((tmp_path / "results.json").read_text())["scheme"]
     assert (stamp["dev"], stamp["tested"], stamp["utterances"]) == (dev, 40, 50)
     write_scores(tmp_path, utterances="many")
     with pytest.raises(UserError, match="line 2: .*utterances: expected a whole number"):
@@ -98,7 +98,7 @@ def test_what_made_them(tmp_path):
     write_scores(tmp_path, seeds="01", **made)
     results.main(arguments(tmp_path))
     figures = json.loads((tmp_path / "results.json").read_text())
-    assert figures["protocol"]["protocol"] == "loso" and figures["protocol"]["dev"] == "speaker 0.1"
+    assert figures["scheme"]["scheme"] == "loso" and figures["scheme"]["dev"] == "speaker 0.1"
     runs = ("fold1", "fold1_seed1", "fold2", "fold2_seed1")
     for row, name in zip(figures["made_with"], ("noisy_noisy", "base"), strict=True):
         assert (row["system"], row["tag"]) == (name, "default")
@@ -109,7 +109,7 @@ def test_what_made_them(tmp_path):
     line = next(line for line in text.splitlines() if line.startswith("| base | default |"))
     assert line.startswith("| base | default | a.yaml, b.yaml | fold1")
     assert line.endswith(" | loso | speaker 0.1 | abc |")
-    assert text.count("Protocol loso; dev: speaker 0.1; ") == text.count("\nProtocol ") > 5
+    assert text.count("Scheme loso; dev: speaker 0.1; ") == text.count("\nScheme ") > 5
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ SCHEMES = {
         True,
         "is of the scheme n/a, but only tables of best_test_epoch have the",
     ),
-    "unknown": ("l", False, "scheme 'l': no such protocol; known: loso, loso_speaker, best_test"),
+    "unknown": ("l", False, "scheme 'l': no such scheme; known: loso, loso_speaker, best_test"),
 }
 
 
@@ -208,11 +208,11 @@ def test_optimistic_results_say_so(tmp_path):
         rewrite(path, lambda rows: [r | {"hypothesis_wa": r["reference"]} | new for r in rows])
     results.main(arguments(tmp_path))
     figures = json.loads((tmp_path / "results.json").read_text())
-    assert figures["protocol"]["optimistic"] is True
+    assert figures["scheme"]["optimistic"] is True
     assert {r["wa"] for r in figures["results"]} == {1.0}
     epochs = {epoch for row in figures["made_with"] for epoch in row["epochs"].values()}
     assert epochs == {"3/7"}  # the best in UA, the best in WA
-    assert "**Protocol best_test_epoch, optimistic" in (tmp_path / "RESULTS.md").read_text()
+    assert "**Scheme best_test_epoch, optimistic" in (tmp_path / "RESULTS.md").read_text()
 
 
 def test_rows_that_are_asked_for(two_tags):

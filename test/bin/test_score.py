@@ -10,8 +10,8 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics.tables import (
     MIXTURE_COLUMNS,
-    PROTOCOL_COLUMNS,
     SIGNAL_COLUMNS,
+    TABLE_COLUMNS,
     TSE_COLUMNS,
     read_scores,
 )
@@ -25,12 +25,12 @@ HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
 def experiment(tmp_path):
     """Two folds of two utterances; clean_clean, base and ft recognised."""
     emotions = {"s1-a": "ang", "s1-b": "sad", "s2-a": "ang", "s2-b": "sad"}
-    protocol = [
+    table = [
         dict(mixture=u, speaker=u[:2], gender="m", emotion=e, gender_state="same", fold=u[1])
         | dict(snr_db="1.5", overlap="0.75", interferer_emotions="sad,none")
         for u, e in emotions.items()
     ]
-    write_tsv(tmp_path / "mix/protocol.tsv", protocol, PROTOCOL_COLUMNS)
+    write_tsv(tmp_path / "mix/mixtures.tsv", table, TABLE_COLUMNS)
     for fold, other in ("12", "21"):
         sides = {
             "train": [f"s{other}-a"],
@@ -57,7 +57,7 @@ def experiment(tmp_path):
 
 
 def arguments(directory, *more):
-    paths = [f"--scores_dir={directory}/scores", f"--protocol_dir={directory}/mix"]
+    paths = [f"--scores_dir={directory}/scores", f"--table_dir={directory}/mix"]
     paths += [f"--tse_scores=default={directory}/tse.tsv", f"--systems_dir={SYSTEMS_DIR}"]
     return [*paths, *more]
 
@@ -180,7 +180,7 @@ def test_tables_say_what_made_them(experiment):
     path = experiment / "scores/ft/default/fold2/hyp.tsv"
     rows = [row | {"epoch": "7"} for row in read_tsv(path)]
     write_tsv(path, rows, rows[0])
-    score.main(arguments(experiment, *rows_of("ft/default"), "--protocol", "loso", "--folds", "2"))
+    score.main(arguments(experiment, *rows_of("ft/default"), "--scheme", "loso", "--folds", "2"))
     _, rows = read_scores(experiment / "scores/ft/default/score_utt.tsv")
     assert [row["epoch"] for row in rows] == ["7", "7"]
     for row in rows:
@@ -193,7 +193,7 @@ def test_tables_say_what_made_them(experiment):
 def test_the_lists_of_the_folds_have_to_be_there(experiment):
     path = experiment / "mix/splits/fold2/dev.lst"
     path.write_text("s1-c\n")
-    with pytest.raises(UserError, match="protocol.tsv: 1 of 1 id.s. are missing, first 's1-c'"):
+    with pytest.raises(UserError, match="mixtures.tsv: 1 of 1 id.s. are missing, first 's1-c'"):
         score.main(arguments(experiment))
     path.unlink()
     with pytest.raises(UserError, match="fold2/dev.lst: no such list of ids; run stage 2"):
@@ -218,22 +218,22 @@ def test_two_front_ends_side_by_side(experiment):
 
 
 def test_two_epochs(experiment):
-    best = ["--protocol", "best_test_epoch"]
+    best = ["--scheme", "best_test_epoch"]
     with pytest.raises(UserError, match="hyp.tsv: has no column hypothesis_wa, which best_test"):
         score.main(arguments(experiment, *best))
     for path in experiment.glob("scores/*/*/fold*/hyp.tsv"):
         rows = [{**row, "hypothesis_wa": "sad"} for row in read_tsv(path)]
         write_tsv(path, rows, rows[0])
-    for protocol in ([], ["--protocol", "loso"]):
+    for scheme in ([], ["--scheme", "loso"]):
         with pytest.raises(UserError, match="hyp.tsv: has the column hypothesis_wa, which only"):
-            score.main(arguments(experiment, *protocol))
+            score.main(arguments(experiment, *scheme))
     assert not list(experiment.glob("scores/*/*/score_utt.tsv"))
     score.main(arguments(experiment, *best))
     for system in ("clean_clean", "ft"):
         _, rows = read_scores(experiment / f"scores/{system}/default/score_utt.tsv")
         assert {(row["hypothesis"], row["hypothesis_wa"]) for row in rows} == {("ang", "sad")}
-    with pytest.raises(UserError, match="--protocol 'l': no such protocol; known: loso, loso_sp"):
-        score.main(arguments(experiment, "--protocol=l"))
+    with pytest.raises(UserError, match="--scheme 'l': no such scheme; known: loso, loso_sp"):
+        score.main(arguments(experiment, "--scheme=l"))
 
 
 @pytest.mark.parametrize(
@@ -251,9 +251,9 @@ def test_two_epochs(experiment):
     ],
 )
 def test_wrong_mixtures(experiment, column, value, message):
-    path = experiment / "mix/protocol.tsv"
+    path = experiment / "mix/mixtures.tsv"
     rows = read_tsv(path)
     rows[1][column] = value
-    write_tsv(path, rows, PROTOCOL_COLUMNS)
+    write_tsv(path, rows, TABLE_COLUMNS)
     with pytest.raises(UserError, match=f"{path}: {message}"):
         score.main(arguments(experiment))

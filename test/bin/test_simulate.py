@@ -4,7 +4,7 @@ import pytest
 from tiny_corpora import pool_options, write_corpora
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
-from espnet_tse_ser.bin import protocol
+from espnet_tse_ser.bin import mixture_table
 from espnet_tse_ser.bin.simulate import main
 from espnet_tse_ser.errors import run
 
@@ -13,8 +13,8 @@ from espnet_tse_ser.errors import run
 def corpora(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpora")
     corpora = write_corpora(root)
-    corpora.protocol = root / "protocol"
-    protocol.main([*pool_options(corpora), "--output_dir", str(corpora.protocol)])
+    corpora.table = root / "table"
+    mixture_table.main([*pool_options(corpora), "--output_dir", str(corpora.table)])
     return corpora
 
 
@@ -27,7 +27,7 @@ def rendered(corpora, tmp_path_factory):
 
 
 def simulate(corpora, directory, *options):
-    directories = ["--protocol_dir", str(corpora.protocol), "--output_dir", str(directory)]
+    directories = ["--table_dir", str(corpora.table), "--output_dir", str(directory)]
     return run(main, [*pool_options(corpora), *directories, *options])
 
 
@@ -57,14 +57,14 @@ def test_a_second_run_changes_nothing(corpora, rendered, caplog):
     assert "0 mixtures rendered, the others were there" in caplog.text
 
 
-def test_audio_of_another_protocol_is_not_taken(corpora, rendered, tmp_path, capsys):
+def test_audio_of_another_table_is_not_taken(corpora, rendered, tmp_path, capsys):
     before = contents(rendered)
     other = ["--output_dir", str(tmp_path), "--seed", "9"]
-    protocol.main([*pool_options(corpora), *other])
+    mixture_table.main([*pool_options(corpora), *other])
     for options in ([], ["--combine"]):
-        arguments = ["--protocol_dir", str(tmp_path), *options]
+        arguments = ["--table_dir", str(tmp_path), *options]
         assert simulate(corpora, rendered, *arguments) == 2
-        message = f"error: {rendered} was rendered from another protocol; remove it"
+        message = f"error: {rendered} was rendered from another mixture table; remove it"
         assert message in capsys.readouterr().err
     assert contents(rendered) == before
 
@@ -81,7 +81,7 @@ def test_combining_too_early(corpora, tmp_path, capsys):
     [
         (["--job", "4", "--nj", "3"], "--job 4 --nj 3: the job must lie in 1 to nj"),
         (["--fs", "8000"], "rate is 16000 Hz, 8000 Hz is needed"),
-        (["--protocol_dir", "/nowhere"], "/nowhere/protocol.tsv: no such table"),
+        (["--table_dir", "/nowhere"], "/nowhere/mixtures.tsv: no such table"),
         (["--sources", "/nowhere"], "/nowhere/wav.scp: no such file"),
     ],
 )
@@ -91,7 +91,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
     assert not list(tmp_path.rglob("*.flac"))
 
 
-def test_other_corpora_than_the_protocols(corpora, tmp_path, capsys):
+def test_other_corpora_than_the_tables(corpora, tmp_path, capsys):
     assert simulate(corpora, tmp_path, "--sources", str(corpora.pretrain)) == 2
     assert "run stages 1 and 2 again" in capsys.readouterr().err
 

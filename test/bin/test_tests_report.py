@@ -46,14 +46,14 @@ def arguments(exp, *more):
 def test_outputs(exp, caplog):
     tests_report.main(arguments(exp))
     figures = json.loads((exp / "out/tests.json").read_text())
-    assert figures["protocol"]["protocol"] == "loso" and figures["protocol"]["seeds"] == ["0"]
+    assert figures["scheme"]["scheme"] == "loso" and figures["scheme"]["seeds"] == ["0"]
     snr, talkers = figures["sweeps"]
     assert [row["value"] for row in snr["rows"]] == ["main", -5, 5]
     assert snr["missing"] == {"snr_5": ["ft"]}
     assert [row["value"] for row in talkers["rows"]] == ["main"]
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
     text = (exp / "out/RESULTS_TESTS.md").read_text()
-    assert "Protocol loso; dev: by speaker, 9 %; folds 1, 2 pooled" in text
+    assert "Scheme loso; dev: by speaker, 9 %; folds 1, 2 pooled" in text
     assert "no means over folds); 40 of 50 utterances; seed 0." in text
     assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
     assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]

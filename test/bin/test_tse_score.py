@@ -36,17 +36,17 @@ def dirs(tmp_path):
     write_table(data / "utt2emo", dict.fromkeys(IDS, "neu"))
     lengths = {uid: 3200 if uid == "short" else FS for uid in IDS}
     write_table(data / "utt2num_samples", lengths)
-    write_protocol(data, {uid: ["other"] for uid in IDS})
+    write_mixtures(data, {uid: ["other"] for uid in IDS})
     return data, denoised
 
 
-def write_protocol(data, interferers):
-    """The part of a protocol that scoring reads, with these interferers of each mixture."""
+def write_mixtures(data, interferers):
+    """The part of a mixture table that scoring reads, with these interferers of each mixture."""
     rows = [
         dict(mixture=uid, interferers=",".join(found), fold="1", gender_state="same", snr_db="0.5")
         for uid, found in interferers.items()
     ]
-    write_tsv(data / "protocol.tsv", rows, list(rows[0]))
+    write_tsv(data / "mixtures.tsv", rows, list(rows[0]))
 
 
 def score(dirs, output, nj=1):
@@ -120,14 +120,14 @@ def test_third_talker_in_some_mixtures(dirs, tmp_path):
     write_table(dirs[0] / "spk3.scp", {"a": read_table(dirs[1] / "wav.scp")["a"]})
     with pytest.raises(UserError, match="spk3.scp: has a line too many, of 'a', which has 1"):
         score(dirs, tmp_path / "s.tsv")
-    write_protocol(dirs[0], {"a": ["one", "two"], "b": ["one"], "short": ["one"]})
+    write_mixtures(dirs[0], {"a": ["one", "two"], "b": ["one"], "short": ["one"]})
     rows = score(dirs, tmp_path / "s.tsv")
     # the third talker of a is what was extracted
     assert rows[0]["wrong_speaker"] == "1" and set(table) == {row["id"] for row in rows}
 
 
 def test_the_output_is_no_input(dirs, tmp_path):
-    for name in ("protocol.tsv", "wav.scp", "spk2.scp"):
+    for name in ("mixtures.tsv", "wav.scp", "spk2.scp"):
         before = (dirs[0] / name).read_bytes()
         with pytest.raises(UserError, match=f"--output .*{name}: is an input as well"):
             score(dirs, dirs[0] / name)

@@ -44,7 +44,7 @@ def train(config, tiny_mixtures, tse_dir, ser_dir):
             "data_dir": tiny_mixtures / "mix",
             "targets": tiny_mixtures / "emo",
             "interferers": tiny_mixtures / "interferer",
-            "split": tiny_mixtures / "protocol" / "splits" / "fold1",
+            "split": tiny_mixtures / "table" / "splits" / "fold1",
             "tse_dir": tse_dir,
             "ser_dir": ser_dir,
             "output_dir": output_dir,
@@ -81,7 +81,7 @@ def test_dev_recall_is_that_of_the_saved_model(whole, tiny_mixtures):
         assert float(row["valid_loss"]) == pytest.approx(total, rel=1e-4)
     # Independently: the best model over the dev list, one utterance at a time.
     model = TSESER.from_pretrained(whole)
-    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "dev.lst")
+    ids = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / "dev.lst")
     data = MixtureDir(tiny_mixtures / "mix", ids)
     assert len(length_batches(data.lengths, 4)[-1]) != 4  # the batches are uneven
     results = [model(data.audio("mix", u), data.audio("enroll", u)).label for u in ids]
@@ -122,7 +122,7 @@ def test_a_resumed_training_gives_the_same_weights(train, whole, tmp_path):
 def test_a_schedule_in_epochs(train, whole, tiny_mixtures, tmp_path):
     short = ("--max_epoch", "1", "--scheduler", "tristagelr", "--scheduler_conf")
     exp = train(tmp_path / "exp", *short, "max_steps=1epochs")
-    ids = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
+    ids = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / "train.lst")
     steps = -(-len(ids) // TRAINING["batch_size"])
     assert steps > 1 and read_config(exp)["scheduler_conf"]["max_steps"] == steps
     with pytest.raises(UserError, match=f"max_steps is {2 * steps} steps, .* {steps}: 1 epochs of"):

@@ -143,7 +143,7 @@ def test_every_test_is_reported(recipe):
     text = (recipe / "exp/RESULTS_TESTS.md").read_text()
     for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
         assert f"## {sweep}" in text
-    assert "Protocol loso; dev: by speaker, 25.0 % of the training side; folds 1, 2" in text
+    assert "Scheme loso; dev: by speaker, 25.0 % of the training side; folds 1, 2" in text
 
 
 def test_what_extraction_keeps(recipe):
@@ -155,13 +155,13 @@ def test_what_extraction_keeps(recipe):
 
 def run_set(recipe, tag, **options):
     """Run a further set of mixtures with these options; returns its results.json."""
-    options = {"mix_tag": tag, "stage": "protocol", "stop_stage": "tests"} | options
+    options = {"mix_tag": tag, "stage": "mixture_table", "stop_stage": "tests"} | options
     run_recipe(recipe, *(word for name in options for word in (f"--{name}", options[name])))
     return json.loads((recipe / f"exp/results_{tag}/results.json").read_text())
 
 
-def protocol_of(recipe, tag):
-    return read_tsv(recipe / f"data/mix_{tag}/protocol.tsv")
+def table_of(recipe, tag):
+    return read_tsv(recipe / f"data/mix_{tag}/mixtures.tsv")
 
 
 def test_interferers_from_the_emotional_corpus(recipe):
@@ -175,9 +175,9 @@ def test_interferers_from_the_emotional_corpus(recipe):
         tests="emotional",
     )
     assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
-    protocol = protocol_of(recipe, "emo")
-    assert {row["interferer_emotions"] for row in protocol} == {"ang", "hap", "neu", "sad"}
-    assert {row["gender_state"] for row in protocol} == {"different"}
+    table = table_of(recipe, "emo")
+    assert {row["interferer_emotions"] for row in table} == {"ang", "hap", "neu", "sad"}
+    assert {row["gender_state"] for row in table} == {"different"}
 
 
 def test_interferers_from_esd(recipe):
@@ -192,15 +192,15 @@ def test_interferers_from_esd(recipe):
         stage="data",
     )
     assert {r["system"] for r in results["results"]} == {"base"}
-    protocol = protocol_of(recipe, "esd")
-    emotions = {e for row in protocol for e in row["interferer_emotions"].split(",")}
-    assert {"ang", "neu"} <= emotions and {len(r["offsets"].split(",")) for r in protocol} == {2}
+    table = table_of(recipe, "esd")
+    emotions = {e for row in table for e in row["interferer_emotions"].split(",")}
+    assert {"ang", "neu"} <= emotions and {len(r["offsets"].split(",")) for r in table} == {2}
 
 
 def test_dev_is_the_other_speaker_of_the_session(recipe):
-    options = {"protocol": "loso_speaker", "folds": "1 10", "systems": CLEAN}
+    options = {"scheme": "loso_speaker", "folds": "1 10", "systems": CLEAN}
     results = run_set(recipe, "speakers", **options, tests="gender_same")
-    speaker = {row["mixture"]: row["speaker"] for row in protocol_of(recipe, "speakers")}
+    speaker = {row["mixture"]: row["speaker"] for row in table_of(recipe, "speakers")}
     for fold in ("1", "10"):
         lists = recipe / f"data/mix_speakers/splits/fold{fold}"
         who = {
@@ -213,14 +213,14 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
     tested = read_tsv(recipe / "exp/tests_speakers/gender_same/clean_noisy/debug/score_utt.tsv")
     assert {(r["id"], r["fold"]) for r in tested} == {
         (row["mixture"], row["fold"])
-        for row in protocol_of(recipe, "speakers")
+        for row in table_of(recipe, "speakers")
         if row["fold"] in ("1", "10")
     }
-    assert "Protocol loso_speaker" in (recipe / "exp/results_speakers/RESULTS.md").read_text()
+    assert "Scheme loso_speaker" in (recipe / "exp/results_speakers/RESULTS.md").read_text()
 
 
 def test_an_epoch_chosen_on_the_test_fold_is_marked(recipe):
-    options = {"protocol": "best_test_epoch", "folds": "1", "systems": CLEAN}
+    options = {"scheme": "best_test_epoch", "folds": "1", "systems": CLEAN}
     results = run_set(recipe, "best", **options)
     lists = recipe / "data/mix_best/splits/fold1"
     assert (lists / "dev.lst").read_bytes() == (lists / "test.lst").read_bytes()

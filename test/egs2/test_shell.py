@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
 STAGES = (
-    "data protocol check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
+    "data mixture_table check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
     "score results tests pack upload"
 ).split()
 
@@ -46,7 +46,7 @@ if [[ $2 == *.tests_report ]]; then
     echo the tests | tee exp/plots/sweep_x.png > exp/RESULTS_TESTS.md
 fi
 for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
-if [[ $2 == *.protocol ]]; then echo "${*:3}" > data/mix/protocol.tsv; fi
+if [[ $2 == *.mixture_table ]]; then echo "${*:3}" > data/mix/mixtures.tsv; fi
 """
 )
 # What run.pl does, one job after the other, without the start of a Python for each.
@@ -439,7 +439,7 @@ def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
     assert count == {
         "data.sh": 1,
         "format_audio": 6,  # 3 sets: one job each, and combining
-        "protocol": 1,
+        "mixture_table": 1,
         "check_data": 1,
         "simulate": 2,
         "tse_stats": 1,
@@ -581,8 +581,8 @@ def test_a_test_reads_the_sources_that_it_names(recipe):
 
 
 def test_stages_by_name_and_number(recipe):
-    assert run(recipe, "--stop-stage protocol").returncode == 0
-    assert [c.split()[0] for c in calls(recipe)][-1] == "protocol"
+    assert run(recipe, "--stop-stage mixture_table").returncode == 0
+    assert [c.split()[0] for c in calls(recipe)][-1] == "mixture_table"
     assert run(recipe, "--stage check --stop_stage 4").returncode == 0
     assert [c.split()[0] for c in calls(recipe)] == ["check_data", "simulate", "simulate"]
 
@@ -625,7 +625,7 @@ def test_a_change_upstream_is_noticed_below(recipe):
     result = run(recipe, "--stop_stage simulate --seed 1")
     assert result.returncode == 1
     assert "dump/mix was made with other settings" in result.stderr
-    assert "data/mix/protocol.tsv" in result.stderr
+    assert "data/mix/mixtures.tsv" in result.stderr
 
 
 def test_a_retrained_model_is_tested_again(recipe):
@@ -830,9 +830,11 @@ def test_every_stage_gets_how_mixtures_are_made(recipe):
     mixing = ("levels=snr", "snr=[-2,3]", "loudness=[-40,-35]")
     assert " ".join(f"--mixing_conf {option}" for option in mixing) in joint
     levels = "--levels snr --snr_range -2 3 --loudness_range -40 -35"
-    assert f"{levels} --gender_state same" in next(c for c in done if c.startswith("protocol "))
+    assert f"{levels} --gender_state same" in next(
+        c for c in done if c.startswith("mixture_table ")
+    )
     test = next(c for c in done if c.startswith("evaluate "))
-    assert f"--protocol loso --gender_state same {levels}" in test
+    assert f"--scheme loso --gender_state same {levels}" in test
     scored = next(c for c in done if c.startswith("score "))
     assert re.findall(r"--row (\S+)", scored) == [f"{name}/default" for name in PAPER.split()]
     assert "--tests snr_0" in next(c for c in done if c.startswith("tests_report "))
@@ -1051,7 +1053,7 @@ def test_the_status_of_every_training(recipe, run_pl):
 
 def test_after_ctrl_c_the_jobs_have_ended(recipe, run_pl):
     # They get their time to save; nobody else may begin before.
-    assert run(recipe, "--stop_stage protocol").returncode == 0
+    assert run(recipe, "--stop_stage mixture_table").returncode == 0
     (recipe / "stand_in").write_text(
         REAL + "trap 'sleep 2; echo saved >>saved; exit 75' TERM\n"
         "echo started >>calls.txt; sleep 30 & wait $!\n"
@@ -1066,7 +1068,7 @@ def test_after_ctrl_c_the_jobs_have_ended(recipe, run_pl):
 
 @pytest.mark.parametrize("options", ["size=4k", "nr_inodes=4"])
 def test_marks_on_a_full_disk_do_not_block_what_follows(options, recipe):
-    assert run(recipe, "--stop_stage protocol").returncode == 0
+    assert run(recipe, "--stop_stage mixture_table").returncode == 0
     place = recipe / "dump/mix"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", place]
@@ -1174,7 +1176,7 @@ list() { write "$1/audio/a.flac"; echo "a $PWD/$1/audio/a.flac" >"$1/$2"; }
 case $2,$* in
     *.format_audio,*--combine* | *.simulate,*--combine* | *.extract,*--combine*)
         list "$dir" wav.scp; write "$dir/utt2spk"; write "$dir/spk2utt" ;;
-    *.protocol,*) write "$dir/splits/fold1/test.lst" ;;
+    *.mixture_table,*) write "$dir/splits/fold1/test.lst" ;;
     *.ser_features,*--combine*)
         write "$dir/a.ark"; echo "a $PWD/$dir/a.ark:12" >"$dir/feats.scp"; write "$dir/index.tsv" ;;
     *.tse_stats,*) write "$dir/stats.json" ;;
@@ -1210,7 +1212,7 @@ LOST = [  # files of a step, and what is done again when they are gone
     ("data/emo/wav.scp data/pretrain/utt2spk", "data.sh"),
     ("dump/clean/emo/wav.scp", "format_audio format_audio"),
     ("dump/clean/interferer/audio/a.flac", "format_audio format_audio"),
-    ("data/mix/protocol.tsv data/mix/splits/fold1/test.lst", "protocol"),
+    ("data/mix/mixtures.tsv data/mix/splits/fold1/test.lst", "mixture_table"),
     ("dump/mix/wav.scp dump/mix/audio/a.flac", "simulate simulate"),
     ("dump/denoised_default/audio/a.flac", "extract extract"),
     ("dump/feats_default/noisy/a.ark", "ser_features ser_features"),

@@ -144,19 +144,19 @@ def load_main(command):
 
 _POOLS = {"targets": "{root}/emo", "sources": "{root}/interferer"}
 _SER_DATA = {"scp": "{root}/mix/wav.scp", "data_dir": "{root}/mix"}
-_SER_DATA |= {"split": "{root}/protocol/splits/fold1"}
+_SER_DATA |= {"split": "{root}/table/splits/fold1"}
 _JOINT_DATA = _POOLS | {
-    **{"data_dir": "{root}/mix", "split": "{root}/protocol/splits/fold1"},
+    **{"data_dir": "{root}/mix", "split": "{root}/table/splits/fold1"},
     **{"tse_dir": "{root}/exp/tse", "config": "{root}/conf/train_joint.yaml"},
 }
 _STATS = "{root}/stats/fold1/feats_stats.npz"
 _FEATS = _SER_DATA | {"config": "{root}/conf/train_ssl.yaml", "feats": "{root}/feats"}
 _FEATS |= {"stats": "{root}/stats_ssl/fold1/feats_stats.npz"}
 _OUT = {"output_dir": "{out}"}
-_TEST = {"data_dir": "{root}/mix", "ids": "{root}/protocol/splits/fold1/test.lst"}
+_TEST = {"data_dir": "{root}/mix", "ids": "{root}/table/splits/fold1/test.lst"}
 _TEST |= {"output": "{out}/hyp.tsv"}
 _SYSTEMS = {"systems_dir": "{root}/systems"}
-_SCORING = _SYSTEMS | {"scores_dir": "{out}/scores", "protocol_dir": "{root}/protocol"}
+_SCORING = _SYSTEMS | {"scores_dir": "{out}/scores", "table_dir": "{root}/table"}
 _SCORING |= {"row": (["base/default", "base.yaml"], ["ft/default", "ft.yaml"])}
 _SER_ROW = ["{root}/exp/ser", "ser.yaml"]
 _TESTED = (["noisy_noisy/default", *_SER_ROW], ["base/default", *_SER_ROW])
@@ -167,21 +167,25 @@ TRAINING = ("tse_train", "ser_train", "tse_ser_train")
 
 # Those that make the set of files, in this order.
 MAKING = (
-    Probe("protocol", "protocol", _POOLS | _OUT | {"dev_split": "utterance", "dev_share": "0.34"}),
-    Probe("simulate", "simulate", _POOLS | _OUT | {"protocol_dir": "{root}/protocol"}),
+    Probe(
+        "mixture_table",
+        "mixture_table",
+        _POOLS | _OUT | {"dev_split": "utterance", "dev_share": "0.34"},
+    ),
+    Probe("simulate", "simulate", _POOLS | _OUT | {"table_dir": "{root}/table"}),
     Probe(
         "simulate_combine", "simulate",
-        _POOLS | _OUT | {"protocol_dir": "{root}/protocol", "combine": True},
+        _POOLS | _OUT | {"table_dir": "{root}/table", "combine": True},
         before=(("mix", "."),),
     ),
     Probe("stats", "ser_stats", _OUT | {"config": "{root}/conf/train_ser.yaml"}
-          | {"scp": "{root}/mix/wav.scp", "splits": "{root}/protocol/splits"}),
+          | {"scp": "{root}/mix/wav.scp", "splits": "{root}/table/splits"}),
     Probe("ser_features", "ser_features", _OUT | {"config": "{root}/conf/train_ssl.yaml"}
           | {"scp": "{root}/mix/wav.scp"}),
     Probe("ser_features_combine", "ser_features", _OUT | {"config": "{root}/conf/train_ssl.yaml"}
           | {"scp": "{root}/mix/wav.scp", "combine": True}, before=(("feats", "."),)),
     Probe("stats_ssl", "ser_stats", _OUT | {"config": "{root}/conf/train_ssl.yaml"}
-          | {"scp": "{root}/mix/wav.scp", "splits": "{root}/protocol/splits"}
+          | {"scp": "{root}/mix/wav.scp", "splits": "{root}/table/splits"}
           | {"feats": "{root}/feats"}),
     Probe("tse_train", "tse_train", _OUT | {"config": "{root}/conf/train_tse.yaml"}
           | {"pool": "{root}/pretrain"}),
@@ -199,7 +203,7 @@ MAKING = (
 
 # Where what they write is put.
 PLACES = {
-    **{"protocol": "protocol", "stats": "stats", "stats_ssl": "stats_ssl"},
+    **{"table": "mixture_table", "stats": "stats", "stats_ssl": "stats_ssl"},
     **{"simulate": "mix", "simulate_combine": "mix", "ser_features": "feats"},
     **{"ser_features_combine": "feats", "tse_train": "exp/tse", "ser_train": "exp/ser/fold1"},
     **{"ssl_train": "exp/ssl/fold1", "joint_train": "exp/joint/fold1", "extract": "denoised"},
@@ -208,7 +212,7 @@ PLACES = {
 
 PROBES = MAKING + (
     Probe("check_data", "check_data", _POOLS | {"pretrain": "{root}/pretrain"}
-          | {"protocol_dir": "{root}/protocol", "labels": "ang neu", "folds": "1 2"}),
+          | {"table_dir": "{root}/table", "labels": "ang neu", "folds": "1 2"}),
     Probe("tse_stats", "tse_stats", _OUT | {"config": "{root}/conf/train_tse.yaml"}
           | {"pool": "{root}/pretrain"}),
     Probe("lstm_train", "ser_train", _SER_DATA | _OUT | {"stats": _STATS}
@@ -249,7 +253,7 @@ PROBES = MAKING + (
         Probe(f"evaluate_{name}", "evaluate", _POOLS | _SYSTEMS | {"output_dir": "{out}/test"}
               | {"config": f"{{root}}/conf/tests/{name}.yaml"}
               | {"front_ends": "default={root}/exp/tse", "row": _TESTED}
-              | {"protocol_dir": "{root}/protocol", "folds": "1"})
+              | {"table_dir": "{root}/table", "folds": "1"})
         for name in ("snr_0", "talkers_3", "emotional")
     ),
     Probe("pack", "pack", {"model_dir": "{root}/exp/joint/fold1", "output": "{out}/model.zip"}),
@@ -361,13 +365,13 @@ def write_scores(root):
     from espnet_tse_ser.files import read_tsv, write_tsv
 
     rng = np.random.default_rng(1)
-    protocol = read_tsv(root / "protocol" / "protocol.tsv")
+    table = read_tsv(root / "table" / "mixtures.tsv")
     signal_columns = ["si_sdr_mix", "si_sdr", "si_sdri", "stoi_mix", "stoi", "wrong_speaker"]
     shutil.copytree(root / "exp" / "tse", root / "curves" / "tse")
     for system in ("hyps/clean", "hyps/noisy", "scores/base/default", "scores/ft/default"):
         for fold in ("1", "2", "1_seed1", "2_seed1"):
             rows = []
-            for row in (r for r in protocol if r["fold"] == fold[0]):
+            for row in (r for r in table if r["fold"] == fold[0]):
                 p = round(float(rng.uniform(0.01, 0.99)), 6)
                 values = {"p_ang": f"{p:.6f}", "p_neu": f"{1 - p:.6f}"}
                 hypothesis = "ang" if p > 0.5 else "neu"

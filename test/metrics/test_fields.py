@@ -45,7 +45,7 @@ def write_and_read(kind, tmp_path, *changes):
     make, read = {
         "scores": (score, tables.read_scores),
         "hypotheses": (hypothesis, tables.read_hypotheses),
-        "mixtures": (mixture, tables.read_protocol),
+        "mixtures": (mixture, tables.read_tests),
         "tse": (tse_score, lambda path: tables.read_tse_scores(path, {})),
     }[kind]
     rows = [make(f"s1-{'abcdef'[n]}") | change for n, change in enumerate(changes)]
@@ -205,7 +205,7 @@ def test_folds_and_speakers(kind, tmp_path):
     [
         ("scores", score, tables.read_scores),
         ("hypotheses", hypothesis, tables.read_hypotheses),
-        ("mixtures", mixture, tables.read_protocol),
+        ("mixtures", mixture, tables.read_tests),
     ],
 )
 def test_tables_without_rows(kind, make, read, tmp_path):
@@ -220,7 +220,9 @@ def test_scores_of_other_mixtures(tmp_path):
     assert list(tables.read_tse_scores(tmp_path / "t.tsv", tests)) == ["s1-a"]
     for column, value in (("fold", "2"), ("gender_state", "different"), ("snr_db", "1.5")):
         write_tsv(tmp_path / "t.tsv", [tse_score(**{column: value})], tse_score())
-        with pytest.raises(UserError, match=f"s1-a: {column} is {value} but the protocol says"):
+        with pytest.raises(
+            UserError, match=f"s1-a: {column} is {value} but the mixture table says"
+        ):
             tables.read_tse_scores(tmp_path / "t.tsv", tests)
 
 

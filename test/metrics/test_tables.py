@@ -74,7 +74,7 @@ def test_join_checks_ids_and_references():
     extra = [hypothesis(uid) for uid in ("s1-a", "s1-b", "s1-c")]
     with pytest.raises(UserError, match="not in the test set: .*s1-c"):
         join("clean_clean", extra)
-    with pytest.raises(UserError, match="s1-b: reference is sad but the protocol says ang"):
+    with pytest.raises(UserError, match="s1-b: reference is sad but the mixture table says ang"):
         join("clean_clean", [hypothesis("s1-a"), hypothesis("s1-b", reference="sad")])
 
 
@@ -146,16 +146,16 @@ def test_hypotheses_without_posteriors(tmp_path):
         tables.read_hypotheses(tmp_path / "missing.tsv")
 
 
-def test_read_protocol(tmp_path):
-    path = tmp_path / "protocol.tsv"
+def test_read_tests(tmp_path):
+    path = tmp_path / "mixtures.tsv"
     rows = [mixture("a", "10"), mixture("b", "2"), mixture("c", "2")]
-    write_tsv(path, rows, tables.PROTOCOL_COLUMNS)
-    tests = tables.read_protocol(path)
+    write_tsv(path, rows, tables.TABLE_COLUMNS)
+    tests = tables.read_tests(path)
     assert {fold: list(test) for fold, test in tests.items()} == {"2": ["b", "c"], "10": ["a"]}
     assert list(tests) == ["2", "10"]
-    assert list(tables.read_protocol(path, ["10"])) == ["10"]
-    with pytest.raises(UserError, match="no fold 3; the protocol has the folds 2 10"):
-        tables.read_protocol(path, ["3"])
+    assert list(tables.read_tests(path, ["10"])) == ["10"]
+    with pytest.raises(UserError, match="no fold 3; the mixture table has the folds 2 10"):
+        tables.read_tests(path, ["3"])
 
 
 def touch(scores_dir, *directories):

@@ -95,7 +95,7 @@ def test_split(mixtures, split):
     for message in (
         f"fold 1: '{split['dev'][0]}' is listed 2 times in train, dev and test",
         f"fold 1: '{split['test'][0]}' is listed 2 times",
-        "fold 1: 'x' is not in the protocol",
+        "fold 1: 'x' is not in the mixture table",
         f"fold 1: mixture '{lost}' is in none of train, dev and test",
         f"fold 1: '{split['test'][0]}' of fold 1 is in train",
         f"fold 1: '{moved}' of fold 2 is in test",

@@ -34,7 +34,7 @@ def noise(seed, num_samples=8000, level=0.1):
         (0, 5, [1, 2, 3, 0, 0]),
         (1, 5, [0, 1, 2, 3, 0]),
         (2, 5, [0, 0, 1, 2, 3]),
-        (3, 5, [0, 0, 0, 1, 2]),  # a protocol of one's own may run over the end
+        (3, 5, [0, 0, 0, 1, 2]),  # a mixture table of one's own may run over the end
         (0, 2, [1, 2]),
         (-1, 2, [2, 3]),
         (-2, 3, [3, 0, 0]),

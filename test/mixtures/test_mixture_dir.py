@@ -32,7 +32,7 @@ def data(tmp_path):
     write_table(tmp_path / "utt2emo", dict.fromkeys(IDS, "neu"))
     write_table(tmp_path / "utt2num_samples", dict.fromkeys(IDS, 4000))
     rows = [{"mixture": u, "interferers": ",".join("xy"[: TALKERS[u]])} for u in IDS]
-    write_tsv(tmp_path / "protocol.tsv", rows, ["mixture", "interferers"])
+    write_tsv(tmp_path / "mixtures.tsv", rows, ["mixture", "interferers"])
     return tmp_path
 
 
@@ -68,14 +68,14 @@ SPOILED = {
     "spk3.scp": (lambda d: (d / "spk3.scp").unlink(), "spk3.scp: no such file, but 'b' has 2"),
     "both": (lambda d: [(d / f"spk{k}.scp").unlink() for k in "23"], "spk2.scp: no such file"),
     "one too many": (lambda d: with_more(d, "spk3.scp", "c"), "spk3.scp: has a line too many"),
-    "a line of the protocol": (
+    "a line of the mixture table": (
         lambda d: write_tsv(
-            d / "protocol.tsv", [{"mixture": "a", "interferers": "x"}] * 1, COLUMNS
+            d / "mixtures.tsv", [{"mixture": "a", "interferers": "x"}] * 1, COLUMNS
         ),
-        "protocol.tsv: 2 of 3 id.* missing, first 'b'",
+        "mixtures.tsv: 2 of 3 id.* missing, first 'b'",
     ),
-    "an old protocol": (
-        lambda d: write_tsv(d / "protocol.tsv", [{"mixture": "a"}], ["mixture"]),
+    "an old mixture table": (
+        lambda d: write_tsv(d / "mixtures.tsv", [{"mixture": "a"}], ["mixture"]),
         "interferers missing",
     ),
 }
@@ -92,7 +92,7 @@ def test_what_a_score_needs_is_there(data, kind):
 
 
 def test_a_directory_of_a_users_own(data):
-    (data / "protocol.tsv").unlink()
+    (data / "mixtures.tsv").unlink()
     assert score(data)["wrong_speaker"] == 1
     without(data, "spk2.scp", "a")
     with pytest.raises(UserError, match="spk2.scp: has no line for 'a', which has 1 interferer"):

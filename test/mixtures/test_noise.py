@@ -119,7 +119,7 @@ def test_folds_of_noise(tables, targets, noise, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(tables, tmp_path, kind):
-    path = tmp_path / "protocol.tsv"
+    path = tmp_path / "mixtures.tsv"
     write_mixtures(path, tables[kind])
     assert read_mixtures(path) == tables[kind]
     further = path.read_text().split("\n")[0].split("\t")[len(COLUMNS) :]
@@ -138,11 +138,11 @@ def test_round_trip(tables, tmp_path, kind):
     ],
 )
 def test_bad_tables(tables, tmp_path, changes, message):
-    path = tmp_path / "protocol.tsv"
+    path = tmp_path / "mixtures.tsv"
     write_mixtures(path, tables["levels"])
     number = 2 + next(i for i, m in enumerate(tables["levels"]) if m.sources)
     edit_line(path, number, **changes)
-    with pytest.raises(UserError, match=f"protocol.tsv: line {number}: {message}"):
+    with pytest.raises(UserError, match=f"mixtures.tsv: line {number}: {message}"):
         read_mixtures(path)
 
 

@@ -170,8 +170,8 @@ def test_unrendered_mixtures(tmp_path, pools, mixtures):
 
 
 def options(corpora, root, mixtures):
-    write_mixtures(root / "protocol" / "protocol.tsv", mixtures)
-    directories = ["--protocol_dir", str(root / "protocol"), "--output_dir", str(root / "mix")]
+    write_mixtures(root / "table" / "mixtures.tsv", mixtures)
+    directories = ["--table_dir", str(root / "table"), "--output_dir", str(root / "mix")]
     return [*pool_options(corpora), *directories]
 
 
@@ -238,7 +238,7 @@ def test_tables(rendered, pools, mixtures):
     assert read_table(rendered / "utt2emo") == {m.mixture: m.emotion for m in mixtures}
     assert read_table(rendered / "utt2fold") == {m.mixture: m.fold for m in mixtures}
     assert read_table(rendered / "utt2category") == {m.mixture: m.gender_state for m in mixtures}
-    assert read_mixtures(rendered / "protocol.tsv") == mixtures
+    assert read_mixtures(rendered / "mixtures.tsv") == mixtures
     enrollment = read_table(rendered / "enroll_spk1.scp")[first.mixture]
     assert enrollment == pools[0][first.enrollment[0]].wav
 

@@ -7,7 +7,7 @@ import pytest
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.splits import (
-    PROTOCOLS,
+    SCHEMES,
     describe_dev,
     fold_of_speakers,
     hold_out_speakers,
@@ -116,11 +116,11 @@ def test_sides(dev_split, fold):
 def test_a_speaker_has_one_fold():
     assert fold_of_speakers(ENTRIES, "loso") == {e.speaker: e.fold for e in ENTRIES}
     crossing = [*ENTRIES, SimpleNamespace(utt="m0-x", speaker="m0", fold="2")]
-    for protocol in PROTOCOLS:
+    for scheme in SCHEMES:
         with pytest.raises(UserError, match="'m0-x': speaker 'm0' is in fold '2' here and in fold"):
-            fold_of_speakers(crossing, protocol)
+            fold_of_speakers(crossing, scheme)
         with pytest.raises(UserError, match="target 'm0-x' has no fold; see utt2fold"):
-            fold_of_speakers([SimpleNamespace(utt="m0-x", speaker="m0", fold=None)], protocol)
+            fold_of_speakers([SimpleNamespace(utt="m0-x", speaker="m0", fold=None)], scheme)
 
 
 def test_errors():

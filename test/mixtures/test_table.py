@@ -25,7 +25,7 @@ def mixtures(pools):
 
 
 def test_round_trip(pools, mixtures, tmp_path):
-    path = tmp_path / "protocol.tsv"
+    path = tmp_path / "mixtures.tsv"
     write_mixtures(path, reversed(mixtures))
     assert read_mixtures(path) == mixtures
     assert path.read_text().split("\n")[0].split("\t") == COLUMNS
@@ -65,11 +65,11 @@ def test_columns():
         ({"mixture": "t1f-1", "target": "t1f-0"}, "duplicate mixture id 't1f-1'"),
     ],
 )
-def test_bad_protocols(mixtures, tmp_path, change, message):
-    path = tmp_path / "protocol.tsv"
+def test_bad_tables(mixtures, tmp_path, change, message):
+    path = tmp_path / "mixtures.tsv"
     write_mixtures(path, mixtures)
     edit_line(path, 2, **change)
-    with pytest.raises(UserError, match=f"protocol.tsv: .*{message}"):
+    with pytest.raises(UserError, match=f"mixtures.tsv: .*{message}"):
         read_mixtures(path)
 
 
@@ -85,13 +85,13 @@ OF_SOURCES = {
 @pytest.mark.parametrize("column", [*NAMES, *OF_SOURCES, "enrollment", "fold"])
 @pytest.mark.parametrize("name", ["", "../x", "/x/y", ".x", "a b", "a\u200b"])
 def test_what_is_no_id(mixtures, tmp_path, column, name):
-    path = tmp_path / "protocol.tsv"
+    path = tmp_path / "mixtures.tsv"
     if column in OF_SOURCES:
         changed = with_source(mixtures[0], **{OF_SOURCES[column]: name})
     else:
         changed = replace(mixtures[0], **{column: (name,) if column == "enrollment" else name})
     message = f"{column}: '.*' cannot be {'a fold' if column == 'fold' else 'an id'}"
-    with pytest.raises(UserError, match=f"protocol.tsv: mixture .*{message}"):
+    with pytest.raises(UserError, match=f"mixtures.tsv: mixture .*{message}"):
         write_mixtures(path, [changed])
     assert not path.exists()
     write_mixtures(path, mixtures[:3])
@@ -101,14 +101,14 @@ def test_what_is_no_id(mixtures, tmp_path, column, name):
         return
     if not name and column in OF_SOURCES:
         message = r".* has \d item\(s\), but with"
-    with pytest.raises(UserError, match=f"protocol.tsv: line 3: {message}"):
+    with pytest.raises(UserError, match=f"mixtures.tsv: line 3: {message}"):
         read_mixtures(path)
 
 
 @pytest.mark.parametrize("fold", ["01", "1.0", "A", "-1", "all"])
 def test_what_is_no_fold(mixtures, tmp_path, fold):
     with pytest.raises(UserError, match=f"fold: '{fold}' cannot be a fold: .*whole number"):
-        write_mixtures(tmp_path / "protocol.tsv", [replace(mixtures[0], fold=fold)])
+        write_mixtures(tmp_path / "mixtures.tsv", [replace(mixtures[0], fold=fold)])
 
 
 def test_a_comma_in_a_list_is_no_part_of_an_id(mixtures, tmp_path):
@@ -117,8 +117,8 @@ def test_a_comma_in_a_list_is_no_part_of_an_id(mixtures, tmp_path):
 
 
 def test_unknown_tables(tmp_path):
-    path = tmp_path / "protocol.tsv"
-    with pytest.raises(UserError, match="protocol.tsv: no such table"):
+    path = tmp_path / "mixtures.tsv"
+    with pytest.raises(UserError, match="mixtures.tsv: no such table"):
         read_mixtures(path)
     path.write_text("mixture\ttarget\na\tb\n")
     with pytest.raises(UserError, match=r"column\(s\) speaker, .* missing"):

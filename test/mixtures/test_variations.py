@@ -119,7 +119,7 @@ def test_every_interferer_has_the_gender_of_the_state(pools):
 
 
 @pytest.mark.parametrize("loudness", [(-33.0, -25.0), (-60.0, -55.0)])
-def test_new_sources_are_as_loud_as_those_of_the_protocol(pools, loudness):
+def test_new_sources_are_as_loud_as_those_of_the_table(pools, loudness):
     targets, interferers = pools
     levels = Levels(loudness=loudness)
     folds, variation = group_folds(targets, interferers, 0), Variation("a", "b", 1, talkers=3)
@@ -132,7 +132,7 @@ def test_new_sources_are_as_loud_as_those_of_the_protocol(pools, loudness):
                 assert loudness[0] <= level
 
 
-def test_what_the_protocol_says_of_all_mixtures_stays(pools):
+def test_what_the_table_says_of_all_mixtures_stays(pools):
     targets, interferers = pools
     folds = group_folds(targets, interferers, 0)
     of_all = {"gender_state": "same", "levels": Levels("snr")}

@@ -32,8 +32,8 @@ def root(tmp_path_factory):
     corpora = write_corpora(root)
     pools = Pool.read(corpora.emo), Pool.read(write_noise(root / "noise"))
     mixtures = draw_mixtures(*pools, Levels("snr", snr_set=LEVELS), seed=0)
-    write_mixtures(root / "protocol.tsv", mixtures)
-    tests = tables.read_protocol(root / "protocol.tsv")
+    write_mixtures(root / "mixtures.tsv", mixtures)
+    tests = tables.read_tests(root / "mixtures.tsv")
     data, rng = MixturesInMemory(mixtures, *pools), np.random.default_rng(0)
     scores = {}
     for m in mixtures:
@@ -120,7 +120,7 @@ def test_tables_that_contradict_one_another(root, tmp_path):
         with pytest.raises(UserError, match=message):
             tables.read_scores(tmp_path / "score_utt.tsv")
     clean = next(row for row in read_tsv(root / "tse.tsv") if not row["snr_db"])
-    tests = tables.read_protocol(root / "protocol.tsv")
+    tests = tables.read_tests(root / "mixtures.tsv")
     write_tsv(tmp_path / "tse.tsv", [clean | {"snr_db": "3"}], tables.TSE_COLUMNS)
-    with pytest.raises(UserError, match="snr_db is 3.* but the protocol says ; the mixtures"):
+    with pytest.raises(UserError, match="snr_db is 3.* but the mixture table says ; the mixtures"):
         tables.read_tse_scores(tmp_path / "tse.tsv", tests)

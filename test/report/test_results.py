@@ -258,7 +258,7 @@ def test_report_of_several_seeds(three_seeds):
     pooled = {r["system"]: r for r in summary if r["fold"] == "all"}
     deviation = 100 * np.std([*pooled["ft"]["ua_by_seed"].values()], ddof=1)
     once = "pooled (an utterance counts once, as the mean over them)"
-    assert f"Protocol not stated; folds 1, 2, 3, 4, 5 {POOLED}; seeds 0, 1, 2 {once}.\n" in text
+    assert f"Scheme not stated; folds 1, 2, 3, 4, 5 {POOLED}; seeds 0, 1, 2 {once}.\n" in text
     assert "over the seeds, percentage points: clean_clean" in text
     assert f", ft {deviation:.2f}.\n" in text and "with 3 seeds; row:" in text
     assert "| joint | joint | 240 | " in text
@@ -287,7 +287,7 @@ def test_optimistic_figures_say_so_at_every_table(scores):
     stamp = Stamp("best_test_epoch")
     text = report.render(make_figures(scores), {"date": "d"}, stamp, (), SYSTEMS.values())
     measured = text.count("\n## ") - 1  # the papers' figures are not ours
-    mark = "\n**Protocol best_test_epoch, optimistic: epoch chosen on the test fold**; folds "
+    mark = "\n**Scheme best_test_epoch, optimistic: epoch chosen on the test fold**; folds "
     assert text.count(mark) == measured == 9
 
 
@@ -318,7 +318,7 @@ def test_report_holds_every_table(scores):
     ):
         folds = f"folds 1, 2, 3, 4, 5 {pooled_folds.get(heading, POOLED)}"
         under = f"{folds}; all 240 utterances; seed 0.\n\n"
-        assert f"\n## {heading}\n\nProtocol loso; dev: by utterance, 10.0 % of it; {under}" in text
+        assert f"\n## {heading}\n\nScheme loso; dev: by utterance, 10.0 % of it; {under}" in text
     c = figures.differences[4]["measures"]["ua"]
     assert c["p"] < 0.05 and f"{100 * c['difference']:.2f} [" in text
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text

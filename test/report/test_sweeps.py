@@ -127,7 +127,7 @@ def test_text(main):
         ROWS,
         {"snr": "plots/sweep_snr.png"},
     )
-    assert text.count("\n**Protocol best_test_epoch, optimistic: epoch chosen on the test") == 2
+    assert text.count("\n**Scheme best_test_epoch, optimistic: epoch chosen on the test") == 2
     assert "\n* main: the condition that the systems were trained for\n* -5: much noise\n" in text
     assert "Not run yet: a (clean_noisy clean_denoised), b (clean_noisy noisy_noisy " in text
     assert "Without a configuration, and not shown: old." in text

@@ -30,7 +30,7 @@ def options(tmp_path, tiny_mixtures, joint_config):
             ["--output_dir", str(tmp_path / "exp"), "--batch_size", "4"]
             + ["--data_dir", f"{tiny_mixtures}/mix", "--targets", f"{tiny_mixtures}/emo"]
             + ["--sources", f"{tiny_mixtures}/interferer"]
-            + ["--split", f"{tiny_mixtures}/protocol/splits/fold1", *further],
+            + ["--split", f"{tiny_mixtures}/table/splits/fold1", *further],
         )
         options.tse, options.ser = dict(joint_config["tse"]), dict(joint_config["ser"])
         return options
@@ -51,8 +51,8 @@ def test_there_are_configurations_of_the_recipes():
 
 def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
     factory = TSESERTask.build_task_iter_factory(options(), None, "train")
-    train = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / "train.lst")
-    mixtures = {m.mixture: m for m in read_mixtures(tiny_mixtures / "mix" / "protocol.tsv")}
+    train = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / "train.lst")
+    mixtures = {m.mixture: m for m in read_mixtures(tiny_mixtures / "mix" / "mixtures.tsv")}
     wanted = {s.group for i in train for s in mixtures[i].sources}
     source = next(argument for argument in factory.draw.args if hasattr(argument, "example"))
     assert {group for groups in source.groups.values() for group in groups} == wanted
@@ -75,13 +75,13 @@ def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
 
 
 @pytest.mark.parametrize(("mode", "further"), [("valid", []), ("train", ["dynamic=false"])])
-def test_rendered_mixtures_are_those_of_the_protocol(options, tiny_mixtures, mode, further):
+def test_rendered_mixtures_are_those_of_the_table(options, tiny_mixtures, mode, further):
     import soundfile
 
     further = ["--mixing_conf", *further] if further else []
     factory = TSESERTask.build_task_iter_factory(options(*further), None, mode)
     side = {"valid": "dev", "train": "train"}[mode]
-    wanted = read_ids(tiny_mixtures / "protocol" / "splits" / "fold1" / f"{side}.lst")
+    wanted = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / f"{side}.lst")
     seen = []
     for ids, batch in factory.build_iter(5):
         seen += ids

@@ -175,7 +175,7 @@ def test_two_inputs_and_a_reference(code, tiny, tmp_path, denoised):
     assert load_state(exp / "valid.distance.best.pth")["blend"] != 0
 
     # The same streams afterwards.
-    ids = tiny["mixtures"] / "protocol/splits/fold1/test.lst"
+    ids = tiny["mixtures"] / "table/splits/fold1/test.lst"
     command = ["--model_dir", exp, "--data_dir", mix, "--scp", denoised / "wav.scp", "--ids", ids]
     recognize.main([*map(str, command), "--output", str(tmp_path / "hyp.tsv")])
     hypotheses = read_tsv(tmp_path / "hyp.tsv")

@@ -23,7 +23,7 @@ dumpdir=dump              # where the audio goes
 expdir=exp                # where models and results go: one directory for each set of experiments
 folds="1 2 3 4 5"         # folds to train and to test on
 labels="ang hap neu sad"  # emotion classes
-seed=0                    # seed of the protocol and of every training
+seed=0                    # seed of the mixture table and of every training
 more_seeds=               # further seeds of SER and joint trainings, pooled in the results, e.g. "1 2"
 num_sources=1             # sources in a mixture beside the target
 source_set=interferer     # talkers or noise that disturb: data/<name>; emo: other speakers of the corpus
@@ -33,7 +33,7 @@ snr_range=                # "lowest highest" SNR in dB, for levels=snr
 snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
 loudness_range=           # "lowest highest" loudness in LUFS, of every source (empty: LibriMix's, -33 -25)
 gender_state=random       # random, or only mixtures of the same or of different gender
-protocol=loso             # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
+scheme=loso               # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
 dev_share=0.1             # share of the training side that becomes dev; by speaker at least one of each gender
 ## Models
@@ -59,9 +59,9 @@ hf_repo=                  # Hugging Face repository, user/name (empty: no upload
 stage_table() {
     cat <<EOF
 data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${clean}
-protocol|Mixture protocol|${dumpdir}/clean|${protocol_dir}
-check|Data check|${dumpdir}/clean ${protocol_dir}|${protocol_dir}/log
-simulate|Simulation|${dumpdir}/clean ${protocol_dir}|${mix}
+mixture_table|Mixture table|${dumpdir}/clean|${table_dir}
+check|Data check|${dumpdir}/clean ${table_dir}|${table_dir}/log
+simulate|Simulation|${dumpdir}/clean ${table_dir}|${mix}
 tse_stats|TSE statistics|${clean}/pretrain ${tse_config}|${expdir}/tse_stats_*
 tse|TSE pretraining|${clean}/pretrain ${tse_config}|${expdir}/tse_*
 extract|Extraction: the denoised sets|${expdir}/tse_* ${mix}|${dumpdir}/denoised_*
@@ -101,7 +101,7 @@ print_help() {
 name_directories() {
     suffix=${mix_tag:+_${mix_tag}}
     clean=${dumpdir}/clean
-    protocol_dir=data/mix${suffix}
+    table_dir=data/mix${suffix}
     mix=${dumpdir}/mix${suffix}
     scores=${expdir}/scores${suffix}
     preserved=${expdir}/preservation${suffix}
@@ -223,16 +223,16 @@ set_levels() {
     [ -z "${loudness_range}" ] || how_loud+=(--loudness_range "${loudness_range}")
 }
 
-stage_protocol() {
+stage_mixture_table() {
     local how_loud
     set_levels
     [ -d "${clean}/${source_set}" ] || fail "--source_set ${source_set}: there is no" \
         "${clean}/${source_set}; local/data.sh has to make data/${source_set} (stage 1)"
     step --input "${clean}/emo/.done" --input "${clean}/${source_set}/.done" \
-        --writes "protocol.tsv splits/*/*.lst" "${protocol_dir}" \
-        protocol --protocol "${protocol}" --targets "${clean}/emo" \
+        --writes "mixtures.tsv splits/*/*.lst" "${table_dir}" \
+        mixture_table --scheme "${scheme}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
-        --output_dir "${protocol_dir}" --num_sources "${num_sources}" \
+        --output_dir "${table_dir}" --num_sources "${num_sources}" \
         "${how_loud[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
         --dev_share "${dev_share}" --seed "${seed}"
 }
@@ -240,17 +240,17 @@ stage_protocol() {
 stage_check() {
     # It tells the share of dev in each fold, and what is never tested.
     step --redo --name check --tell "fold .*|.* never tested.*|.* no violation" \
-        --input "${protocol_dir}/.done" --input "${clean}/pretrain/.done" \
-        "${protocol_dir}" check_data --protocol "${protocol}" --targets "${clean}/emo" \
+        --input "${table_dir}/.done" --input "${clean}/pretrain/.done" \
+        "${table_dir}" check_data --scheme "${scheme}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
-        --pretrain "${clean}/pretrain" --protocol_dir "${protocol_dir}" --labels "${labels}" \
+        --pretrain "${clean}/pretrain" --table_dir "${table_dir}" --labels "${labels}" \
         --folds "${folds}"
 }
 
 stage_simulate() {
-    step --nj "${nj}" --input "${protocol_dir}/.done" --input "${protocol_dir}/protocol.tsv" \
-        --writes "*.scp utt2* spk2* protocol.tsv" "${mix}" \
-        simulate --protocol_dir "${protocol_dir}" --targets "${clean}/emo" \
+    step --nj "${nj}" --input "${table_dir}/.done" --input "${table_dir}/mixtures.tsv" \
+        --writes "*.scp utt2* spk2* mixtures.tsv" "${mix}" \
+        simulate --table_dir "${table_dir}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" --output_dir "${mix}"
 }
 
@@ -301,7 +301,7 @@ stage_extract() {
     while IFS='|' read -r tag _; do
         denoised=${dumpdir}/denoised_${tag}${suffix}
         step --network --nj "${nj}" --input "$(made_of "${tag}")" --input "${mix}/.done" \
-            --writes "*.scp utt2* spk2* protocol.tsv" "${denoised}" \
+            --writes "*.scp utt2* spk2* mixtures.tsv" "${denoised}" \
             extract --model_dir "${expdir}/tse_${tag}" --data_dir "${mix}" --output_dir "${denoised}"
     done < <(planned front_end)
 }
@@ -381,7 +381,7 @@ stage_ser_stats() {
         step --batch --input "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
             --writes "fold*/feats_stats.npz" "${expdir}/${dir}" \
             ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
-            --splits "${protocol_dir}/splits" --output_dir "${expdir}/${dir}"
+            --splits "${table_dir}/splits" --output_dir "${expdir}/${dir}"
     done < <(planned statistics)
 }
 
@@ -395,7 +395,7 @@ stage_ser() {
                 --input "${expdir}/${stats}/.done" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
-                --data_dir "${mix}" --split "${protocol_dir}/splits/fold${fold}" \
+                --data_dir "${mix}" --split "${table_dir}/splits/fold${fold}" \
                 --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz" \
                 --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" --labels ${labels} ${ser_args}
         done < <(runs)
@@ -405,7 +405,7 @@ stage_ser() {
 # shellcheck disable=SC2086,SC2206
 stage_joint() {
     local dir stats tag ser_config config start run fold run_seed from needs low high mixing=()
-    if [ "${levels}" = snr ]; then # fresh mixtures are like those of the protocol
+    if [ "${levels}" = snr ]; then # fresh mixtures are like those of the mixture table
         read -r low high <<<"${snr_range:--5 5}"
         mixing=(--mixing_conf levels=snr --mixing_conf "snr=[${low},${high}]")
         [ -z "${snr_set}" ] || mixing+=(--mixing_conf "snr_set=[${snr_set// /,}]")
@@ -426,7 +426,7 @@ stage_joint() {
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 tse_ser_train --config "${config}" --data_dir "${mix}" \
                 --targets "${clean}/emo" --sources "${clean}/${source_set}" \
-                --split "${protocol_dir}/splits/fold${fold}" --tse_dir "${expdir}/tse_${tag}" \
+                --split "${table_dir}/splits/fold${fold}" --tse_dir "${expdir}/tse_${tag}" \
                 "${from[@]}" --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" \
                 "${mixing[@]}" ${joint_args}
         done < <(runs)
@@ -435,7 +435,7 @@ stage_joint() {
 
 stage_infer() {
     local system tag test front_end ser_tag kind model frozen run fold dir feats needs audio also=()
-    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa)
+    [ "${scheme}" != best_test_epoch ] || also=(--by_ua_and_wa)
     keep_features < <(planned row | awk -F'|' -v OFS='|' '{ print $8, $3, $4, $5, $9 }' | sort -u)
     while IFS='|' read -r system tag test front_end ser_tag kind model frozen _; do
         use_features "${frozen}" "${test}" "${front_end}" "${ser_tag}"
@@ -444,7 +444,7 @@ stage_infer() {
             if [ "${kind}" = table ]; then
                 step --redo --batch --input "${model}" --input "${mix}/.done" --writes hyp.tsv "${dir}" \
                     import_hypotheses --table "${model}" --data_dir "${mix}" --labels "${labels}" \
-                    --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
+                    --ids "${table_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
                 continue
             fi
             audio=()
@@ -455,7 +455,7 @@ stage_infer() {
                 "${needs[@]}" --writes "hyp.tsv audio/wav.scp" "${dir}" \
                 recognize --model_dir "${expdir}/${model}/${run}" --data_dir "${mix}" \
                 --scp "$(scp_of "${test}" "${front_end}")" "${feats[@]}" \
-                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
+                --ids "${table_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" \
                 "${also[@]}" "${audio[@]}"
         done < <(runs)
     done < <(planned row)
@@ -475,16 +475,16 @@ stage_score() {
         inputs+=(--input "${expdir}/tse_${tag}/scoring${suffix}/.done")
     done < <(planned front_end)
     step --redo "${inputs[@]}" --writes "${tables[*]}" "${scores}" \
-        score --scores_dir "${scores}" --protocol_dir "${protocol_dir}" \
+        score --scores_dir "${scores}" --table_dir "${table_dir}" \
         --tse_scores "${tse_scores[*]}" --folds "${folds}" \
-        --seed "${seed}" --seeds "${more_seeds}" --protocol "${protocol}" "${rows[@]}"
+        --seed "${seed}" --seeds "${more_seeds}" --scheme "${scheme}" "${rows[@]}"
     preservation
 }
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
 preservation() {
     local fold dir name model joint clean_row noisy denoised tag hyp row inputs also=()
-    [ "${protocol}" != best_test_epoch ] || also=(--by_ua_and_wa) # the epoch of the clean systems
+    [ "${scheme}" != best_test_epoch ] || also=(--by_ua_and_wa) # the epoch of the clean systems
     while IFS='|' read -r name model joint clean_row noisy denoised tag; do
         inputs=()
         for fold in ${folds}; do
@@ -494,7 +494,7 @@ preservation() {
                 --input "${scores}/${joint}/fold${fold}/.done" --writes hyp.tsv "${dir}" \
                 recognize --model_dir "${expdir}/${model}/fold${fold}" --data_dir "${mix}" \
                 --scp "${scores}/${joint}/fold${fold}/audio/wav.scp" \
-                --ids "${protocol_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
+                --ids "${table_dir}/splits/fold${fold}/test.lst" --output "${dir}/hyp.tsv" "${also[@]}"
             inputs+=(--input "${dir}/.done")
             for row in "${clean_row}" "${noisy}" "${denoised}"; do
                 inputs+=(--input "${scores}/${row}/fold${fold}/.done")
@@ -505,7 +505,7 @@ preservation() {
             --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
             --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}/${name}" \
             preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}/${name}" \
-            --protocol "${protocol}" --protocol_dir "${protocol_dir}" --clean_hyp "${scores}/${clean_row}/${hyp}" \
+            --scheme "${scheme}" --table_dir "${table_dir}" --clean_hyp "${scores}/${clean_row}/${hyp}" \
             --condition noisy "${mix}/wav.scp" "${scores}/${noisy}/${hyp}" \
             --condition denoised "$(scp_of denoised "${tag}")" "${scores}/${denoised}/${hyp}" \
             --condition "${joint%%/*}" "${scores}/${joint}/fold{fold}/audio/wav.scp" \
@@ -557,11 +557,11 @@ stage_tests() {
     while IFS='|' read -r name set; do
         others=(${set:+--input "${clean}/${set}/.done"})
         step --redo --network --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
-            --input "conf/tests/${name}.yaml" --input "${protocol_dir}/.done" "${needs[@]}" \
-            --writes "protocol.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
+            --input "conf/tests/${name}.yaml" --input "${table_dir}/.done" "${needs[@]}" \
+            --writes "mixtures.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
             evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
-            --sources "${clean}/${source_set}" --protocol_dir "${protocol_dir}" \
-            --protocol "${protocol}" --gender_state "${gender_state}" "${how_loud[@]}" \
+            --sources "${clean}/${source_set}" --table_dir "${table_dir}" \
+            --scheme "${scheme}" --gender_state "${gender_state}" "${how_loud[@]}" \
             --folds "${folds}" --front_ends "${front_ends[*]}" \
             --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
         inputs+=(--input "${tests_dir}/${name}/.done")
@@ -631,7 +631,7 @@ number='(0|[1-9][0-9]*)' # 01 would be another name for 1
 [[ ${folds} =~ ^${number}(\ ${number})*$ ]] || usage_error "--folds '${folds}': expected numbers with a space between"
 [[ ${seed} =~ ^${number}$ ]] || usage_error "--seed ${seed}: expected a number"
 [[ ${more_seeds} =~ ^(${number}(\ ${number})*)?$ ]] || usage_error "--more_seeds '${more_seeds}': expected numbers with a space between"
-[[ ${protocol} =~ ^(loso|loso_speaker|best_test_epoch)$ ]] || usage_error "--protocol ${protocol}: it is loso, loso_speaker or best_test_epoch"
+[[ ${scheme} =~ ^(loso|loso_speaker|best_test_epoch)$ ]] || usage_error "--scheme ${scheme}: it is loso, loso_speaker or best_test_epoch"
 [[ ${labels} =~ ^[A-Za-z0-9_+=:@.\ -]+$ && " ${labels}" != *" "[.-]* ]] ||
     usage_error "--labels '${labels}': expected names with a space between; only letters, digits and -_.+=:@ can be in one"
 for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "labels:${labels}"; do

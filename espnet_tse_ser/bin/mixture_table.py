@@ -16,7 +16,7 @@ def get_parser():
     parser.add_argument(
         "--sources", help="formatted pool of talkers or noise, or --targets; none: all is clean"
     )
-    parser.add_argument("--output_dir", required=True, help="receives protocol.tsv and splits/")
+    parser.add_argument("--output_dir", required=True, help="receives mixtures.tsv and splits/")
     parser.add_argument(
         "--num_sources", type=COUNT.option, default=1, help="sources beside the target"
     )
@@ -27,7 +27,7 @@ def get_parser():
         "--without_enrollment", action="store_true", help="mixtures without enrollments"
     )
     parser.add_argument(
-        "--protocol", default="loso", help="loso, loso_speaker or best_test_epoch (see splits.py)"
+        "--scheme", default="loso", help="loso, loso_speaker or best_test_epoch (see splits.py)"
     )
     parser.add_argument("--dev_split", default="speaker", help="speaker or utterance")
     parser.add_argument(
@@ -55,7 +55,7 @@ def main(argv=None):
     levels = levels_of(args)
     corpus = Pool.read(args.targets, args.fs)
     groups = {e.speaker: e.fold for e in corpus.entries.values()}
-    targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.protocol))
+    targets = corpus.with_folds(fold_of_speakers(corpus.entries.values(), args.scheme))
     sources = Pool.read_sources(args.sources, args.targets, targets)
     mixtures = draw_mixtures(
         targets,
@@ -74,13 +74,13 @@ def main(argv=None):
             dev_split=args.dev_split,
             dev_share=args.dev_share,
             seed=args.seed,
-            protocol=args.protocol,
+            scheme=args.scheme,
             groups=groups,
         )
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"
             write_text(path, "".join(f"{utt}\n" for utt in utts))
-    write_mixtures(output_dir / "protocol.tsv", mixtures)
+    write_mixtures(output_dir / "mixtures.tsv", mixtures)
 
 
 if __name__ == "__main__":

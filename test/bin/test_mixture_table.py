@@ -4,7 +4,7 @@ import pytest
 from tiny_corpora import FOLDS, pool_options, write_corpora
 
 from espnet_tse_ser.audio.id_list import read_ids
-from espnet_tse_ser.bin.protocol import get_parser, main
+from espnet_tse_ser.bin.mixture_table import get_parser, main
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.mixtures.table import read_mixtures
 
@@ -22,9 +22,9 @@ def contents(directory):
     return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*.*")}
 
 
-def test_protocol_and_splits(corpora, tmp_path):
+def test_table_and_splits(corpora, tmp_path):
     assert draw(corpora, tmp_path / "a", "--seed", "3") == 0
-    mixtures = read_mixtures(tmp_path / "a" / "protocol.tsv")
+    mixtures = read_mixtures(tmp_path / "a" / "mixtures.tsv")
     assert len(mixtures) == 30 and {m.seed for m in mixtures} == {3}
     fold_of = {m.mixture: m.fold for m in mixtures}
     for fold in FOLDS:
@@ -43,7 +43,7 @@ def test_options(corpora, tmp_path):
     options = ["--levels", "snr", "--snr_range", "3 3", "--num_sources", "2"]
     options += ["--gender_state", "same", "--dev_split", "utterance", "--dev_share", "0.5"]
     assert draw(corpora, tmp_path, *options) == 0
-    for mixture in read_mixtures(tmp_path / "protocol.tsv"):
+    for mixture in read_mixtures(tmp_path / "mixtures.tsv"):
         assert mixture.snr_db == pytest.approx(3, abs=0.01)
         assert len(mixture.sources) == 2 and mixture.gender_state == "same"
     train, dev = (read_ids(tmp_path / f"splits/fold1/{s}.lst") for s in ("train", "dev"))
@@ -67,7 +67,7 @@ def test_wrong_values(corpora, tmp_path, options, message, capsys):
     assert draw(corpora, tmp_path / "out", *options) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and message in error[0]
-    assert not (tmp_path / "out" / "protocol.tsv").exists()
+    assert not (tmp_path / "out" / "mixtures.tsv").exists()
 
 
 @pytest.mark.parametrize(
