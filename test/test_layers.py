@@ -1,6 +1,7 @@
 """Imports point downwards: a part of the package uses only parts below it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def imported(path):
             if first == "espnet_tse_ser":
                 place = Path(rest.replace(".", "/"))
                 yield place if (ROOT / place).with_suffix(".py").exists() else place.parent
+
+
+def test_the_readme_has_them_in_this_order():
+    text = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `espnet_tse_ser/([\w/]+)` \|", text, re.MULTILINE)
+    assert named == list(LAYERS[:-1])
 
 
 def test_every_part_has_its_place():
