@@ -43,7 +43,7 @@ def train(config, tiny_mixtures, tse_dir, ser_dir):
             "config": config,
             "data_dir": tiny_mixtures / "mix",
             "targets": tiny_mixtures / "emo",
-            "interferers": tiny_mixtures / "interferer",
+            "sources": tiny_mixtures / "interferer",
             "split": tiny_mixtures / "table" / "splits" / "fold1",
             "tse_dir": tse_dir,
             "ser_dir": ser_dir,
