@@ -42,18 +42,16 @@ def main(argv=None):
     if not 1 <= args.job <= args.nj:
         raise UserError(f"--job {args.job} --nj {args.nj}: the job must lie in 1 to nj")
     from espnet_tse_ser.audio.kaldi_dir import read_table
-    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.configuration import read_configuration
     from espnet_tse_ser.models.build_ser import build_frontend, check_ser_config
     from espnet_tse_ser.own_classes import checksums, own_classes
     from espnet_tse_ser.recognise.feature_cache import combine, compute
     from espnet_tse_ser.recognise.frozen import check_frozen
     from espnet_tse_ser.training.checkpoints import get_rate
 
-    def where(key):
-        return f"{args.config}: {key}"
-
     # Without the task, whose import takes longer than the jobs of a small set.
-    config = {"frontend": "logmel"} | read_yaml(args.config)
+    given = read_configuration(args.config)
+    where, config = given.where, {"frontend": "logmel"} | given
     fs = get_rate(config, "fs", args.config)
     config["modules"] = checksums(own_classes(config, ("frontend",)), where)
     config |= check_ser_config(config, where, ("frontend",))

@@ -53,6 +53,7 @@ def main(argv=None):
 
 def lines(args):
     """What is printed, as tuples of texts."""
+    from espnet_tse_ser.configuration import chain
     from espnet_tse_ser.frontends.model_files import is_trained, local_files
     from espnet_tse_ser.systems.plan import Joint, Part, Plan, Recogniser
     from espnet_tse_ser.systems.system import choose, read_systems
@@ -75,8 +76,11 @@ def lines(args):
     for config in dict.fromkeys(s.recogniser.source for s in plan.statistics):
         frozen[config], modules[config] = _described(config)
 
+    for joint in plan.joints:
+        chain(joint.joint.source)  # what is not there is said at once
     for part in plan.front_ends:
         if is_trained(part.source):
+            chain(part.source)
             yield "front_end", part.tag, part.source, "tse_train"
             continue
         yield "front_end", part.tag, part.source, "front_end"
@@ -113,15 +117,15 @@ def lines(args):
 def _described(config):
     """Of a SER configuration, as printed: whether its features do not change in training, and the
     files of a user's own classes that it names."""
-    from espnet_tse_ser.files import read_yaml
+    from espnet_tse_ser.configuration import read_configuration
     from espnet_tse_ser.models.build_ser import KINDS
     from espnet_tse_ser.own_classes import find_module, own_classes
     from espnet_tse_ser.recognise.frozen import why_not_frozen
 
-    options = read_yaml(config)
+    options = read_configuration(config)
     frozen = "frozen" if why_not_frozen(options, config) is None else ""
     names = own_classes(options, KINDS)
-    paths = [find_module(name, f"{config}: {key}") for key, name in names.items()]
+    paths = [find_module(name, options.where(key)) for key, name in names.items()]
     return frozen, ",".join(dict.fromkeys(map(os.path.relpath, paths)))
 
 

@@ -25,7 +25,8 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     import logging
 
-    from espnet_tse_ser.files import read_yaml, write_json
+    from espnet_tse_ser.configuration import read_configuration
+    from espnet_tse_ser.files import write_json
     from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_mixtures
     from espnet_tse_ser.progress import log_to_stderr
@@ -33,8 +34,8 @@ def main(argv=None):
     from espnet_tse_ser.training.dynamic import mixing_options
 
     log_to_stderr()
-    config = read_yaml(args.config)
-    where = f"{args.config}: mixing_conf"
+    config = read_configuration(args.config)
+    where = config.where("mixing_conf")
     options = mixing_options(PretrainingOptions, config.get("mixing_conf", {}), where)
     pool = Pool.read(args.pool, get_rate(config, "sample_rate", args.config))
     parts = pretraining_mixtures(pool, options, args.seed)

@@ -5,6 +5,7 @@ Imports nothing outside the standard library.
 
 import os
 
+from espnet_tse_ser.configuration import chain
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.jobs.marks import Marks, checksum
 
@@ -20,6 +21,7 @@ class Step:
     ==================  ==========================================================================
     --input FILE        it depends on the file's content (may be repeated). It can be another
                         step's .done: then a change upstream is seen everywhere below
+    --config FILE       the same of the configuration of a training, and of its bases
     --setting TEXT      a line more that identifies it (may be repeated)
     --writes PATTERNS   files that it leaves in DIR, e.g. "wav.scp utt2*": without one it is done
                         again
@@ -49,6 +51,9 @@ class Step:
         words = list(words)
         while words[0].startswith("--"):
             option = words.pop(0)[2:]
+            if option == "config":
+                self.options["input"] += chain(words.pop(0))
+                continue
             had = self.options.get(option)
             if had is None:
                 raise UserError(f"step {' '.join(words)}: there is no option --{option}")

@@ -13,6 +13,7 @@ from espnet2.tasks.abs_task import optim_classes, scheduler_classes
 from espnet2.train.distributed_utils import resolve_distributed_mode
 from espnet2.utils.nested_dict_action import NestedDictAction
 
+from espnet_tse_ser.configuration import read_configuration
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.espnet.kinds import (
     kind_of,
@@ -21,7 +22,6 @@ from espnet_tse_ser.espnet.kinds import (
     kinds_of_scheduler,
 )
 from espnet_tse_ser.espnet.mapping_action import MappingAction
-from espnet_tse_ser.files import read_yaml
 from espnet_tse_ser.machine import check_gpus
 from espnet_tse_ser.training.plan import check_plan
 from espnet_tse_ser.training.schedulers import has_epochs
@@ -64,11 +64,11 @@ def parse_task_options(task, command, **given):
     for key in conf:
         name = key.removesuffix("_conf")
         if name != key and name in kinds and name not in conf and getattr(options, name) is None:
-            raise UserError(f"{config}: {key}: there is no {name} that takes it; name one")
+            raise UserError(f"{conf.where(key)}: there is no {name} that takes it; name one")
     in_file = {key for key, value in conf.items() if getattr(options, key) is value}
 
     def where(key):
-        return f"{config}: {key}" if key in in_file else f"--{key}"
+        return conf.where(key) if key in in_file else f"--{key}"
 
     for key, value in vars(options).items():
         if key in kinds and key not in ("help", "config"):
@@ -120,12 +120,12 @@ def _get_parser(task):
 
 
 def _read(path, kinds, given):
-    conf = read_yaml(path)
+    conf = read_configuration(path)
     for key in conf:
         if key not in kinds or key in ("config", "help"):
-            raise UserError(f"{path}: unknown key {shown(key)}; correct it or drop it")
+            raise UserError(f"{conf.places[key]}: unknown key {shown(key)}; correct it or drop it")
         if key in given:
-            raise UserError(f"{path}: {key}: the command line rules it; drop it here")
+            raise UserError(f"{conf.where(key)}: the command line rules it; drop it here")
     return conf
 
 

@@ -100,7 +100,8 @@ def test_chosen_systems_tags_and_mixtures(printed):
     assert found["front_end"] == [["a", "train_tse.yaml", "tse_train"]] and found["preserved"] == []
 
 
-def test_a_system_of_one_file(printed, conf):
+def test_a_system_of_one_file(printed, conf, monkeypatch):
+    monkeypatch.chdir(conf)
     text = "row: 9\nlabel: x\ntrain: joint\ntest: joint\nfront_end: train_tse_big.yaml\n"
     (conf / "systems/scratch.yaml").write_text(text)
     found = printed(names="scratch")
@@ -110,6 +111,17 @@ def test_a_system_of_one_file(printed, conf):
     assert [line[:3] for line in found["statistics"]] == (
         [["ser_stats_big+default/denoised", "denoised", "big"]]
     )
+
+
+def test_a_configuration_that_is_not_there_is_named_at_once(printed, conf):
+    text = "row: 9\nlabel: x\ntrain: joint\ntest: joint\nstarts_from: base\n"
+    for key in ("front_end", "joint"):
+        (conf / "systems/other.yaml").write_text(f"{text}{key}: conf/none.yaml\n")
+        with pytest.raises(UserError, match="conf/none.yaml: no such configuration"):
+            printed(names="other")
+    (conf / "train_tse_ser.yaml").write_text("base: none.yaml\n")
+    with pytest.raises(UserError, match=r"train_tse_ser.yaml: line 1: base: none.yaml: no such"):
+        printed()
 
 
 def test_a_table_of_another_program(printed, conf):

@@ -1,12 +1,15 @@
 """Every configuration of every recipe is parsed by its task and builds its model."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from espnet2.tasks.abs_task import scheduler_classes
 
+from espnet_tse_ser import strict_yaml
+from espnet_tse_ser.configuration import chain, merge, read_configuration
 from espnet_tse_ser.mixtures.variations import read_variation
 from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.build_tse import build_extraction_model
@@ -61,6 +64,32 @@ def plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
+@pytest.mark.parametrize("path", [n for kind in ("tse", "ser", "tse_ser") for n in configs(kind)])
+def test_a_configuration_on_another_says_only_what_differs(path):
+    """Without any of its lines it would be another."""
+    base = chain(ROOT / path)[1:]
+    if not base:
+        return
+    base = read_configuration(base[0])
+    own = strict_yaml.parse((ROOT / path).read_text(), path)
+    del own["base"]
+    whole = merge(base, own)
+    for keys in leaves(own):
+        less = copy.deepcopy(own)
+        inner = functools.reduce(dict.get, keys[:-1], less)
+        del inner[keys[-1]]
+        assert merge(base, less) != whole, (path, keys)
+
+
+def leaves(mapping):
+    """The keys to each value that is no mapping."""
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from ((key, *rest) for rest in leaves(value))
+        else:
+            yield (key,)
+
+
 def test_test_variations():
     paths = sorted(ROOT.glob("egs2/*/tse_ser1/conf/tests/*.yaml"))
     assert len(paths) > 20
@@ -89,9 +118,9 @@ def test_tse(path):
 @pytest.mark.parametrize("percent", [10, 50])
 def test_shares_of_pretraining_data_differ_in_nothing_else(percent):
     conf = ROOT / "egs2/ravdess_mix/tse_ser1/conf"
-    expected = yaml.safe_load((conf / "train_tse.yaml").read_text())
+    expected = read_configuration(conf / "train_tse.yaml")
     expected["mixing_conf"]["speaker_share"] = percent / 100
-    assert yaml.safe_load((conf / f"tuning/train_tse_{percent}pct.yaml").read_text()) == expected
+    assert read_configuration(conf / f"tuning/train_tse_{percent}pct.yaml") == expected
 
 
 @pytest.mark.parametrize("path", configs("ser"))
@@ -129,7 +158,7 @@ BACK_ENDS = {
 
 
 def read(path):
-    return yaml.safe_load((ROOT / path).read_text())
+    return read_configuration(ROOT / path)
 
 
 @pytest.mark.parametrize("back_end", BACK_ENDS)
@@ -242,8 +271,7 @@ def test_joint(path):
 
     options = parse(TSESERTask, path)
     recipe = "egs2/mini_iemocap_mix/tse_ser1/conf"
-    tse = yaml.safe_load((ROOT / recipe / "train_tse_debug.yaml").read_text())
-    ser = yaml.safe_load((ROOT / recipe / "train_ser_debug.yaml").read_text())
+    tse, ser = (read(f"{recipe}/train_{kind}_debug.yaml") for kind in ("tse", "ser"))
     tse["model_conf"] = {}
     config = {"tse": tse, "ser": {"labels": ["ang", "neu"]} | ser}
     model = build_joint_model(config | {"model_conf": options.model_conf})

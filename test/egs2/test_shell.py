@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet_tse_ser.configuration import chain, read_configuration
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
@@ -405,6 +407,28 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
     assert changed == {new / "conf/train_ser.yaml", new / "conf/systems/ft.yaml"}
 
 
+def test_a_new_recipe_has_the_configurations_of_its_model(tmp_path):
+    """Also where it has a file of its own in place of a link to one with a base."""
+    egs2 = shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    of, new = (egs2 / name / "tse_ser1/conf" for name in ("iemocap_mix", "new_mix"))
+    (of / "train_ser.yaml").unlink()
+    (of / "train_ser.yaml").symlink_to("tuning/train_ser_hubert_base_frozen_cnn.yaml")
+    (of / "tuning/train_tse_10pct.yaml").symlink_to(
+        "../../../../ravdess_mix/tse_ser1/conf/tuning/train_tse_10pct.yaml"
+    )
+    setup = "egs2/TEMPLATE/tse_ser1/setup.sh egs2/new_mix/tse_ser1"
+    assert bash(setup, tmp_path).returncode == 0
+    paths = sorted(of.glob("**/train_*.yaml"))
+    assert len(paths) > 15
+    for path in paths:
+        made = new / path.relative_to(of)
+        assert read_configuration(made) == read_configuration(path) and not made.is_symlink()
+    assert chain(new / "train_ser.yaml")[1] == str(new / "tuning/train_ser_hubert_base_frozen.yaml")
+    assert chain(new / "tuning/train_tse_10pct.yaml")[1:] == [
+        str(egs2 / "ravdess_mix/tse_ser1/conf/train_tse.yaml")
+    ]
+
+
 def test_setup_wants_a_recipe_to_begin_with(egs2):
     setup = "TEMPLATE/tse_ser1/setup.sh --from"
     for source, missing in (("none", "none/run.sh"), ("iemocap_mix/tse_ser1", "tse_ser1/run.sh")):
@@ -609,6 +633,33 @@ def test_other_settings_stop_and_say_what_differs(recipe):
     shutil.rmtree(recipe / "exp/tse_default")
     assert run(recipe, "--stop_stage tse --tse_args '--max_epoch 3'").returncode == 0
     assert len(calls(recipe)) == 1
+
+
+def test_a_changed_base_of_a_config_is_noticed(recipe):
+    """As a change of the configuration itself, by every step that reads it."""
+    for kind in ("tse", "ser", "tse_ser"):
+        base = (recipe / f"conf/train_{kind}.yaml").rename(recipe / f"conf/base_{kind}.yaml")
+        (recipe / f"conf/train_{kind}.yaml").write_text(f"base: {base.name}\n")
+    options = "--folds 1 --stage 1 --stop_stage joint --systems 'noisy_noisy scratch'"
+    assert run(recipe, options).returncode == 0
+    for kind, made in (
+        *(("tse", "tse_stats_default"), ("tse", "tse_default")),
+        *(("ser", "ser_stats_default/noisy"), ("ser", "ser_noisy_default/fold1")),
+        *(("ser", "tse_ser_scratch_default/fold1"), ("tse_ser", "tse_ser_scratch_default/fold1")),
+    ):
+        record = (recipe / f"exp/{made}/.done").read_text()
+        assert re.search(rf"^\d+ \d+ conf/base_{kind}.yaml$", record, re.MULTILINE), made
+    assert run(recipe, options).returncode == 0
+    with (recipe / "conf/base_tse_ser.yaml").open("a") as stream:
+        stream.write("grad_clip: 1\n")
+    result = run(recipe, options)
+    assert result.returncode == 1
+    assert "exp/tse_ser_scratch_default/fold1 was made with other settings" in result.stderr
+    (recipe / "conf/base_tse.yaml").unlink()
+    calls(recipe)
+    result = run(recipe, options)
+    assert result.returncode == 2 and calls(recipe) == []
+    assert "conf/train_tse.yaml: line 1: base: base_tse.yaml: no such file" in result.stderr
 
 
 def test_a_changed_config_is_noticed(recipe):

@@ -115,6 +115,20 @@ def test_what_identifies_a_step(tmp_path, monkeypatch):
     assert Step(["--program", "data", "local/data.sh "]).record() == "local/data.sh "
 
 
+def test_a_configuration_and_its_bases_identify_a_step(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/a.yaml").write_text("base: ../b.yaml\n")
+    (tmp_path / "b.yaml").write_text("lr: 1\n")
+    (tmp_path / "c").write_text("c")
+    step = Step(["--config", "conf/a.yaml", "--input", "c", "exp/x", "train"])
+    sums = [checksum(path) for path in ("conf/a.yaml", "b.yaml", "c")]
+    assert step.record() == "\n".join(["train", *sums])
+    (tmp_path / "b.yaml").unlink()
+    with pytest.raises(UserError, match=r"conf/a.yaml: line 1: base: \.\./b.yaml: no such file"):
+        Step(["--config", "conf/a.yaml", "exp/x", "train"])
+
+
 def test_an_input_that_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"gone/\.done is missing: run the stage that makes it fir"):
         Step(["--input", f"{tmp_path}/gone/.done", "exp/x", "train"]).record()

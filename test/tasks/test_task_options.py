@@ -32,6 +32,23 @@ def parse(tmp_path, name, changes, *further):
     return parse_task_options(task, ["--config", str(path), *further])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grad_clip: -1\n", "/base.yaml: grad_clip: expected"),
+        ("max_epochs: 1\n", "/base.yaml: unknown key 'max_epochs'"),
+        ("seed: 1\n", "/base.yaml: seed: the command line rules it"),
+        ("optim_conf: {lr: fast}\n", r"/own.yaml \(base: .*/base.yaml\): optim_conf: lr: expected"),
+    ],
+)
+def test_a_message_names_the_file_that_a_value_is_in(tmp_path, text, message):
+    (tmp_path / "base.yaml").write_text(text)
+    path = tmp_path / "own.yaml"
+    path.write_text("base: base.yaml\noptim_conf: {eps: 1e-6}\n")
+    with pytest.raises(UserError, match=message):
+        parse_task_options(TSESERTask, ["--config", str(path)], seed=0)
+
+
 def options_with_kinds(task):
     from espnet_tse_ser.tasks.options import get_kinds
 

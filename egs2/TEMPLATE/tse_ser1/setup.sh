@@ -32,9 +32,17 @@ for path in "${from}"/{run.sh,cmd.sh,local} "${conf}"; do
 done
 
 mkdir -p "${target}"
-# What a recipe changes is copied, as real files: who writes one writes no other ...
+# What a recipe changes is copied, as real files: who writes one writes no other.
 cp -RL "${from}"/{run.sh,cmd.sh,local} "${conf}" "${target}"
-# ... and what all recipes share is linked.
+# The path of a base begins at the real file, which is now where a link was.
+while read -r link; do
+    file=$(realpath "${link}")
+    base=$(sed -n 's/^base: *\([^ ]*\).*/\1/p' "${file}")
+    [ -n "${base}" ] || continue
+    base=$(realpath -m --relative-to "$(dirname "${link}")" "${file%/*}/${base}")
+    sed -i "s|^base:.*|base: ${base}|" "${target}/conf/${link#"${conf}/"}"
+done < <(find "${conf}" -type l -name "*.yaml")
+# What all recipes share is linked.
 for name in tse_ser.sh status.sh path.sh db.sh utils; do
     ln -s "../../TEMPLATE/tse_ser1/${name}" "${target}/${name}"
 done

@@ -258,7 +258,7 @@ stage_tse_stats() {
     local tag config command
     while IFS='|' read -r tag config command; do
         [ "${command}" = tse_train ] || continue
-        step --input "${config}" --input "${clean}/pretrain/.done" --writes stats.json \
+        step --config "${config}" --input "${clean}/pretrain/.done" --writes stats.json \
             "${expdir}/tse_stats_${tag}" \
             tse_stats --config "${config}" --pool "${clean}/pretrain" \
             --output_dir "${expdir}/tse_stats_${tag}" --seed "${seed}"
@@ -270,7 +270,7 @@ stage_tse() {
     local tag config command of file inputs dir
     while IFS='|' read -r tag config command; do
         if [ "${command}" = tse_train ]; then
-            step --train "${tse_threads}" --input "${config}" \
+            step --train "${tse_threads}" --config "${config}" \
                 --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
                 tse_train --config "${config}" --pool "${clean}/pretrain" \
                 --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
@@ -363,7 +363,7 @@ keep_features() {
         [ ${#feats[@]} -gt 0 ] || continue
         dir=${feats[1]}
         # It tells how many they are, their size, and the time they took.
-        step --redo --network --nj "${nj}" --tell ".* utterances, .*" --input "${config}" \
+        step --redo --network --nj "${nj}" --tell ".* utterances, .*" --config "${config}" \
             --input "$(done_of "${condition}" "${tag}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
             ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
@@ -378,7 +378,7 @@ stage_ser_stats() {
         for module in ${modules//,/ }; do
             needs+=(--input "${module}")
         done
-        step --batch --input "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
+        step --batch --config "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
             --writes "fold*/feats_stats.npz" "${expdir}/${dir}" \
             ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
             --splits "${table_dir}/splits" --output_dir "${expdir}/${dir}"
@@ -391,7 +391,7 @@ stage_ser() {
     while IFS='|' read -r dir stats condition tag ser_tag config frozen; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         while read -r run fold run_seed; do
-            step --train "${num_threads:-1}" --batch --input "${config}" \
+            step --train "${num_threads:-1}" --batch --config "${config}" \
                 --input "${expdir}/${stats}/.done" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
@@ -416,12 +416,12 @@ stage_joint() {
             if [ -z "${start}" ]; then
                 from=(--ser_config "${ser_config}" --labels ${labels}
                     --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz")
-                needs=(--input "${ser_config}" --input "${expdir}/${stats}/.done")
+                needs=(--config "${ser_config}" --input "${expdir}/${stats}/.done")
             else
                 from=(--ser_dir "${expdir}/${start}/${run}")
                 needs=(--input "${expdir}/${start}/${run}/.done")
             fi
-            step --train "${num_threads:-1}" --batch --input "${config}" \
+            step --train "${num_threads:-1}" --batch --config "${config}" \
                 --input "${mix}/.done" --input "$(made_of "${tag}")" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 tse_ser_train --config "${config}" --data_dir "${mix}" \
