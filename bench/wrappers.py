@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RUN_PL = Path(__file__).parents[1] / "egs2/TEMPLATE/tse_ser1/utils/run.pl"
+RUN_PL = Path(__file__).parents[1] / "egs2/TEMPLATE/common/utils/run.pl"
 
 
 def get_parser():

@@ -1,6 +1,7 @@
 """Copies of the recipes for the tests that run them, with networks of debug size."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,12 @@ def copy_of_the_recipes(directory):
     (directory / "tools/activate_python.sh").write_text(f'export PATH="{python}:${{PATH}}"\n')
     (directory / "espnet_tse_ser").symlink_to(ROOT / "espnet_tse_ser")
     return directory / "egs2/mini_iemocap_mix/tse_ser1"
+
+
+def named_tests(recipe):
+    """The tests that a recipe's ``run.sh`` names, which may be patterns; None for all."""
+    named = re.search(r'^ +--tests "(.*)"', (recipe / "run.sh").read_text(), re.MULTILINE)
+    return named and named[1]
 
 
 def declare(recipe, name, **options):

@@ -37,7 +37,7 @@ class SlurmConf:
         except (OSError, UnicodeDecodeError) as error:
             raise WrapperError(
                 f"{path}: cannot be read ({getattr(error, 'strerror', 'not UTF-8')}); copy "
-                "conf/slurm.conf from egs2/TEMPLATE/tse_ser1, or give --config FILE"
+                "conf/slurm.conf from egs2/TEMPLATE/common, or give --config FILE"
             ) from None
         for number, line in enumerate(lines, 1):
             text = re.sub(r"(^|\s)#.*", "", line).strip()

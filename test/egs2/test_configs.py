@@ -1,12 +1,14 @@
 """Every configuration of every recipe is parsed by its task and builds its model."""
 
 import copy
+import fnmatch
 import functools
 from pathlib import Path
 
 import pytest
 import torch
 from espnet2.tasks.abs_task import scheduler_classes
+from recipes import named_tests
 
 from espnet_tse_ser import strict_yaml
 from espnet_tse_ser.configuration import chain, merge, read_configuration
@@ -91,14 +93,19 @@ def leaves(mapping):
 
 
 def test_test_variations():
-    paths = sorted(ROOT.glob("egs2/*/tse_ser1/conf/tests/*.yaml"))
+    paths = sorted(ROOT.glob("egs2/TEMPLATE/common/conf/tests/*.yaml"))
     assert len(paths) > 20
-    for path in paths:
-        variation = read_variation(path)
+    variations = {path.stem: read_variation(path) for path in paths}
+    for variation in variations.values():
         assert variation.about.endswith(".") and variation.sweep
-        if "iemocap" in str(path) and variation.sources == "emo":
-            # a session has one speaker of each gender: nobody else of the same
-            assert variation.gender_state is None and variation.talkers is None
+    for recipe, count in (("iemocap_mix", 22), ("mini_iemocap_mix", 7)):
+        patterns = named_tests(ROOT / "egs2" / recipe / "tse_ser1").split()
+        named = {name for pattern in patterns for name in fnmatch.filter(variations, pattern)}
+        assert len(named) == count
+        for variation in (variations[name] for name in named):
+            if variation.sources == "emo":
+                # a session has one speaker of each gender: nobody else of the same
+                assert variation.gender_state is None and variation.talkers is None
 
 
 @pytest.mark.parametrize("path", configs("tse"))

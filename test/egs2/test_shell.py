@@ -22,6 +22,7 @@ from espnet_tse_ser.configuration import chain, read_configuration
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "egs2/TEMPLATE/tse_ser1"
+COMMON = ROOT / "egs2/TEMPLATE/common"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
 STAGES = (
     "data mixture_table check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
@@ -90,7 +91,7 @@ def bash(command, cwd, **env):
 @pytest.fixture
 def egs2(tmp_path):
     """A copy of the TEMPLATE and of the configurations that a new recipe begins with."""
-    shutil.copytree(TEMPLATE, tmp_path / "egs2/TEMPLATE/tse_ser1")
+    shutil.copytree(TEMPLATE.parent, tmp_path / "egs2/TEMPLATE")
     conf = tmp_path / "egs2/iemocap_mix/tse_ser1/conf"
     conf.mkdir(parents=True)
     for name in ("train_tse", "train_ser", "train_tse_ser"):
@@ -109,7 +110,7 @@ def recipe(egs2):
     assert result.returncode == 0, result.stderr
     directory = egs2 / "new_mix/tse_ser1"
     (directory / "local/data.sh").write_text(DATA_SH)
-    assert os.readlink(directory / "conf/tests") == "../../../TEMPLATE/tse_ser1/conf/tests"
+    assert os.readlink(directory / "conf/tests") == "../../../TEMPLATE/common/conf/tests"
     (directory / "conf/tests").unlink()
     (directory / "conf/tests").mkdir()
     (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
@@ -124,7 +125,7 @@ def recipe(egs2):
 @pytest.fixture
 def run_pl(recipe):
     """The wrapper itself, for tests of more than which commands are run."""
-    shutil.copy(TEMPLATE / "utils/run.pl", recipe / "utils/run.pl")
+    shutil.copy(COMMON / "utils/run.pl", recipe / "utils/run.pl")
 
 
 def declare(recipe, name, text):
@@ -150,7 +151,7 @@ def calls(recipe):
 
 
 def test_shellcheck():
-    patterns = ("egs2/*/tse_ser1/*.sh", "egs2/*/tse_ser1/*/*.sh", ".ci/run")
+    patterns = ("egs2/*/*/*.sh", "egs2/*/*/*/*.sh", ".ci/run")
     # resolved, as most of a recipe are links into the TEMPLATE
     scripts = sorted({p.resolve() for pattern in patterns for p in ROOT.glob(pattern)})
     assert len(scripts) > 10
@@ -161,10 +162,12 @@ def test_shellcheck():
 
 @pytest.mark.parametrize("directory", RECIPES, ids=lambda d: d.parent.name)
 def test_recipe_layout(directory):
-    assert (directory / "conf/slurm.conf").resolve() == (TEMPLATE / "conf/slurm.conf").resolve()
-    for name in ("tse_ser.sh", "status.sh", "path.sh", "db.sh", "utils"):
+    for name in ("tse_ser.sh", "status.sh"):
         assert os.readlink(directory / name) == f"../../TEMPLATE/tse_ser1/{name}"
-    assert (directory / "cmd.sh").read_text() == (TEMPLATE / "cmd.sh").read_text()
+    for name in ("path.sh", "cmd.sh", "db.sh", "utils"):
+        assert os.readlink(directory / name) == f"../../TEMPLATE/common/{name}"
+    for name in ("conf/slurm.conf", "conf/tests"):
+        assert os.readlink(directory / name) == f"../../../TEMPLATE/common/{name}"
     assert (directory / "local/path.sh").is_file()
     for name in ("run.sh", "local/data.sh"):
         assert os.access(directory / name, os.X_OK)
@@ -187,7 +190,7 @@ def parse(words, tmp_path):
     script.write_text(
         "set -e -u\n"
         "stop_stage=1\ntext=\nflag=false\nhelp_message='the help'\n"
-        f". {TEMPLATE}/utils/parse_options.sh\n"
+        f". {COMMON}/utils/parse_options.sh\n"
         'echo "$stop_stage|$text|$flag|$*"\n'
     )
     return bash(f"bash {script} {words}", tmp_path)
@@ -395,7 +398,7 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
     of = egs2 / ("ravdess_mix" if source else "iemocap_mix") / "tse_ser1"
     names = [p.relative_to(of) for p in of.glob("conf/**/*.yaml") if p.parent.name != "tests"]
     assert len(names) > 14 and Path("conf/systems/ft.yaml") in names
-    for name in [*names, *map(Path, ("run.sh", "cmd.sh", "local/data.sh"))]:
+    for name in [*names, *map(Path, ("run.sh", "local/data.sh"))]:
         assert not (new / name).is_symlink()
         same = (new / name).read_bytes() == (of / name).read_bytes()
         assert same or not source and name.suffix == ".sh"
@@ -405,6 +408,23 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
         assert result.returncode == 0, result.stderr
     changed = {p for p, content in before.items() if p.read_bytes() != content}
     assert changed == {new / "conf/train_ser.yaml", new / "conf/systems/ft.yaml"}
+    links = {p.relative_to(new): p.resolve() for p in new.rglob("*") if p.is_symlink()}
+    assert links == {p.relative_to(of): p.resolve() for p in of.iterdir() if p.is_symlink()} | {
+        Path(f"conf/{name}"): egs2 / "TEMPLATE/common/conf" / name
+        for name in ("slurm.conf", "tests")
+    }
+
+
+def test_a_recipe_hands_on_what_it_has_in_place_of_a_link(tmp_path):
+    egs2 = shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    for name in ("cmd.sh", "conf/slurm.conf"):
+        (egs2 / "ravdess_mix/tse_ser1" / name).unlink()
+        (egs2 / "ravdess_mix/tse_ser1" / name).write_text("its own\n")
+    setup = "TEMPLATE/tse_ser1/setup.sh --from ravdess_mix/tse_ser1 new_mix/tse_ser1"
+    assert bash(setup, egs2).returncode == 0
+    for name in ("cmd.sh", "conf/slurm.conf"):
+        new = egs2 / "new_mix/tse_ser1" / name
+        assert new.read_text() == "its own\n" and not new.is_symlink()
 
 
 def test_a_new_recipe_has_the_configurations_of_its_model(tmp_path):
@@ -595,6 +615,22 @@ def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
     # it is no setting
     assert run(recipe, options.replace("--ngpu 1", "--ngpu 0")).returncode == 0
     assert calls(recipe) == []
+
+
+def test_tests_are_named_by_patterns(recipe):
+    for name in ("snr_5", "snr_-5", "talkers_3"):
+        (recipe / f"conf/tests/{name}.yaml").write_text("snr: 0\n")
+    for tests, named in (
+        ("", ["snr_-5", "snr_0", "snr_5", "talkers_3"]),
+        ("talkers_3 snr_?", ["snr_0", "snr_5", "talkers_3"]),
+        ("snr_* snr_0", ["snr_-5", "snr_0", "snr_5"]),
+        ("none", []),
+    ):
+        (recipe / "stand_in").write_text('#!/bin/sh\necho "$@" >> calls.txt; exit 7\n')
+        run(recipe, f"--tests '{tests}'")
+        assert calls(recipe)[0].endswith(f" --tests {' '.join(named)}")
+    result = run(recipe, "--tests 'snr_0 overlap_*'")
+    assert result.returncode == 2 and "--tests: 'overlap_*' of conf/tests: only" in result.stderr
 
 
 def test_a_test_reads_the_sources_that_it_names(recipe):

@@ -13,7 +13,7 @@ import pytest
 
 from espnet_tse_ser.jobs.command_line import WrapperError, parse_command_line, quote
 
-UTILS = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1/utils"
+UTILS = Path(__file__).parents[2] / "egs2/TEMPLATE/common/utils"
 
 
 def wrapper(*words, name="run.pl", cwd=None, **env):

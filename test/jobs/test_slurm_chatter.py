@@ -14,7 +14,7 @@ import pytest
 
 from espnet_tse_ser.jobs import slurm_client
 
-TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1"
+TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/common"
 CLUSTER = r"""
 import os, re, subprocess, sys
 from pathlib import Path

@@ -11,7 +11,7 @@ from espnet_tse_ser.jobs.status import status_of
 
 HOST = os.uname().nodename
 EPOCHS = "epoch\ttrain_loss\tvalid_ua\n1\t1.5\t0.25\n2\t1.2\t0.621\n3\t1.0\t0.5\n"
-RUN_PL = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1/utils/run.pl"
+RUN_PL = Path(__file__).parents[2] / "egs2/TEMPLATE/common/utils/run.pl"
 STARTED = "# ser_train --x\n# Started at Mon Jan  1 00:00:00 2024\n#\n"
 ENDED = "# Accounting: time=3 threads=1\n# Ended (code {}) at Mon Jan  1, elapsed time 3 seconds\n"
 FINISHED = "# Finished at Mon Jan  1 00:00:03 UTC 2024 with status {}\n"

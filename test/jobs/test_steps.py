@@ -16,7 +16,7 @@ from espnet_tse_ser.jobs.marks import checksum
 from espnet_tse_ser.jobs.step import Step
 
 ROOT = Path(__file__).parents[2]
-UTILS = ROOT / "egs2/TEMPLATE/tse_ser1/utils"
+UTILS = ROOT / "egs2/TEMPLATE/common/utils"
 STAND_IN = """#!/usr/bin/env bash
 # called as: python -m espnet_tse_ser.bin.COMMAND OPTIONS
 echo "${*:2}" | sed 's/^espnet_tse_ser.bin.//' >>calls.txt

@@ -14,7 +14,7 @@ import pytest
 
 from espnet_tse_ser.jobs.slurm_fate import judge
 
-TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/tse_ser1"
+TEMPLATE = Path(__file__).parents[2] / "egs2/TEMPLATE/common"
 SLURM_PL = TEMPLATE / "utils/slurm.pl"
 
 

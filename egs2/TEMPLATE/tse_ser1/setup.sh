@@ -27,13 +27,13 @@ fail() {
 [ -d "${egs2}/TEMPLATE" ] ||
     fail "${egs2}/TEMPLATE does not exist; the target has to be egs2/<corpus>/tse_ser1"
 [ ! -e "${target}" ] || fail "${target} exists already; choose another name or remove it"
-for path in "${from}"/{run.sh,cmd.sh,local} "${conf}"; do
+for path in "${from}"/{run.sh,local} "${conf}"; do
     [ -e "${path}" ] || fail "--from ${from}: there is no ${path}; give the directory of a recipe"
 done
 
 mkdir -p "${target}"
 # What a recipe changes is copied, as real files: who writes one writes no other.
-cp -RL "${from}"/{run.sh,cmd.sh,local} "${conf}" "${target}"
+cp -RL "${from}"/{run.sh,local} "${conf}" "${target}"
 # The path of a base begins at the real file, which is now where a link was.
 while read -r link; do
     file=$(realpath "${link}")
@@ -42,12 +42,15 @@ while read -r link; do
     base=$(realpath -m --relative-to "$(dirname "${link}")" "${file%/*}/${base}")
     sed -i "s|^base:.*|base: ${base}|" "${target}/conf/${link#"${conf}/"}"
 done < <(find "${conf}" -type l -name "*.yaml")
-# What all recipes share is linked.
-for name in tse_ser.sh status.sh path.sh db.sh utils; do
-    ln -s "../../TEMPLATE/tse_ser1/${name}" "${target}/${name}"
-done
-for name in slurm.conf tests; do
-    rm -rf "${target}/conf/${name}"
-    ln -s "../../../TEMPLATE/tse_ser1/conf/${name}" "${target}/conf/${name}"
+# What all recipes share is linked, unless RECIPE has its own.
+for name in tse_ser1/{tse_ser,status}.sh common/{path.sh,cmd.sh,db.sh,utils,conf/slurm.conf,conf/tests}; do
+    shared=${egs2}/TEMPLATE/${name}
+    name=${name#*/}
+    rm -rf "${target:?}/${name}"
+    if [ "${from}" != "${template}" ] && [ -e "${from}/${name}" ] && [ ! -L "${from}/${name}" ]; then
+        cp -RL "${from}/${name}" "${target}/${name}"
+    else
+        ln -sr "${shared}" "${target}/${name}"
+    fi
 done
 echo "Made ${target}. Now fill in ${target}/local/data.sh."

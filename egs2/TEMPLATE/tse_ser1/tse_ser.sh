@@ -50,7 +50,7 @@ tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
-tests=                    # test variations, of conf/tests (empty: all that are there; none)
+tests=                    # test variations, of conf/tests, e.g. "snr_* talkers_3" (empty: all that are there; none)
 ## Publishing
 hf_repo=                  # Hugging Face repository, user/name (empty: no upload)
 # End of options
@@ -528,14 +528,12 @@ row_names() { planned row | cut -d '|' -f 1,2 | tr '|\n' '/ '; }
 
 # The tests that are asked for: names of files in conf/tests.
 test_names() {
-    local path
-    if [ -n "${tests}" ]; then
-        [ "${tests}" = none ] || tr ' ' '\n' <<<"${tests}"
-        return
-    fi
-    for path in conf/tests/*.yaml; do
-        [ ! -f "${path}" ] || basename "${path}" .yaml
-    done
+    local patterns pattern
+    [ "${tests}" != none ] || return 0
+    read -r -a patterns <<<"${tests:-*}"
+    for pattern in "${patterns[@]}"; do
+        compgen -G "conf/tests/${pattern}.yaml" || [ -z "${tests}" ] || echo "${pattern}"
+    done | sed 's|^conf/tests/\(.*\)\.yaml$|\1|' | sort -u
 }
 
 # One job a variation, for all systems that are trained and all folds and seeds.

@@ -1,1 +1,1 @@
-../../TEMPLATE/tse_ser1/path.sh
+../../TEMPLATE/common/path.sh

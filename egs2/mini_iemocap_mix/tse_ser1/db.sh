@@ -1,1 +1,1 @@
-../../TEMPLATE/tse_ser1/db.sh
+../../TEMPLATE/common/db.sh
