@@ -36,7 +36,7 @@ def mini_recipe(tmp_path_factory, worker_id):
 
     One process runs it for all of them.
     """
-    from recipes import copy_of_the_recipes, named_tests, run_recipe
+    from recipes import copy_of_the_recipes, named_sweeps, run_recipe
 
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent
@@ -45,7 +45,7 @@ def mini_recipe(tmp_path_factory, worker_id):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "mini/recipe").exists():
             recipe = copy_of_the_recipes(shared / "mini")
-            run_recipe(recipe, "--tests", named_tests(recipe))
+            run_recipe(recipe, "--sweeps", named_sweeps(recipe))
             (shared / "mini/recipe").symlink_to(recipe)
     return (shared / "mini/recipe").resolve()
 

@@ -13,7 +13,7 @@ DEBUG = [
     *("--tse_config", "conf/train_tse_debug.yaml", "--ser_config", "conf/train_ser_debug.yaml"),
     *("--joint_config", "conf/train_tse_ser_debug.yaml", "--folds", "1 2", "--num_threads", "1"),
     *("--nj", "2"),  # the last digits depend on what is extracted in one batch
-    *("--tests", "none"),
+    *("--sweeps", "none"),
 ]
 RUN_SECONDS = 900  # a run takes a tenth of it; one that hangs is a failure like others
 
@@ -33,9 +33,9 @@ def copy_of_the_recipes(directory):
     return directory / "egs2/mini_iemocap_mix/tse_ser1"
 
 
-def named_tests(recipe):
-    """The tests that a recipe's ``run.sh`` names, which may be patterns; None for all."""
-    named = re.search(r'^ +--tests "(.*)"', (recipe / "run.sh").read_text(), re.MULTILINE)
+def named_sweeps(recipe):
+    """The sweeps that a recipe's ``run.sh`` names, which may be patterns; None for all."""
+    named = re.search(r'^ +--sweeps "(.*)"', (recipe / "run.sh").read_text(), re.MULTILINE)
     return named and named[1]
 
 

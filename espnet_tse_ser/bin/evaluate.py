@@ -1,4 +1,4 @@
-"""Stage 15: every trained system on one variation of the test mixtures (conf/tests)."""
+"""Stage 15: every trained system on one variation of the test mixtures (conf/sweeps)."""
 
 import argparse
 import functools
@@ -21,7 +21,7 @@ _ORIGIN = ".made_from"
 def get_parser():
     """The options of stage 15."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="what the test changes, of conf/tests")
+    parser.add_argument("--config", required=True, help="what the test changes, of conf/sweeps")
     parser.add_argument("--targets", required=True, help="formatted emotional corpus")
     parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument(

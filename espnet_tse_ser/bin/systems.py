@@ -38,8 +38,8 @@ def get_parser():
         )
         parser.add_argument(f"--{kind}_tag", default="", help="its tag (empty: the config's)")
     parser.add_argument("--mix_tag", default="", help="of another set of mixtures")
-    parser.add_argument("--tests_dir", default="conf/tests", help="holds <test>.yaml")
-    parser.add_argument("--tests", default="", help="names with a space between; none: none")
+    parser.add_argument("--sweeps_dir", default="conf/sweeps", help="holds <name>.yaml")
+    parser.add_argument("--sweeps", default="", help="names with a space between; none: none")
     return parser
 
 
@@ -110,8 +110,8 @@ def lines(args):
         yield "row", p.row.system.name, p.row.tag, *described, ",".join(p.sources)
     for preserved in plan.preserved():
         yield "preserved", *preserved
-    for name in args.tests.split():
-        yield "test", name, _sources(f"{args.tests_dir}/{name}.yaml")
+    for name in args.sweeps.split():
+        yield "sweep", name, _sources(f"{args.sweeps_dir}/{name}.yaml")
 
 
 def _described(config):

@@ -1,7 +1,7 @@
 """Variations of the test mixtures: what a sweep changes about them.
 
 A sweep asks how trained systems do on other mixtures than those they were trained on: louder
-sources, more talkers, a worse enrollment. Each of its points is a small file in ``conf/tests``.
+sources, more talkers, a worse enrollment. Each of its points is a small file in ``conf/sweeps``.
 What a variation does not name stays what it is in the mixture table, as far as it fits, so that its
 results are paired with the main ones, utterance by utterance. New sources are as loud as those of
 the mixture table.
@@ -58,7 +58,7 @@ class Variation:
 
 
 def read_variation(path):
-    """Read a file of ``conf/tests``.
+    """Read a file of ``conf/sweeps``.
 
     Raises:
         UserError: no such file, an unknown or missing key, or a value that does not fit.

@@ -1,9 +1,9 @@
 """Trained systems on variations of their test mixtures: one table a sweep (SNR, talkers, ...).
 
-A test is a configuration ``conf/tests/<name>.yaml`` with the keys ``sweep`` (the table it belongs
-to), ``value`` (its row) and ``about`` (one sentence), and, for each system that was run on it,
-``<name>/<system>/<tag>/score_utt.tsv``. It has the targets of the main condition, so it is compared
-with it utterance by utterance, in the seeds that both have.
+A point is a configuration ``conf/sweeps/<name>.yaml`` with the keys ``sweep`` (the table that it
+belongs to), ``value`` (its row) and ``about`` (one sentence), and, for each system that was run on
+it, ``<name>/<system>/<tag>/score_utt.tsv``. It has the targets of the main condition, so it is
+compared with it utterance by utterance, in the seeds that both have.
 """
 
 import logging
@@ -39,10 +39,8 @@ MAIN = "main"  # the row of the condition that the systems were trained for
 
 
 @dataclass(frozen=True)
-class Test:
+class Point:
     """One variation: its configuration and name of a row -> its utterances (empty: not run)."""
-
-    __test__ = False  # not pytest's
 
     name: str
     sweep: str
@@ -56,33 +54,33 @@ def plot_name(sweep):
     return "sweep_" + re.sub(r"\W+", "_", sweep).strip("_") + ".png"
 
 
-def read_tests(tests_dir, conf_dir, labels, systems, names=None, own=None):
-    """Read the tests that are configured, in the order of sweeps and values.
+def read_points(sweeps_dir, conf_dir, labels, systems, names=None, own=None):
+    """Read the points that are configured, in the order of sweeps and values.
 
     They are recognised with one epoch of each system under any scheme.
 
     Args:
-        tests_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
+        sweeps_dir: holds ``<name>/<system>/<tag>/score_utt.tsv``. conf_dir: holds ``<name>.yaml``.
         labels: the classes, of the main condition. systems: name -> `Row`, those to show.
-        names: the tests to read, others may be of other models; None: all.
+        names: the points to read, others may be of other models; None: all.
         own: directories ``<system>/<tag>`` that are asked for, see `tables.read_rows`.
 
     Returns:
-        list of `Test`, and the names of directories in ``tests_dir`` without configuration.
+        list of `Point`, and the names of directories in ``sweeps_dir`` without configuration.
 
     Raises:
         UserError: no configuration, or one that lacks a key, has a value that fits no table or
             repeats one; two sweeps with the same plot; a table of other classes or of two epochs,
-            or one that cannot be compared with the other systems of the test.
+            or one that cannot be compared with the other systems of the point.
     """
-    tests_dir, conf_dir = Path(tests_dir), Path(conf_dir)
+    sweeps_dir, conf_dir = Path(sweeps_dir), Path(conf_dir)
     from espnet_tse_ser.mixtures.variations import read_variation  # it takes a while to import
 
-    tests, values = [], {}
+    points, values = [], {}
     paths = {path.stem: path for path in find_files(conf_dir, "*.yaml")}
     lacking = [name for name in names or () if name not in paths]
     if lacking:
-        raise UserError(f"{conf_dir}: no {lacking[0]}.yaml in it; correct the names of the tests")
+        raise UserError(f"{conf_dir}: no {lacking[0]}.yaml in it; correct --sweeps")
     for name, path in paths.items():
         if names is not None and name not in names:
             continue
@@ -93,42 +91,43 @@ def read_tests(tests_dir, conf_dir, labels, systems, names=None, own=None):
                 f"{path}: sweep '{conf.sweep}' has the value '{conf.value}' twice, also in "
                 f"{first}; change one"
             )
-        scores = _read_scores(tests_dir / path.stem, labels, systems, own)
+        scores = _read_scores(sweeps_dir / path.stem, labels, systems, own)
         described = (conf.sweep, conf.value, conf.about)
-        tests.append(Test(path.stem, *described, scores))
-    if not tests:
+        points.append(Point(path.stem, *described, scores))
+    if not points:
         raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
     plots = {}
-    for sweep in dict.fromkeys(test.sweep for test in tests):
+    for sweep in dict.fromkeys(point.sweep for point in points):
         other = plots.setdefault(plot_name(sweep), sweep)
         if other != sweep:
             raise UserError(
                 f"{conf_dir}: the plots of the sweeps '{other}' and '{sweep}' would both be "
                 f"{plot_name(sweep)}; rename one"
             )
-    found = tests_dir.iterdir() if tests_dir.is_dir() else ()
+    found = sweeps_dir.iterdir() if sweeps_dir.is_dir() else ()
     unknown = sorted(path.name for path in found if path.is_dir() and path.name not in paths)
-    return sorted(tests, key=lambda test: (test.sweep, _value_key(test.value))), unknown
+    return sorted(points, key=lambda point: (point.sweep, _value_key(point.value))), unknown
 
 
-def summarise(tests, main, labels, systems):
+def summarise(points, main, labels, systems):
     """All sweeps.
 
     Args:
-        tests: from `read_tests`. main: name of a row -> its utterances in the main condition.
+        points: from `read_points`. main: name of a row -> its utterances in the main condition.
         labels: the classes. systems: name -> `Row`.
 
     Returns:
-        list of dicts: sweep, rows and missing (test -> systems of ``main`` that were not run on it;
+        list of dicts: sweep, rows and missing (point -> systems of ``main`` that were not run on
+        it;
         clean speech does not depend on the mixtures and is not missed). A row, the first of them
-        that of the main condition, has test, value, about, n, speakers, folds, seeds, systems
+        that of the main condition, has name, value, about, n, speakers, folds, seeds, systems
         (name -> measures, see `results.measure_rows`), recovered (of systems that claim to close a
         gap: share and ci of it, of the same n targets), claims (of those that are tested in sweeps:
         list of system, reference and `comparison.compare_rows`) and against_main (system with such
         claims -> the same, against itself in the main condition).
 
     Raises:
-        UserError: a test cannot be compared with the main condition (`comparable`).
+        UserError: a point cannot be compared with the main condition (`comparable`).
     """
     systems = {name: row for name, row in systems.items() if name in main}
     expected = [
@@ -136,23 +135,23 @@ def summarise(tests, main, labels, systems):
         for name, row in systems.items()
         if row.system.test != "clean" and not row.system.hypotheses
     ]
-    condition = Test(MAIN, "", MAIN, "the condition that the systems were trained for", main)
+    condition = Point(MAIN, "", MAIN, "the condition that the systems were trained for", main)
     main_row = _row(condition, main, labels, systems)
     sweeps = {}
-    for test in tests:
+    for point in points:
         sweep = sweeps.setdefault(
-            test.sweep, {"sweep": test.sweep, "rows": [main_row], "missing": {}}
+            point.sweep, {"sweep": point.sweep, "rows": [main_row], "missing": {}}
         )
-        missing = [name for name in expected if name not in test.scores]
+        missing = [name for name in expected if name not in point.scores]
         if missing:
-            sweep["missing"][test.name] = missing
-        if test.scores:
-            sweep["rows"].append(_row(test, main, labels, systems))
+            sweep["missing"][point.name] = missing
+        if point.scores:
+            sweep["rows"].append(_row(point, main, labels, systems))
     return list(sweeps.values())
 
 
 def render(sweeps, unknown, header, stamp, systems, plots=()):
-    """The text of RESULTS_TESTS.md.
+    """The text of RESULTS_SWEEPS.md.
 
     Args:
         sweeps: from `summarise`. unknown: directories without configuration.
@@ -162,7 +161,7 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
     plots = dict(plots)
     sections = [
         "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
-        "espnet_tse_ser.bin.tests_report`; the same figures are in tests.json. % with 95 % "
+        "espnet_tse_ser.bin.sweeps_report`; the same figures are in sweeps.json. % with 95 % "
         "intervals over speakers (none for a single one); p is two-sided, over speakers, and not "
         f"corrected for the number of tests. {report.gaps(systems)} It is of the same targets, and "
         "n/a where there is no gap."
@@ -181,7 +180,7 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
 
 
 def _read_scores(directory, labels, systems, own):
-    """Name of a row -> its utterances in one test; of rows that are not in ``own`` those that can
+    """Name of a row -> its utterances in one point; of rows that are not in ``own`` those that can
     be compared with the others: they may be of mixtures that were others then."""
     scores = {}
     asked = {name: own is None or str(row.directory) in own for name, row in systems.items()}
@@ -205,12 +204,12 @@ def _read_one(path, labels):
     if own_labels != labels:
         raise UserError(
             f"{path}: classes are {' '.join(own_labels)}, but {' '.join(labels)} in the main "
-            "condition; score the test again"
+            "condition; run stage sweeps again"
         )
     if "hypothesis_wa" in rows[0]:
         raise UserError(
-            f"{path}: has the column hypothesis_wa, which no test has: a test is recognised with "
-            "one epoch of each system; run the test again"
+            f"{path}: has the column hypothesis_wa, which no sweep has: it is recognised with one "
+            "epoch of each system; run stage sweeps again"
         )
     return rows
 
@@ -228,35 +227,35 @@ def _value_key(value):
     return (0, float(found[0]), str(value)) if found else (1, 0.0, str(value))
 
 
-def _row(test, main, labels, systems):
-    """What one test shows, see `summarise`."""
-    first = next(iter(test.scores.values()))
-    row = {"test": test.name, "value": test.value, "about": test.about}
+def _row(point, main, labels, systems):
+    """What one point shows, see `summarise`."""
+    first = next(iter(point.scores.values()))
+    row = {"name": point.name, "value": point.value, "about": point.about}
     row |= {"n": len({r["id"] for r in first}), "speakers": len({r["speaker"] for r in first})}
     row |= {f"{c}s": sorted({r[c] for r in first}, key=fold_key) for c in ("fold", "seed")}
-    row["systems"] = {name: measure_rows(rows, labels) for name, rows in test.scores.items()}
-    row |= {"recovered": _recovered(test, main, labels, systems), "claims": [], "against_main": {}}
+    row["systems"] = {name: measure_rows(rows, labels) for name, rows in point.scores.items()}
+    row |= {"recovered": _recovered(point, main, labels, systems), "claims": [], "against_main": {}}
     for system, reference, claim in pairs_of(systems):
         if not claim.in_sweeps:
             continue
         name, other = system.name, reference.name
-        if {name, other} <= test.scores.keys():
-            names = (f"{test.name}/{name}", f"{test.name}/{other}")
-            compared = compare_rows(test.scores[name], test.scores[other], labels, names)
+        if {name, other} <= point.scores.keys():
+            names = (f"{point.name}/{name}", f"{point.name}/{other}")
+            compared = compare_rows(point.scores[name], point.scores[other], labels, names)
             row["claims"].append({"system": name, "reference": other, **compared})
     for name, system in systems.items():
         claims = any(claim.in_sweeps for claim in system.system.claims)
-        if claims and test.name != MAIN and name in test.scores:
-            own, others = _shared(test.scores[name], main[name])
+        if claims and point.name != MAIN and name in point.scores:
+            own, others = _shared(point.scores[name], main[name])
             if own:
-                names = (f"{test.name}/{name}", f"{MAIN}/{name}")
+                names = (f"{point.name}/{name}", f"{MAIN}/{name}")
                 row["against_main"][name] = compare_rows(own, others, labels, names)
     return row
 
 
-def _recovered(test, main, labels, systems):
+def _recovered(point, main, labels, systems):
     """system -> n, share and ci of the gap that it recovers, on targets and seeds that all have."""
-    scores, recovered = test.scores, {}
+    scores, recovered = point.scores, {}
     for row, other, claim in pairs_of(systems):
         end = gap_end(systems, row, claim)
         if end is None or not {row.name, other.name} <= scores.keys():
@@ -265,7 +264,7 @@ def _recovered(test, main, labels, systems):
         own, upper = _shared(scores[row.name], top)
         lower, _ = _shared(scores[other.name], top)
         if own:
-            names = (f"{test.name}/{row.name}", f"{test.name}/{other.name}", end.name)
+            names = (f"{point.name}/{row.name}", f"{point.name}/{other.name}", end.name)
             check_comparable(zip(names, (own, lower, upper), strict=True))
             totals = (speaker_totals(rows, labels) for rows in (own, lower, upper))
             share, bounds = recovered_share(*totals)
@@ -316,7 +315,7 @@ def _section(sweep, systems):
     text += "\n\n" + table(columns, rows)
     text += note_on_classes(rows) + _other_folds(sweep["rows"])
     if sweep["missing"]:
-        lacking = [f"{test} ({' '.join(names)})" for test, names in sweep["missing"].items()]
+        lacking = [f"{point} ({' '.join(names)})" for point, names in sweep["missing"].items()]
         text += f"\n\nNot run yet: {', '.join(lacking)}."
     return text
 

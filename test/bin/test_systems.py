@@ -10,7 +10,7 @@ from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
 FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 7, "joint": 6, "row": 10}
-FIELDS |= {"preserved": 7, "test": 2}
+FIELDS |= {"preserved": 7, "sweep": 2}
 
 
 @pytest.fixture
@@ -176,14 +176,14 @@ def test_errors(printed, conf, capsys):
 
 
 @pytest.mark.parametrize("line", ["sources: esd", "sources: 'esd' # new", "{sources: esd}"])
-def test_tests_and_whom_they_draw_from(printed, tmp_path, line):
+def test_sweeps_and_whom_they_draw_from(printed, tmp_path, line):
     (tmp_path / "snr_0.yaml").write_text("snr: 0\n")
     (tmp_path / "other.yaml").write_text(f"{line}\n")
-    found = printed(f"--tests_dir={tmp_path}", "--tests=snr_0 other")
-    assert found["test"] == [["snr_0", ""], ["other", "esd"]]
+    found = printed(f"--sweeps_dir={tmp_path}", "--sweeps=snr_0 other")
+    assert found["sweep"] == [["snr_0", ""], ["other", "esd"]]
 
 
 def test_a_set_of_sources_that_is_no_name(printed, tmp_path):
     (tmp_path / "other.yaml").write_text("sources: a|b/c\n")
     with pytest.raises(UserError, match="other.yaml: sources: "):
-        printed(f"--tests_dir={tmp_path}", "--tests=other")
+        printed(f"--sweeps_dir={tmp_path}", "--sweeps=other")

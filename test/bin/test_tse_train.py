@@ -134,7 +134,10 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         train(tmp_path / "exp", pool=tmp_path / "none")
     for changes, message in (
         ({"mixing_conf": MIXING | {"segments": 1}}, "mixing_conf: unknown key 'segments'; known"),
-        ({"mixing_conf": MIXING | {"segment": 160000}}, "pretrain0: 0 speaker.s. have a segment of 160000"),
+        (
+            {"mixing_conf": MIXING | {"segment": 160000}},
+            "pretrain0: 0 speaker.s. have a segment of 160000",
+        ),
         ({"extractor_conf": {"layers": 2}}, "layers"),
         ({"no_such_key": 1}, "train_tse.yaml: unknown key 'no_such_key'"),
         (

@@ -69,7 +69,7 @@ COMMANDS = {
     "ser_stats": "config scp splits / output_dir",
     "simulate": "table_dir targets sources / output_dir",
     "systems": "conf_dir ser_config / tse_config joint_config",
-    "tests_report": "tests_dir conf_dir scores_dir systems_dir / output_dir",
+    "sweeps_report": "sweeps_dir conf_dir scores_dir systems_dir / output_dir",
     "tse_stats": "config pool / output_dir",
     "upload": "archive / hf_repo",
 }
@@ -127,8 +127,8 @@ def options(root, tmp_path, tiny_mixtures, tiny_pool, joint_dir):
             "ser_config": root / "ser.yaml",
             "joint_config": "conf/train_tse_ser.yaml",
         },
-        "tests_report": {
-            "tests_dir": root / "tests",
+        "sweeps_report": {
+            "sweeps_dir": root / "tests",
             "conf_dir": root / "conf",
             "scores_dir": root / "scores",
         },

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from espnet2.tasks.abs_task import scheduler_classes
-from recipes import named_tests
+from recipes import named_sweeps
 
 from espnet_tse_ser import strict_yaml
 from espnet_tse_ser.configuration import chain, merge, read_configuration
@@ -35,7 +35,7 @@ def parse(task, path):
 def test_every_configuration_is_of_a_known_kind():
     known = {name for kind in ("tse", "ser", "tse_ser") for name in configs(kind)}
     found = {str(p.relative_to(ROOT)) for p in ROOT.glob("egs2/*/tse_ser1/conf/**/*.yaml")}
-    found = {n for n in found if "/tests/" not in n and "/systems/" not in n}
+    found = {n for n in found if "/sweeps/" not in n and "/systems/" not in n}
     links = {n for n in found if (ROOT / n).is_symlink()}
     assert found - links == known
     assert all((ROOT / link).resolve().is_file() for link in links)
@@ -93,13 +93,13 @@ def leaves(mapping):
 
 
 def test_test_variations():
-    paths = sorted(ROOT.glob("egs2/TEMPLATE/common/conf/tests/*.yaml"))
+    paths = sorted(ROOT.glob("egs2/TEMPLATE/common/conf/sweeps/*.yaml"))
     assert len(paths) > 20
     variations = {path.stem: read_variation(path) for path in paths}
     for variation in variations.values():
         assert variation.about.endswith(".") and variation.sweep
     for recipe, count in (("iemocap_mix", 22), ("mini_iemocap_mix", 7)):
-        patterns = named_tests(ROOT / "egs2" / recipe / "tse_ser1").split()
+        patterns = named_sweeps(ROOT / "egs2" / recipe / "tse_ser1").split()
         named = {name for pattern in patterns for name in fnmatch.filter(variations, pattern)}
         assert len(named) == count
         for variation in (variations[name] for name in named):

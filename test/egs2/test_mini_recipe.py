@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 from own_encoder import write_encoder
-from recipes import ROOT, named_tests, run_recipe
+from recipes import ROOT, named_sweeps, run_recipe
 from tiny_ssl import write_weights
 
 from espnet_tse_ser.files import read_tsv
@@ -133,14 +133,14 @@ def test_the_readme_commands_run_on_what_was_trained(recipe):
 
 
 def test_every_test_is_reported(recipe):
-    names = set(named_tests(recipe).split())
+    names = set(named_sweeps(recipe).split())
     assert len(names) > 5
     for name in names:
-        tables = (recipe / "exp/tests" / name).glob("*/debug/score_utt.tsv")
+        tables = (recipe / "exp/sweeps" / name).glob("*/debug/score_utt.tsv")
         assert {path.parent.parent.name for path in tables} == SYSTEMS
-    sweeps = json.loads((recipe / "exp/tests.json").read_text())["sweeps"]
+    sweeps = json.loads((recipe / "exp/sweeps.json").read_text())["sweeps"]
     assert {row["test"] for sweep in sweeps for row in sweep["rows"]} == {*names, "main"}
-    text = (recipe / "exp/RESULTS_TESTS.md").read_text()
+    text = (recipe / "exp/RESULTS_SWEEPS.md").read_text()
     for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
         assert f"## {sweep}" in text
     assert "Scheme loso; dev: by speaker, 25.0 % of the training side; folds 1, 2" in text
@@ -155,7 +155,7 @@ def test_what_extraction_keeps(recipe):
 
 def run_set(recipe, tag, **options):
     """Run a further set of mixtures with these options; returns its results.json."""
-    options = {"mix_tag": tag, "stage": "mixture_table", "stop_stage": "tests"} | options
+    options = {"mix_tag": tag, "stage": "mixture_table", "stop_stage": "sweeps"} | options
     run_recipe(recipe, *(word for name in options for word in (f"--{name}", options[name])))
     return json.loads((recipe / f"exp/results_{tag}/results.json").read_text())
 
@@ -172,7 +172,7 @@ def test_interferers_from_the_emotional_corpus(recipe):
         gender_state="different",
         systems="noisy_noisy",
         folds="1",
-        tests="emotional",
+        sweeps="emotional",
     )
     assert {r["system"] for r in results["results"]} == {"noisy_noisy"}
     table = table_of(recipe, "emo")
@@ -199,7 +199,7 @@ def test_interferers_from_esd(recipe):
 
 def test_dev_is_the_other_speaker_of_the_session(recipe):
     options = {"scheme": "loso_speaker", "folds": "1 10", "systems": CLEAN}
-    results = run_set(recipe, "speakers", **options, tests="gender_same")
+    results = run_set(recipe, "speakers", **options, sweeps="gender_same")
     speaker = {row["mixture"]: row["speaker"] for row in table_of(recipe, "speakers")}
     for fold in ("1", "10"):
         lists = recipe / f"data/mix_speakers/splits/fold{fold}"
@@ -210,7 +210,7 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
         assert [len(who[n]) for n in ("train", "dev", "test")] == [8, 1, 1]
         assert not who["dev"] & who["test"] and not who["train"] & (who["dev"] | who["test"])
     assert {r["fold"] for r in results["results"]} == {"1", "10", "all"}
-    tested = read_tsv(recipe / "exp/tests_speakers/gender_same/clean_noisy/debug/score_utt.tsv")
+    tested = read_tsv(recipe / "exp/sweeps_speakers/gender_same/clean_noisy/debug/score_utt.tsv")
     assert {(r["id"], r["fold"]) for r in tested} == {
         (row["mixture"], row["fold"])
         for row in table_of(recipe, "speakers")

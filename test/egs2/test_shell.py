@@ -26,7 +26,7 @@ COMMON = ROOT / "egs2/TEMPLATE/common"
 RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
 STAGES = (
     "data mixture_table check simulate tse_stats tse extract tse_score ser_stats ser joint infer "
-    "score results tests pack upload"
+    "score results sweeps pack upload"
 ).split()
 
 REAL = rf"""#!/usr/bin/env bash
@@ -45,8 +45,8 @@ if [[ $2 == *.results ]]; then
     mkdir -p exp/plots
     echo the table | tee exp/plots/ladder_ua.png > exp/RESULTS.md
 fi
-if [[ $2 == *.tests_report ]]; then
-    echo the tests | tee exp/plots/sweep_x.png > exp/RESULTS_TESTS.md
+if [[ $2 == *.sweeps_report ]]; then
+    echo the sweeps | tee exp/plots/sweep_x.png > exp/RESULTS_SWEEPS.md
 fi
 for set in emo interferer pretrain; do mkdir -p dump/clean/$set; done
 if [[ $2 == *.mixture_table ]]; then echo "${*:3}" > data/mix/mixtures.tsv; fi
@@ -110,10 +110,10 @@ def recipe(egs2):
     assert result.returncode == 0, result.stderr
     directory = egs2 / "new_mix/tse_ser1"
     (directory / "local/data.sh").write_text(DATA_SH)
-    assert os.readlink(directory / "conf/tests") == "../../../TEMPLATE/common/conf/tests"
-    (directory / "conf/tests").unlink()
-    (directory / "conf/tests").mkdir()
-    (directory / "conf/tests/snr_0.yaml").write_text("snr: 0\n")
+    assert os.readlink(directory / "conf/sweeps") == "../../../TEMPLATE/common/conf/sweeps"
+    (directory / "conf/sweeps").unlink()
+    (directory / "conf/sweeps").mkdir()
+    (directory / "conf/sweeps/snr_0.yaml").write_text("snr: 0\n")
     declare(directory, "joint_noisy", "train: joint\ntest: joint\nstarts_from: noisy_noisy\n")
     declare(directory, "scratch", "train: joint\ntest: joint\n")
     for name, text in (("stand_in", STAND_IN), ("utils/run.pl", QUICK)):
@@ -166,7 +166,7 @@ def test_recipe_layout(directory):
         assert os.readlink(directory / name) == f"../../TEMPLATE/tse_ser1/{name}"
     for name in ("path.sh", "cmd.sh", "db.sh", "utils"):
         assert os.readlink(directory / name) == f"../../TEMPLATE/common/{name}"
-    for name in ("conf/slurm.conf", "conf/tests"):
+    for name in ("conf/slurm.conf", "conf/sweeps"):
         assert os.readlink(directory / name) == f"../../../TEMPLATE/common/{name}"
     assert (directory / "local/path.sh").is_file()
     for name in ("run.sh", "local/data.sh"):
@@ -272,8 +272,11 @@ def test_help_lists_every_option_once_with_the_recipe_s_value(recipe):
         ("--source_set ..", "--source_set '..': give the name of a directory in data/"),
         ("--source_set 'a;b'", "--source_set 'a;b'"),
         ("--source_set JOB", "--source_set 'JOB'"),
-        ("--tests ../../run", "--tests: '../../run' of conf/tests: only letters"),
-        ("--tests '$(touch${IFS}PWN)'", "--tests: '$(touch${IFS}PWN)' of conf/tests: only letters"),
+        ("--sweeps ../../run", "--sweeps: '../../run' of conf/sweeps: only letters"),
+        (
+            "--sweeps '$(touch${IFS}PWN)'",
+            "--sweeps: '$(touch${IFS}PWN)' of conf/sweeps: only letters",
+        ),
         ("--tse_tag ../x", "the tag '../x': only letters"),
         ("--ser_tag 'a b'", "the tag 'a b': only letters"),
         ("--joint_tag a/b", "the tag 'a/b': only letters"),
@@ -396,7 +399,7 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
     result = bash(f"egs2/TEMPLATE/tse_ser1/setup.sh {source} egs2/new_mix/tse_ser1", tmp_path)
     assert result.returncode == 0, result.stderr
     of = egs2 / ("ravdess_mix" if source else "iemocap_mix") / "tse_ser1"
-    names = [p.relative_to(of) for p in of.glob("conf/**/*.yaml") if p.parent.name != "tests"]
+    names = [p.relative_to(of) for p in of.glob("conf/**/*.yaml") if p.parent.name != "sweeps"]
     assert len(names) > 14 and Path("conf/systems/ft.yaml") in names
     for name in [*names, *map(Path, ("run.sh", "local/data.sh"))]:
         assert not (new / name).is_symlink()
@@ -411,7 +414,7 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
     links = {p.relative_to(new): p.resolve() for p in new.rglob("*") if p.is_symlink()}
     assert links == {p.relative_to(of): p.resolve() for p in of.iterdir() if p.is_symlink()} | {
         Path(f"conf/{name}"): egs2 / "TEMPLATE/common/conf" / name
-        for name in ("slurm.conf", "tests")
+        for name in ("slurm.conf", "sweeps")
     }
 
 
@@ -498,7 +501,7 @@ def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
         "score": 1,
         "results": 1,
         "evaluate": 1,
-        "tests_report": 1,
+        "sweeps_report": 1,
         "pack": 2,
     }
     assert (
@@ -604,7 +607,7 @@ def test_the_check_shows_what_dev_is_and_what_is_never_tested(recipe):
 
 def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
     (recipe / "conf/train_ser.yaml").write_text("frontend: ssl\n")
-    options = "--folds 1 --ngpu 1 --max_jobs 1 --stop_stage tests"
+    options = "--folds 1 --ngpu 1 --max_jobs 1 --stop_stage sweeps"
     result = run(recipe, options, CUDA_VISIBLE_DEVICES="0")
     assert result.returncode == 0, result.stderr
     commands = {True: set(), False: set()}
@@ -619,23 +622,23 @@ def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
 
 def test_tests_are_named_by_patterns(recipe):
     for name in ("snr_5", "snr_-5", "talkers_3"):
-        (recipe / f"conf/tests/{name}.yaml").write_text("snr: 0\n")
-    for tests, named in (
+        (recipe / f"conf/sweeps/{name}.yaml").write_text("snr: 0\n")
+    for sweeps, named in (
         ("", ["snr_-5", "snr_0", "snr_5", "talkers_3"]),
         ("talkers_3 snr_?", ["snr_0", "snr_5", "talkers_3"]),
         ("snr_* snr_0", ["snr_-5", "snr_0", "snr_5"]),
         ("none", []),
     ):
         (recipe / "stand_in").write_text('#!/bin/sh\necho "$@" >> calls.txt; exit 7\n')
-        run(recipe, f"--tests '{tests}'")
-        assert calls(recipe)[0].endswith(f" --tests {' '.join(named)}")
-    result = run(recipe, "--tests 'snr_0 overlap_*'")
-    assert result.returncode == 2 and "--tests: 'overlap_*' of conf/tests: only" in result.stderr
+        run(recipe, f"--sweeps '{sweeps}'")
+        assert calls(recipe)[0].endswith(f" --sweeps {' '.join(named)}")
+    result = run(recipe, "--sweeps 'snr_0 overlap_*'")
+    assert result.returncode == 2 and "--sweeps: 'overlap_*' of conf/sweeps: only" in result.stderr
 
 
 def test_a_test_reads_the_sources_that_it_names(recipe):
-    (recipe / "conf/tests/other.yaml").write_text("{sources: esd}  # new\n")
-    result = run(recipe, "--stage tests --stop_stage tests --tests 'other snr_0'")
+    (recipe / "conf/sweeps/other.yaml").write_text("{sources: esd}  # new\n")
+    result = run(recipe, "--stage sweeps --stop_stage sweeps --sweeps 'other snr_0'")
     assert result.returncode == 1
     assert "dump/clean/esd/.done is missing" in result.stderr
 
@@ -722,7 +725,7 @@ def test_a_retrained_model_is_tested_again(recipe):
     shutil.rmtree(recipe / "exp/ser_noisy_default/fold1")
     assert run(recipe, options).returncode == 0
     names = [c.split()[0] for c in calls(recipe)]
-    assert names == ["ser_train", "recognize", "score", "results", "evaluate", "tests_report"]
+    assert names == ["ser_train", "recognize", "score", "results", "evaluate", "sweeps_report"]
 
 
 def test_more_folds_add_to_what_is_there(recipe):
@@ -768,7 +771,7 @@ def test_a_system_added_with_one_file_runs_alone(recipe):
     assert run(recipe, f"--folds 1 --systems '{PAPER} noisy_big'").returncode == 0
     done = calls(recipe)
     assert [c.split()[0] for c in done] == [
-        *("ser_stats", "ser_train", "recognize", "score", "results", "evaluate", "tests_report")
+        *("ser_stats", "ser_train", "recognize", "score", "results", "evaluate", "sweeps_report")
     ]
     assert "--output_dir exp/ser_noisy_big/fold1" in done[1]
     assert "--row noisy_big/big conf/train_ser_big.yaml" in done[3]
@@ -924,7 +927,7 @@ def test_every_stage_gets_how_mixtures_are_made(recipe):
     assert f"--scheme loso --gender_state same {levels}" in test
     scored = next(c for c in done if c.startswith("score "))
     assert re.findall(r"--row (\S+)", scored) == [f"{name}/default" for name in PAPER.split()]
-    assert "--tests snr_0" in next(c for c in done if c.startswith("tests_report "))
+    assert "--sweeps snr_0" in next(c for c in done if c.startswith("sweeps_report "))
 
 
 def test_lost_results_are_made_again(recipe):
@@ -932,10 +935,10 @@ def test_lost_results_are_made_again(recipe):
     calls(recipe)
     for lost, steps in (
         ("RESULTS.md", ["results"]),
-        ("RESULTS_TESTS.md", ["tests_report"]),
+        ("RESULTS_SWEEPS.md", ["sweeps_report"]),
         ("plots/ladder_ua.png", ["results"]),
-        ("plots/sweep_x.png", ["tests_report"]),
-        ("plots", ["results", "tests_report"]),
+        ("plots/sweep_x.png", ["sweeps_report"]),
+        ("plots", ["results", "sweeps_report"]),
     ):
         bash(f"rm -r {lost}", recipe / "exp")
         result = run(recipe, "--folds 1")
@@ -1110,7 +1113,7 @@ def test_more_seeds_train_and_test_once_more(recipe):
     assert {n: names.count(n) for n in names} == {
         **{"ser_train": 4, "tse_ser_train": 4, "recognize": 8, "score": 1, "results": 1},
         "evaluate": 1,
-        "tests_report": 1,
+        "sweeps_report": 1,
     }
     joint = next(
         c for c in done if "tse_ser_joint_noisy_default/fold2_seed8" in c and "tse_ser_train" in c
@@ -1274,7 +1277,7 @@ case $2,$* in
         write exp/scores/$row/default/score_utt.tsv; done ;;
     *.results,*) write exp/results.json; write exp/plots/ladder_ua.png ;;
     *.evaluate,*) write "$dir/noisy_noisy/default/score_utt.tsv" ;;
-    *.tests_report,*) write exp/tests.json; write exp/plots/sweep_snr.png ;;
+    *.sweeps_report,*) write exp/sweeps.json; write exp/plots/sweep_snr.png ;;
 esac
 """
 )
@@ -1310,8 +1313,8 @@ LOST = [  # files of a step, and what is done again when they are gone
     (f"{EXTRACTED}/audio/a.flac {EXTRACTED}/wav.scp", "recognize"),
     ("exp/scores/noisy_noisy/default/score_utt.tsv", "score"),
     ("exp/RESULTS.md exp/results.json exp/plots/ladder_ua.png", "results"),
-    ("exp/tests/snr_0/noisy_noisy/default/score_utt.tsv", "evaluate"),
-    ("exp/RESULTS_TESTS.md exp/plots/sweep_snr.png", "tests_report"),
+    ("exp/sweeps/snr_0/noisy_noisy/default/score_utt.tsv", "evaluate"),
+    ("exp/RESULTS_SWEEPS.md exp/plots/sweep_snr.png", "sweeps_report"),
     ("exp/tse_ser_joint_noisy_default/fold1.zip", "pack"),
 ]
 
@@ -1357,7 +1360,7 @@ def test_a_training_whose_weights_are_gone_goes_on(finished, tmp_path, stage, lo
 def test_a_directory_of_plots_that_is_removed(finished):
     shutil.rmtree(finished / "exp/plots")
     assert run(finished, DONE).returncode == 0
-    assert [c.split()[0] for c in calls(finished)] == ["results", "tests_report"]
+    assert [c.split()[0] for c in calls(finished)] == ["results", "sweeps_report"]
 
 
 def test_what_belongs_to_nobody_may_go(finished):

@@ -88,7 +88,7 @@ def _different(left, known):
 def is_dated(name):
     """Whether the contents of a file are others each time that it is written."""
     return (
-        name.endswith(("RESULTS.md", "RESULTS_TESTS.md", ".made_from"))
+        name.endswith(("RESULTS.md", "RESULTS_SWEEPS.md", ".made_from"))
         or "checkpoint" in name
         or (name.startswith("shards/") and name.endswith(".tsv"))
         or name == "index.tsv"

@@ -247,11 +247,11 @@ PROBES = MAKING + (
           | {"exp_dir": "{root}/curves", "rows": "base/default ft/default"}),
     Probe("compare", "compare", {"json": True},
           words=("{root}/scores/ft/default", "{root}/scores/base/default/score_utt.tsv")),
-    Probe("tests_report", "tests_report", _OUT | _SYSTEMS | {"tests_dir": "{root}/tests"}
-          | {"conf_dir": "{root}/conf/tests", "scores_dir": "{root}/scores"}),
+    Probe("sweeps_report", "sweeps_report", _OUT | _SYSTEMS | {"sweeps_dir": "{root}/tests"}
+          | {"conf_dir": "{root}/conf/sweeps", "scores_dir": "{root}/scores"}),
     *(
         Probe(f"evaluate_{name}", "evaluate", _POOLS | _SYSTEMS | {"output_dir": "{out}/test"}
-              | {"config": f"{{root}}/conf/tests/{name}.yaml"}
+              | {"config": f"{{root}}/conf/sweeps/{name}.yaml"}
               | {"front_ends": "default={root}/exp/tse", "row": _TESTED}
               | {"table_dir": "{root}/table", "folds": "1"})
         for name in ("snr_0", "talkers_3", "emotional")

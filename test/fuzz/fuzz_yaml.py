@@ -72,7 +72,7 @@ def draw(rng, files, probes):
     if name == "out/config.yaml" or probe.command == "pack":  # it is written, or copied
         case.may_differ = True
     rng.choice(_KINDS)(rng, files, case, name, text)
-    if case.what == "is missing" and name.startswith("conf/tests/"):  # what there is is shown
+    if case.what == "is missing" and name.startswith("conf/sweeps/"):  # what there is is shown
         case.may_differ = True
     case.what = f"{name}: {case.what}"
     return case

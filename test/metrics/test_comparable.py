@@ -13,7 +13,7 @@ from espnet_tse_ser.metrics.comparable import check_comparable, check_whole
 from espnet_tse_ser.metrics.comparison import compare_rows
 from espnet_tse_ser.metrics.fields import SI_SDRS
 from espnet_tse_ser.report import results, sweeps
-from espnet_tse_ser.report.sweeps import Test
+from espnet_tse_ser.report.sweeps import Point
 
 NAN = float("nan")
 
@@ -144,7 +144,7 @@ COMPARISONS = {
     "compare": lambda base, ft: results.compare({"base": base, "ft": ft}, LABELS, ROWS),
     "break_down": lambda base, ft: breakdown.break_down({"base": base, "ft": ft}, LABELS),
     "sweeps": lambda base, ft: sweeps.summarise(
-        [Test("t", "x", 1, "y", {"ft": ft})], {"ft": [{**row} for row in base]}, LABELS, ROWS
+        [Point("t", "x", 1, "y", {"ft": ft})], {"ft": [{**row} for row in base]}, LABELS, ROWS
     ),
 }
 

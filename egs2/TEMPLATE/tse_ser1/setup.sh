@@ -43,7 +43,7 @@ while read -r link; do
     sed -i "s|^base:.*|base: ${base}|" "${target}/conf/${link#"${conf}/"}"
 done < <(find "${conf}" -type l -name "*.yaml")
 # What all recipes share is linked, unless RECIPE has its own.
-for name in tse_ser1/{tse_ser,status}.sh common/{path.sh,cmd.sh,db.sh,utils,conf/slurm.conf,conf/tests}; do
+for name in tse_ser1/{tse_ser,status}.sh common/{path.sh,cmd.sh,db.sh,utils,conf/slurm.conf,conf/sweeps}; do
     shared=${egs2}/TEMPLATE/${name}
     name=${name#*/}
     rm -rf "${target:?}/${name}"

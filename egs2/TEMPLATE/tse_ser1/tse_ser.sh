@@ -50,7 +50,7 @@ tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
-tests=                    # test variations, of conf/tests, e.g. "snr_* talkers_3" (empty: all that are there; none)
+sweeps=                   # test variations, of conf/sweeps, e.g. "snr_* talkers_3" (empty: all that are there; none)
 ## Publishing
 hf_repo=                  # Hugging Face repository, user/name (empty: no upload)
 # End of options
@@ -72,7 +72,7 @@ joint|Joint TSE-SER training: folds ${folds}|${expdir}/tse_* ${expdir}/ser_* ${j
 infer|SER inference|${expdir}/ser_* ${expdir}/tse_ser_* ${dumpdir}|${scores}/*/*/fold*
 score|SER scoring|${scores}/*/*/fold* ${expdir}/tse_*/scoring${suffix}|${scores}/*/*/score_utt.tsv ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
-tests|Tests: variations of the mixtures|conf/tests ${expdir}/ser_* ${expdir}/tse_ser_*|${results}/RESULTS_TESTS.md ${tests_dir}
+sweeps|Sweeps: variations of the test mixtures|conf/sweeps ${expdir}/ser_* ${expdir}/tse_ser_*|${results}/RESULTS_SWEEPS.md ${sweeps_dir}
 pack|Packing|${expdir}/tse_ser_*|${expdir}/tse_ser_*/fold*.zip
 upload|Upload|${expdir}/tse_ser_*/fold*.zip|${hf_repo:-nothing: --hf_repo is not given}
 EOF
@@ -105,7 +105,7 @@ name_directories() {
     mix=${dumpdir}/mix${suffix}
     scores=${expdir}/scores${suffix}
     preserved=${expdir}/preservation${suffix}
-    tests_dir=${expdir}/tests${suffix}
+    sweeps_dir=${expdir}/sweeps${suffix}
     results=${expdir}${mix_tag:+/results_${mix_tag}}
 }
 
@@ -114,7 +114,7 @@ read_plan() {
     plan=$(${python} -m espnet_tse_ser.bin.systems --systems "${systems}" --mix_tag "${mix_tag}" \
         --tse_config "${frontend:-${tse_config}}" --tse_tag "${tse_tag}" \
         --ser_config "${ser_config}" --ser_tag "${ser_tag}" \
-        --joint_config "${joint_config}" --joint_tag "${joint_tag}" --tests "$(test_names | paste -s -d ' ')") || exit
+        --joint_config "${joint_config}" --joint_tag "${joint_tag}" --sweeps "$(sweep_names | paste -s -d ' ')") || exit
 }
 
 # planned KIND: the lines of a kind, without it.
@@ -526,18 +526,18 @@ stage_results() {
 # The rows of tables that are asked for, as SYSTEM/TAG.
 row_names() { planned row | cut -d '|' -f 1,2 | tr '|\n' '/ '; }
 
-# The tests that are asked for: names of files in conf/tests.
-test_names() {
+# The variations that are asked for: names of files in conf/sweeps.
+sweep_names() {
     local patterns pattern
-    [ "${tests}" != none ] || return 0
-    read -r -a patterns <<<"${tests:-*}"
+    [ "${sweeps}" != none ] || return 0
+    read -r -a patterns <<<"${sweeps:-*}"
     for pattern in "${patterns[@]}"; do
-        compgen -G "conf/tests/${pattern}.yaml" || [ -z "${tests}" ] || echo "${pattern}"
-    done | sed 's|^conf/tests/\(.*\)\.yaml$|\1|' | sort -u
+        compgen -G "conf/sweeps/${pattern}.yaml" || [ -z "${sweeps}" ] || echo "${pattern}"
+    done | sed 's|^conf/sweeps/\(.*\)\.yaml$|\1|' | sort -u
 }
 
 # One job a variation, for all systems that are trained and all folds and seeds.
-stage_tests() {
+stage_sweeps() {
     local system tag kind model configs name run set others rows=() front_ends=() needs=() inputs=()
     local how_loud
     set_levels
@@ -555,22 +555,22 @@ stage_tests() {
     while IFS='|' read -r name set; do
         others=(${set:+--input "${clean}/${set}/.done"})
         step --redo --network --batch --unrecorded "--batch_size ${batch_size}" "${others[@]}" \
-            --input "conf/tests/${name}.yaml" --input "${table_dir}/.done" "${needs[@]}" \
-            --writes "mixtures.tsv */*/score_utt.tsv" "${tests_dir}/${name}" \
-            evaluate --config "conf/tests/${name}.yaml" --targets "${clean}/emo" \
+            --input "conf/sweeps/${name}.yaml" --input "${table_dir}/.done" "${needs[@]}" \
+            --writes "mixtures.tsv */*/score_utt.tsv" "${sweeps_dir}/${name}" \
+            evaluate --config "conf/sweeps/${name}.yaml" --targets "${clean}/emo" \
             --sources "${clean}/${source_set}" --table_dir "${table_dir}" \
             --scheme "${scheme}" --gender_state "${gender_state}" "${how_loud[@]}" \
             --folds "${folds}" --front_ends "${front_ends[*]}" \
-            --seed "${seed}" --seeds "${more_seeds}" --output_dir "${tests_dir}/${name}" "${rows[@]}"
-        inputs+=(--input "${tests_dir}/${name}/.done")
-    done < <(planned test)
+            --seed "${seed}" --seeds "${more_seeds}" --output_dir "${sweeps_dir}/${name}" "${rows[@]}"
+        inputs+=(--input "${sweeps_dir}/${name}/.done")
+    done < <(planned sweep)
     [ ${#inputs[@]} -gt 0 ] || return 0
-    step --redo --name tests_report "${inputs[@]}" --input "${scores}/.done" \
-        --writes "RESULTS_TESTS.md tests.json plots/sweep_*.png" "${results}" \
-        tests_report --tests_dir "${tests_dir}" --conf_dir conf/tests --scores_dir "${scores}" \
-        --output_dir "${results}" --rows "$(row_names)" --tests "$(test_names | paste -s -d ' ')"
+    step --redo --name sweeps_report "${inputs[@]}" --input "${scores}/.done" \
+        --writes "RESULTS_SWEEPS.md sweeps.json plots/sweep_*.png" "${results}" \
+        sweeps_report --sweeps_dir "${sweeps_dir}" --conf_dir conf/sweeps --scores_dir "${scores}" \
+        --output_dir "${results}" --rows "$(row_names)" --sweeps "$(sweep_names | paste -s -d ' ')"
     run_steps
-    log "  see ${results}/RESULTS_TESTS.md"
+    log "  see ${results}/RESULTS_SWEEPS.md"
 }
 
 stage_pack() {
@@ -640,9 +640,9 @@ done
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
 is_name "${source_set}" || usage_error "--source_set '${source_set}': give the name of a directory in data/; ${name_rule}"
 while read -r name; do
-    is_name "${name}" || usage_error "--tests: '${name}' of conf/tests: ${name_rule}"
-    [ -f "conf/tests/${name}.yaml" ] || usage_error "--tests: there is no conf/tests/${name}.yaml"
-done < <(test_names)
+    is_name "${name}" || usage_error "--sweeps: '${name}' of conf/sweeps: ${name_rule}"
+    [ -f "conf/sweeps/${name}.yaml" ] || usage_error "--sweeps: there is no conf/sweeps/${name}.yaml"
+done < <(sweep_names)
 
 for option in dumpdir expdir; do
     is_path "${!option}" || usage_error "--${option} '${!option}': ${path_rule}"

@@ -9,5 +9,5 @@ exec ./tse_ser.sh \
     --joint_config conf/train_tse_ser.yaml \
     --folds "1 2 3 4 5" \
     --dev_split utterance \
-    --tests "snr_* talkers_* overlap_* gender_* emotional enroll_*" \
+    --sweeps "snr_* talkers_* overlap_* gender_* emotional enroll_*" \
     "$@"

@@ -1,4 +1,4 @@
-"""RESULTS_TESTS.md, tests.json and plots on disk."""
+"""RESULTS_SWEEPS.md, sweeps.json and plots on disk."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from declared import SYSTEMS_DIR
 from score_tables import write_scores
 
-from espnet_tse_ser.bin import tests_report
+from espnet_tse_ser.bin import sweeps_report
 from espnet_tse_ser.errors import UserError, run
 
 SYSTEMS = ("clean_clean", "noisy_noisy", "base", "ft")
@@ -35,7 +35,7 @@ def exp(tmp_path):
 
 
 def arguments(exp, *more):
-    options = dict(tests_dir="tests", conf_dir="conf", scores_dir="scores", output_dir="out")
+    options = dict(sweeps_dir="tests", conf_dir="conf", scores_dir="scores", output_dir="out")
     return [
         *(f"--{option}={exp}/{path}" for option, path in options.items()),
         f"--systems_dir={SYSTEMS_DIR}",
@@ -44,68 +44,68 @@ def arguments(exp, *more):
 
 
 def test_outputs(exp, caplog):
-    tests_report.main(arguments(exp))
-    figures = json.loads((exp / "out/tests.json").read_text())
+    sweeps_report.main(arguments(exp))
+    figures = json.loads((exp / "out/sweeps.json").read_text())
     assert figures["scheme"]["scheme"] == "loso" and figures["scheme"]["seeds"] == ["0"]
     snr, talkers = figures["sweeps"]
     assert [row["value"] for row in snr["rows"]] == ["main", -5, 5]
     assert snr["missing"] == {"snr_5": ["ft"]}
     assert [row["value"] for row in talkers["rows"]] == ["main"]
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
-    text = (exp / "out/RESULTS_TESTS.md").read_text()
+    text = (exp / "out/RESULTS_SWEEPS.md").read_text()
     assert "Scheme loso; dev: by speaker, 9 %; folds 1, 2 pooled" in text
     assert "no means over folds); 40 of 50 utterances; seed 0." in text
     assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
     assert [path.name for path in (exp / "out/plots").iterdir()] == ["sweep_SNR_dB.png"]
     assert "talkers_3: not run yet: noisy_noisy base ft" in caplog.text
-    first = (exp / "out/tests.json").read_bytes()
-    tests_report.main(arguments(exp))
-    assert (exp / "out/tests.json").read_bytes() == first
+    first = (exp / "out/sweeps.json").read_bytes()
+    sweeps_report.main(arguments(exp))
+    assert (exp / "out/sweeps.json").read_bytes() == first
 
 
 def test_only_what_is_asked_for(exp):
-    tests_report.main(arguments(exp, "--tests", "snr_5"))
-    figures = json.loads((exp / "out/tests.json").read_text())
+    sweeps_report.main(arguments(exp, "--sweeps", "snr_5"))
+    figures = json.loads((exp / "out/sweeps.json").read_text())
     assert [row["value"] for sweep in figures["sweeps"] for row in sweep["rows"]] == ["main", 5]
     assert figures["unknown"] == []
     with pytest.raises(UserError, match="conf: no snr_6.yaml in it"):
-        tests_report.main(arguments(exp, "--tests", "snr_5 snr_6"))
+        sweeps_report.main(arguments(exp, "--sweeps", "snr_5 snr_6"))
 
 
 def test_rows(exp, caplog):
     """Two tags of a system are two; one that cannot be compared is left out, or an error."""
     write_scores(exp, systems=["ft"], tag="big+default+default", **MADE)
     asked = ["--rows", "ft/default noisy_noisy/default"]
-    tests_report.main(arguments(exp, *asked))
-    text = (exp / "out/RESULTS_TESTS.md").read_text()
+    sweeps_report.main(arguments(exp, *asked))
+    text = (exp / "out/RESULTS_SWEEPS.md").read_text()
     assert "| UA ft (big+default+default) | UA ft (default) |" in text
     assert "snr_-5 (ft (big+default+default))" in text  # of this one no sweep was run
     path = exp / "scores/ft/big+default+default/score_utt.tsv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    tests_report.main(arguments(exp, *asked))
-    assert "big" not in (exp / "out/RESULTS_TESTS.md").read_text()
+    sweeps_report.main(arguments(exp, *asked))
+    assert "big" not in (exp / "out/RESULTS_SWEEPS.md").read_text()
     assert "ft (big+default+default) is not shown: " in caplog.text
     with pytest.raises(UserError, match=r"big.default.default/score_utt.tsv: lacks 1 utterance"):
-        tests_report.main(arguments(exp))
+        sweeps_report.main(arguments(exp))
     with pytest.raises(UserError, match="--rows is empty; name rows"):
-        tests_report.main(arguments(exp, "--rows", " "))
+        sweeps_report.main(arguments(exp, "--rows", " "))
     with pytest.raises(UserError, match="--rows ft/more: .* has no score_utt.tsv of it"):
-        tests_report.main(arguments(exp, "--rows", "ft/more"))
+        sweeps_report.main(arguments(exp, "--rows", "ft/more"))
 
 
 def test_nothing_run_and_other_classes(exp, capsys):
     path = exp / "tests/snr_5/base/default/score_utt.tsv"
     path.write_text(path.read_text().replace("sad", "hap"))
-    assert run(tests_report.main, arguments(exp)) == 2
+    assert run(sweeps_report.main, arguments(exp)) == 2
     assert "base/default/score_utt.tsv: classes are ang hap, but ang sad in the main" in (
         capsys.readouterr().err
     )
     (exp / "tests").rename(exp / "elsewhere")
-    with pytest.raises(UserError, match="of the tests in .*conf; run them first"):
-        tests_report.main(arguments(exp))
+    with pytest.raises(UserError, match="of what is in .*conf; run them first"):
+        sweeps_report.main(arguments(exp))
 
 
-@pytest.mark.parametrize("name", ["tests_report", "compare"])
+@pytest.mark.parametrize("name", ["sweeps_report", "compare"])
 def test_help_imports_nothing_heavy(name):
     program = (
         f"import sys; from espnet_tse_ser.bin.{name} import get_parser; "

@@ -1,4 +1,4 @@
-"""RESULTS_TESTS.md, tests.json and plots: trained systems on variations of their test mixtures."""
+"""RESULTS_SWEEPS.md, sweeps.json and plots: trained systems on variations of test mixtures."""
 
 import argparse
 import datetime
@@ -16,10 +16,12 @@ logger = logging.getLogger(__name__)
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--tests_dir", required=True, help="holds <name>/<system>/<tag>/score_utt.tsv of every test"
+        "--sweeps_dir",
+        required=True,
+        help="holds <name>/<system>/<tag>/score_utt.tsv of every point",
     )
     parser.add_argument(
-        "--conf_dir", required=True, help="holds <name>.yaml of every test: sweep, value, about"
+        "--conf_dir", required=True, help="holds <name>.yaml of every point: sweep, value, about"
     )
     parser.add_argument(
         "--scores_dir",
@@ -27,9 +29,11 @@ def get_parser():
         help="<system>/<tag>/score_utt.tsv of the main condition",
     )
     parser.add_argument(
-        "--output_dir", required=True, help="for RESULTS_TESTS.md, tests.json and plots"
+        "--output_dir", required=True, help="for RESULTS_SWEEPS.md, sweeps.json and plots"
     )
-    parser.add_argument("--tests", help='tests to show, e.g. "snr_-5 snr_5"; default: all')
+    parser.add_argument(
+        "--sweeps", help='names of files in conf_dir, e.g. "snr_-5 snr_5"; default: all'
+    )
     parser.add_argument("--rows", help="as of the results of the main condition")
     parser.add_argument("--systems_dir", default="conf/systems", help="declares the systems")
     return parser
@@ -55,17 +59,19 @@ def main(argv=None):
         path = Path(args.scores_dir) / systems[name].directory / "score_utt.tsv"
         check_table(path, rows)
         for row in rows:
-            row.pop("hypothesis_wa", None)  # tests have one epoch of a system, the best in UA
-    names = None if args.tests is None else args.tests.split()
+            row.pop("hypothesis_wa", None)  # points have one epoch of a system, the best in UA
+    names = None if args.sweeps is None else args.sweeps.split()
     if names == []:
-        raise UserError("--tests is empty; name tests, or leave it out for all")
-    tests, unknown = sweeps.read_tests(args.tests_dir, args.conf_dir, labels, systems, names, own)
-    if not any(test.scores for test in tests):
+        raise UserError("--sweeps is empty; name files of --conf_dir, or leave it out for all")
+    points, unknown = sweeps.read_points(
+        args.sweeps_dir, args.conf_dir, labels, systems, names, own
+    )
+    if not any(point.scores for point in points):
         raise UserError(
-            f"{args.tests_dir}: no <name>/<system>/<tag>/score_utt.tsv of the tests in "
+            f"{args.sweeps_dir}: no <name>/<system>/<tag>/score_utt.tsv of what is in "
             f"{args.conf_dir}; run them first"
         )
-    summary = sweeps.summarise(tests, scores, labels, systems)
+    summary = sweeps.summarise(points, scores, labels, systems)
     stamp = stamp_of(next(iter(scores.values())))
     shown = {}
     for sweep in summary:
@@ -73,17 +79,19 @@ def main(argv=None):
             path = output_dir / "plots" / sweeps.plot_name(sweep["sweep"])
             plots.plot_sweep(path, sweep, systems, stamp.warning)
             shown[sweep["sweep"]] = path.relative_to(output_dir).as_posix()
-        for test, lacking in sweep["missing"].items():
-            logger.warning("%s: not run yet: %s", test, " ".join(lacking))
+        for point, lacking in sweep["missing"].items():
+            logger.warning("%s: not run yet: %s", point, " ".join(lacking))
     for name in unknown:
-        logger.warning("%s/%s: no %s.yaml in %s", args.tests_dir, name, name, args.conf_dir)
+        logger.warning("%s/%s: no %s.yaml in %s", args.sweeps_dir, name, name, args.conf_dir)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     versions = results.environment()
     text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, systems, shown)
-    write_text(output_dir / "RESULTS_TESTS.md", text)
+    write_text(output_dir / "RESULTS_SWEEPS.md", text)
     figures = {"environment": versions, "labels": labels, "scheme": stamp.as_dict()}
-    write_json(output_dir / "tests.json", {**figures, "sweeps": summary, "unknown": unknown})
-    logger.info("wrote RESULTS_TESTS.md and tests.json to %s: %d tests", output_dir, len(tests))
+    write_json(output_dir / "sweeps.json", {**figures, "sweeps": summary, "unknown": unknown})
+    logger.info(
+        "wrote RESULTS_SWEEPS.md and sweeps.json to %s: %d variations", output_dir, len(points)
+    )
 
 
 if __name__ == "__main__":
