@@ -25,29 +25,58 @@ def _one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
+# Files that take longest, so that no process is left with one of them at the end. The first makes
+# `mini_recipe`; those that need it too come when it is there, or a process would wait for it.
+FIRST = [
+    *("test_drills", "test_slurm_pl", "test_imports", "test_stops", "test_fuzz"),
+    *("test_shell_stages", "test_shell_systems", "test_kills", "test_mini_recipe"),
+    *("test_multi_node", "test_interruption", "test_ser_train", "test_shell_steps"),
+    *("test_shell_marks", "test_shell_names", "test_shell", "test_cases", "test_prefetching"),
+    *("test_compilation", "test_mini", "test_distributed", "test_tse_train", "test_tse_ser_train"),
+]
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the tests that mostly wait for Slurm: another process has time for others."""
-    items.sort(key=lambda item: "slurm" not in item.path.parts)  # stable
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # stable
 
 
 @pytest.fixture(scope="session")
-def mini_recipe(tmp_path_factory, worker_id):
-    """The directory of a mini recipe of debug size whose every stage was run, on this machine.
-
-    One process runs it for all of them.
-    """
-    from recipes import copy_of_the_recipes, named_sweeps, run_recipe
-
+def once(tmp_path_factory, worker_id):
+    """``once(name, make)``: a directory that one process makes, by ``make(directory)``, for all."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent
-    (shared / "mini").mkdir(exist_ok=True)
-    with open(shared / "mini.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "mini/recipe").exists():
-            recipe = copy_of_the_recipes(shared / "mini")
-            run_recipe(recipe, "--sweeps", named_sweeps(recipe))
-            (shared / "mini/recipe").symlink_to(recipe)
-    return (shared / "mini/recipe").resolve()
+
+    def once(name, make):
+        directory, made = shared / name, shared / f"{name}.made"
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(directory)
+                made.touch()
+        return directory
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def mini_corpora(once):
+    """The corpora of the mini recipe."""
+    from espnet_tse_ser.bin.prepare import main
+
+    return once("mini_corpora", lambda directory: main(["mini", "--output_dir", str(directory)]))
+
+
+@pytest.fixture(scope="session")
+def mini_recipe(once):
+    """The directory of a mini recipe of debug size whose every stage was run, on this machine."""
+    from recipes import copy_of_the_recipes, named_sweeps, recipe_in, run_recipe
+
+    def make(directory):
+        recipe = copy_of_the_recipes(directory)
+        run_recipe(recipe, "--sweeps", named_sweeps(recipe))
+
+    return recipe_in(once("mini", make))
 
 
 @pytest.fixture(scope="session")

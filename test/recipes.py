@@ -30,6 +30,11 @@ def copy_of_the_recipes(directory):
     python = Path(sys.executable).parent
     (directory / "tools/activate_python.sh").write_text(f'export PATH="{python}:${{PATH}}"\n')
     (directory / "espnet_tse_ser").symlink_to(ROOT / "espnet_tse_ser")
+    return recipe_in(directory)
+
+
+def recipe_in(directory):
+    """The mini recipe of a copy of the recipes."""
     return directory / "egs2/mini_iemocap_mix/tse_ser1"
 
 

@@ -9,11 +9,9 @@ from espnet_tse_ser.bin.prepare import get_parser, main
 from espnet_tse_ser.errors import run
 
 
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory):
-    root = tmp_path_factory.mktemp("downloads")
-    main(["mini", "--output_dir", str(root)])
-    return root
+@pytest.fixture
+def mini(mini_corpora):
+    return mini_corpora
 
 
 def test_iemocap(mini, tmp_path):

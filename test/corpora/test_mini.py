@@ -13,11 +13,9 @@ from espnet_tse_ser.corpora.mini import ESD_DIR, IEMOCAP_DIR, LIBRISPEECH_DIR, m
 from espnet_tse_ser.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    root = tmp_path_factory.mktemp("mini")
-    make_mini(root, seed=0)
-    return root
+@pytest.fixture
+def corpus(mini_corpora):
+    return mini_corpora
 
 
 def digest(root):

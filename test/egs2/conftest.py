@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from shell_recipes import make_egs2, make_recipe
+from shell_recipes import COMMON, make_egs2, make_recipe
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Fault drills on a real cluster: what happens to a recipe when something dies.
+"""Fault drills on real clusters: what happens to a recipe when something dies.
 
 Each disturbs stage 10 (two trainings, one job array), lets the same command go on, and compares
-the results with those of a run that was not disturbed.
+what it leaves with what a run leaves that was not disturbed. Some are played at a time, each on a
+cluster of its own, as they mostly wait for Slurm.
 """
 
 import contextlib
@@ -18,10 +19,12 @@ import pytest
 from recipes import copy_of_the_recipes, declare, run_recipe, start_recipe
 
 # One condition is enough for a drill; the results then hold two systems.
-SHORT = ["--systems", "noisy_noisy joint_noisy", "--ser_args", "--max_epoch 40"]
+SHORT = ["--systems", "noisy_noisy joint_noisy", "--ser_args", "--max_epoch 25"]
 SER = [*SHORT, "--stage", "ser_stats", "--stop_stage", "ser"]
 REST = [*SHORT, "--stage", "ser_stats", "--stop_stage", "results"]
 FOLD = "exp/ser_noisy_debug/fold1"
+AT_A_TIME = 2
+SECONDS = 300  # what a drill waits for takes a tenth of it where nothing else runs
 
 
 def slurm(cluster):
@@ -65,7 +68,7 @@ class Drill:
         """Until the training of fold 1 has done so many."""
         table = self.recipe / FOLD / "epochs.tsv"
         self.cluster.wait_until(
-            lambda: table.exists() and len(table.read_text().splitlines()) > epoch, 120
+            lambda: table.exists() and len(table.read_text().splitlines()) > epoch, SECONDS
         )
 
     def training(self):
@@ -90,9 +93,9 @@ class Drill:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
 
-    def end(self, status, seconds=150):
+    def end(self, status):
         """Wait for the script's end and return what it said."""
-        assert self.process.wait(seconds) == status, self.output()
+        assert self.process.wait(SECONDS) == status, self.output()
         self.cluster.wait_until(lambda: not self.cluster.jobs(), 60)
         assert not self.training()
         return self.output()
@@ -100,33 +103,29 @@ class Drill:
     def output(self):
         return (self.recipe / "output.txt").read_text()
 
-    def goes_on(self, undisturbed):
-        """The same command goes on and ends with the results of an undisturbed run."""
-        output = run_recipe(self.recipe, *REST, environment=slurm(self.cluster))
+    def goes_on(self, undisturbed, to=SER):
+        """The same command goes on and ends with what an undisturbed run leaves."""
+        output = run_recipe(self.recipe, *to, environment=slurm(self.cluster))
         assert not self.cluster.jobs()
-        for name in ("results.json", "ser_noisy_debug/fold1/epochs.tsv"):
-            ours, theirs = (r / "exp" / name for r in (self.recipe, undisturbed))
-            assert ours.read_text() == theirs.read_text(), name
+        assert left(self.recipe) == left(undisturbed)
         for pattern in (".lock*", ".job*", ".batch*", ".begun*", ".tmp.*", "*.pending.pth"):
             assert not list(self.recipe.glob(f"exp/**/{pattern}"))
         return output
 
 
-@pytest.fixture
-def drill(idle, mini_recipe, undisturbed, tmp_path):
-    return Drill(idle, drilled(mini_recipe, tmp_path))
+def left(recipe):
+    """The files that the trainings leave, with what later stages read of them, and the links."""
+    found = {}
+    for path in sorted(recipe.glob("exp/ser_noisy_debug/fold*/*")):
+        if path.is_symlink():
+            found[path.relative_to(recipe)] = path.readlink()
+        elif path.is_file():
+            read = path.name == "epochs.tsv" or path.match("[0-9]*epoch.pth")
+            found[path.relative_to(recipe)] = path.read_bytes() if read else None
+    return found
 
 
-def test_the_whole_recipe_gives_the_results_of_one_machine(idle, mini_recipe, tmp_path):
-    recipe = copy_of_the_recipes(tmp_path)
-    run_recipe(recipe, environment=slurm(idle))
-    assert not idle.jobs()
-    assert not list(recipe.glob("**/q"))
-    ours, theirs = ((r / "exp/results.json").read_text() for r in (recipe, mini_recipe))
-    assert ours == theirs
-
-
-def test_kill_9_of_a_training(drill, undisturbed):
+def kill_9_of_a_training(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     for pid in drill.training():
@@ -139,7 +138,7 @@ def test_kill_9_of_a_training(drill, undisturbed):
     assert "exp/ser_noisy_debug/fold2: done already" in output
 
 
-def test_scancel_of_one_task(drill, undisturbed):
+def scancel_of_one_task(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     drill.cluster.call("scancel", next(j for j in drill.cluster.jobs("%F_%K") if j.endswith("_1")))
@@ -150,7 +149,7 @@ def test_scancel_of_one_task(drill, undisturbed):
     assert "exp/ser_noisy_debug/fold2: done already" in output
 
 
-def test_ctrl_c_of_the_submitting_shell(drill, undisturbed):
+def ctrl_c_of_the_submitting_shell(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)  # later, and a fast machine is done before the signal
     os.killpg(drill.process.pid, signal.SIGINT)
@@ -160,15 +159,17 @@ def test_ctrl_c_of_the_submitting_shell(drill, undisturbed):
     drill.goes_on(undisturbed)
 
 
-def test_kill_9_of_the_submitting_shell(drill, undisturbed):
+def kill_9_of_the_submitting_shell(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     os.killpg(drill.process.pid, signal.SIGKILL)
     drill.process.wait()
-    drill.goes_on(undisturbed)
+    drill.goes_on(undisturbed, to=REST)  # it leaves most; this stands for what follows the others
+    ours, theirs = ((r / "exp/results.json").read_text() for r in (drill.recipe, undisturbed))
+    assert ours == theirs
 
 
-def test_a_corrupt_checkpoint(drill, undisturbed):
+def a_corrupt_checkpoint(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(3)
     for pid in drill.training():
@@ -181,10 +182,10 @@ def test_a_corrupt_checkpoint(drill, undisturbed):
     assert "checkpoint.pth: is damaged" in log and "going on from checkpoint.previous.pth" in log
 
 
-def test_a_full_disk(drill, undisturbed):
+def a_full_disk(drill, undisturbed):
     place = drill.recipe / FOLD
     place.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", place]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", place]  # for one checkpoint
     if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
@@ -197,20 +198,21 @@ def test_a_full_disk(drill, undisturbed):
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_two_submissions_at_once(drill, undisturbed):
+def two_submissions_at_once(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     lock = (drill.recipe / FOLD / ".lock").read_text()
     output = drill.output()
-    second = start_recipe(drill.recipe, *SER, environment=slurm(drill.cluster))
-    assert second.wait(60) == 1
+    with drill.paused():
+        second = start_recipe(drill.recipe, *SER, environment=slurm(drill.cluster))
+        assert second.wait(SECONDS) == 1
     refusal = drill.output()[len(output) :]
     assert f"{FOLD}: process {lock.split()[1]} on {lock.split()[0]} is working on it" in refusal
     drill.end(0)
     drill.goes_on(undisturbed)
 
 
-def test_controller_restarted_mid_stage(drill, undisturbed):
+def controller_restarted_mid_stage(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     with drill.paused():
@@ -221,38 +223,18 @@ def test_controller_restarted_mid_stage(drill, undisturbed):
     drill.goes_on(undisturbed)
 
 
-# What takes Slurm its time runs on clusters of its own, beside the drills above.
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slow(cluster, mini_recipe, undisturbed, tmp_path_factory):
-    """The slow drills, {name: future}."""
-
-    def play(play_drill):
-        own = type(cluster)(tmp_path_factory.mktemp("slurm"))
-        drill = Drill(own, drilled(mini_recipe, tmp_path_factory.mktemp("recipe")))
-        try:
-            own.control("start")
-            play_drill(drill, undisturbed)
-        finally:
-            own.control("stop")
-
-    with ThreadPoolExecutor() as pool:
-        yield {one.__name__: pool.submit(play, one) for one in (node_is_killed, time_limit)}
-
-
-def node_is_killed(drill, undisturbed):
+def a_node_is_killed(drill, undisturbed):
     drill.start()
     drill.wait_for_epoch(1)
     node = next(j.split()[1] for j in drill.cluster.jobs("%K %N") if j.startswith("1 "))
     drill.cluster.control("kill_node", node)
-    output = drill.end(0, 240)
+    output = drill.end(0)
     assert "task 1: node failure; submitting it again (retry 1 of 2)" in output
     drill.cluster.control("start_node", node)
     drill.goes_on(undisturbed)
 
 
-def time_limit(drill, undisturbed):
+def the_time_limit_is_reached(drill, undisturbed):
     cmd = drill.recipe / "cmd.sh"
     cmd.write_text(
         cmd.read_text().replace("slurm.pl --retries 2", "slurm.pl --time 0:01 --retries 2")
@@ -261,15 +243,56 @@ def time_limit(drill, undisturbed):
     drill.wait_for_epoch(1)
     for pid in drill.training():
         os.kill(pid, signal.SIGSTOP)  # so that the limit comes; Slurm wakes what it ends
-    output = drill.end(0, 300)
+    output = drill.end(0)
     assert "task 1: stopped by Slurm, its work is saved; submitting it again" in output
     assert "checkpoint.step.pth" in (drill.recipe / FOLD / "log/ser_train.log").read_text()
     drill.goes_on(undisturbed)
 
 
-def test_a_node_is_killed(slow):
-    slow["node_is_killed"].result()
+DRILLS = [  # those first that take Slurm its time
+    the_time_limit_is_reached,
+    a_node_is_killed,
+    controller_restarted_mid_stage,
+    kill_9_of_the_submitting_shell,
+    kill_9_of_a_training,
+    scancel_of_one_task,
+    ctrl_c_of_the_submitting_shell,
+    a_corrupt_checkpoint,
+    a_full_disk,
+    two_submissions_at_once,
+]
 
 
-def test_the_time_limit_is_reached(slow):
-    slow["time_limit"].result()
+@pytest.fixture(scope="module")
+def played(request, cluster, mini_recipe, undisturbed, tmp_path_factory):
+    """The drills that are asked for, {function: future}."""
+    tests = (item for item in request.session.items if item.name.startswith("test_drill["))
+    asked = [test.callspec.params["drill"] for test in tests]
+
+    def play(play_drill):
+        own = type(cluster)(tmp_path_factory.mktemp("slurm"))
+        drill = Drill(own, drilled(mini_recipe, tmp_path_factory.mktemp("recipe")))
+        try:
+            own.control("start")
+            play_drill(drill, undisturbed)
+            assert not own.trouble()
+        finally:
+            own.control("stop")
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {drill: pool.submit(play, drill) for drill in asked}
+
+
+@pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.__name__)
+def test_drill(drill, played):
+    played[drill].result()
+
+
+def test_the_whole_recipe_gives_the_results_of_one_machine(idle, mini_recipe, tmp_path):
+    recipe = copy_of_the_recipes(tmp_path)
+    (recipe / "downloads").symlink_to(mini_recipe / "downloads")
+    run_recipe(recipe, environment=slurm(idle))
+    assert not idle.jobs()
+    assert not list(recipe.glob("**/q"))
+    ours, theirs = ((r / "exp/results.json").read_text() for r in (recipe, mini_recipe))
+    assert ours == theirs
