@@ -88,12 +88,12 @@ def test_a_plain_encoder_is_two_files(code, tiny, tmp_path, monkeypatch):
 
 def test_every_component_may_be_ones_own(code, ser_config):
     parts = {
-        "frontend": "ser.frontend:LogMelFrontend",
-        "normalize": "ser.normalize:GlobalMVN",
-        "specaug": "ser.specaug:SpecAugment",
-        "preencoder": "ser.stem:ConvStem",
-        "encoder": "ser.shift_cnn:ShiftCNN",
-        "pooling": "ser.pooling:StatsPooling",
+        "frontend": "recognise.frontend:LogMelFrontend",
+        "normalize": "recognise.normalize:GlobalMVN",
+        "specaug": "recognise.specaug:SpecAugment",
+        "preencoder": "recognise.stem:ConvStem",
+        "encoder": "recognise.shift_cnn:ShiftCNN",
+        "pooling": "recognise.pooling:StatsPooling",
         "model": "models.espnet_ser_model:ESPnetSERModel",
     }
     config = dict(ser_config)
