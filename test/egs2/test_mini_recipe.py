@@ -132,14 +132,14 @@ def test_the_readme_commands_run_on_what_was_trained(recipe):
     assert result.stdout.strip() in {"ang", "hap", "neu", "sad"}
 
 
-def test_every_test_is_reported(recipe):
+def test_every_sweep_is_reported(recipe):
     names = set(named_sweeps(recipe).split())
     assert len(names) > 5
     for name in names:
         tables = (recipe / "exp/sweeps" / name).glob("*/debug/score_utt.tsv")
         assert {path.parent.parent.name for path in tables} == SYSTEMS
     sweeps = json.loads((recipe / "exp/sweeps.json").read_text())["sweeps"]
-    assert {row["test"] for sweep in sweeps for row in sweep["rows"]} == {*names, "main"}
+    assert {row["name"] for sweep in sweeps for row in sweep["rows"]} == {*names, "main"}
     text = (recipe / "exp/RESULTS_SWEEPS.md").read_text()
     for sweep in ("SNR, dB", "talkers", "overlap, %", "gender state", "interferers", "enrollment"):
         assert f"## {sweep}" in text

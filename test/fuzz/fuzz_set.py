@@ -76,7 +76,7 @@ class FileSet:
         self._must(fuzz_world.Probe("score", "score", options), self.out)
         for test in ("snr_0", "talkers_3"):
             for system in ("base", "ft"):
-                target = self.root / "tests" / test / system / "default"
+                target = self.root / "sweeps" / test / system / "default"
                 target.mkdir(parents=True)
                 shutil.copy(self.root / "scores" / system / "default" / "score_utt.tsv", target)
         formatting = next(p for p in fuzz_world.PROBES if p.name == "format_audio")

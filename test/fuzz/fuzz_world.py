@@ -203,7 +203,7 @@ MAKING = (
 
 # Where what they write is put.
 PLACES = {
-    **{"table": "mixture_table", "stats": "stats", "stats_ssl": "stats_ssl"},
+    **{"mixture_table": "table", "stats": "stats", "stats_ssl": "stats_ssl"},
     **{"simulate": "mix", "simulate_combine": "mix", "ser_features": "feats"},
     **{"ser_features_combine": "feats", "tse_train": "exp/tse", "ser_train": "exp/ser/fold1"},
     **{"ssl_train": "exp/ssl/fold1", "joint_train": "exp/joint/fold1", "extract": "denoised"},
@@ -247,7 +247,7 @@ PROBES = MAKING + (
           | {"exp_dir": "{root}/curves", "rows": "base/default ft/default"}),
     Probe("compare", "compare", {"json": True},
           words=("{root}/scores/ft/default", "{root}/scores/base/default/score_utt.tsv")),
-    Probe("sweeps_report", "sweeps_report", _OUT | _SYSTEMS | {"sweeps_dir": "{root}/tests"}
+    Probe("sweeps_report", "sweeps_report", _OUT | _SYSTEMS | {"sweeps_dir": "{root}/sweeps"}
           | {"conf_dir": "{root}/conf/sweeps", "scores_dir": "{root}/scores"}),
     *(
         Probe(f"evaluate_{name}", "evaluate", _POOLS | _SYSTEMS | {"output_dir": "{out}/test"}
@@ -310,7 +310,7 @@ def write_inputs(root):
     for name, config in CONFIGURATIONS.items():
         if config.get("frontend") == "ssl":
             config = config | {"frontend_conf": tiny_ssl.frontend_conf(root / "ssl.pt")}
-        place = root / "conf" / ("tests" if "sweep" in config else "") / f"{name}.yaml"
+        place = root / "conf" / ("sweeps" if "sweep" in config else "") / f"{name}.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(yaml.safe_dump(config))
     (root / "systems").mkdir()
