@@ -182,7 +182,12 @@ def _missing(rng, files, case):
     name = rng.choice([n for n in probe.options if n != "json"] or ["no_such"])
     options = {k: v for k, v in probe.options.items() if k != name}
     case.argv, case.what = _argv(files, probe, options), f"without --{name}"
-    case.names += (name, *(Path(read).name for read in files.known[probe.name].reads))
+    action = _actions(probe).get(name)
+    case.names += (
+        name,
+        str(action and action.default),
+        *(Path(read).name for read in files.known[probe.name].reads),
+    )
     case.may_differ = True
 
 
