@@ -53,10 +53,12 @@ def main(argv=None):
     _check_source(args, files, output_dir)
     # Neighbours share their speaker, and so enrollments, which are embedded once in a job.
     first, end = (len(mixtures) * job // args.nj for job in (args.job - 1, args.job))
-    utts = [utt for utt in list(mixtures)[first:end] if not is_written(paths[utt])]
+    utts = list(mixtures)[first:end]
+    wanted = {utt for utt in utts if not is_written(paths[utt])}
     enrollments = _enrollments(data_dir, utts) if files.needs_enrollment else None
-    _extract(args, utts, mixtures, enrollments, paths, device)
-    logging.info("%d extracted", len(utts))
+    if wanted:
+        _extract(args, utts, wanted, mixtures, enrollments, paths, device)
+    logging.info("%d extracted", len(wanted))
 
 
 def _enrollments(data_dir, utts):
@@ -91,7 +93,12 @@ def _check_source(args, model, output_dir):
         )
 
 
-def _extract(args, utts, mixtures, enrollments, paths, device):
+def _extract(args, utts, wanted, mixtures, enrollments, paths, device):
+    """Extract what is ``wanted`` of ``utts``, in the batches of all of them.
+
+    The last digits depend on what is computed together: a job that goes on gives what one gives
+    that was left alone.
+    """
     from espnet_tse_ser.audio.reading import write_audio
     from espnet_tse_ser.audio.signals import read_lengths, read_signal
     from espnet_tse_ser.frontends.extraction import extract
@@ -100,20 +107,23 @@ def _extract(args, utts, mixtures, enrollments, paths, device):
     from espnet_tse_ser.progress import progress
     from espnet_tse_ser.training.batches import inference_batches
 
-    if not utts:
-        return
     front_end = load_front_end(args.model_dir, args.weights, device)
     fs = front_end.rate
     lengths = read_lengths(Path(args.data_dir) / "utt2num_samples", utts)
     for batch in progress(
         inference_batches(lengths, args.batch_size, fs), f"extract {args.job}/{args.nj}"
     ):
-        signals = [[read_signal(u, mixtures[u], fs, lengths[u], MIN_SAMPLES) for u in batch]]
+        enrolled = []
         if enrollments is not None:
-            signals += [[read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch]]
-        estimates = extract(front_end, *signals, names=batch)
+            enrolled = [[read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch]]
+        if wanted.isdisjoint(batch):
+            front_end.note(*enrolled)
+            continue
+        signals = [read_signal(u, mixtures[u], fs, lengths[u], MIN_SAMPLES) for u in batch]
+        estimates = extract(front_end, signals, *enrolled, names=batch)
         for utt, estimate in zip(batch, estimates, strict=True):
-            write_audio(paths[utt], estimate, fs)
+            if utt in wanted:
+                write_audio(paths[utt], estimate, fs)
 
 
 def _combine(data_dir, output_dir, paths):

@@ -65,6 +65,9 @@ class Extraction(FrontEnd):
         self.model = model.to(device).eval()
         self._embeddings = Embeddings(self.model, rate)
 
+    def note(self, enrollments=None):
+        self._embeddings(enrollments)
+
     @torch.no_grad()
     def enhance(self, mixtures, lengths, enrollments=None):
         return self.model.extract_embedded(mixtures, lengths, self._embeddings(enrollments))

@@ -16,6 +16,13 @@ class FrontEnd(ABC):
     def __init__(self, rate, device="cpu"):
         self.rate, self.device = rate, device
 
+    def note(self, enrollments=None):
+        """Keep of enrollments what `enhance` would, for a batch that need not be computed again.
+
+        Nothing, unless a front-end keeps what it computes of them.
+        """
+        return None
+
     @abstractmethod
     def enhance(self, mixtures, lengths, enrollments=None):
         """Estimate the targets of a batch.

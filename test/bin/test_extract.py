@@ -60,6 +60,25 @@ def test_what_is_there_is_not_extracted_again(run, caplog):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_a_job_that_goes_on_gives_the_same_to_the_bit(run, monkeypatch):
+    estimates = {}
+
+    def write(path, estimate, rate):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("written")
+        estimates[path] = estimate
+
+    monkeypatch.setattr("espnet_tse_ser.audio.reading.write_audio", write)
+    run()
+    whole, lost = dict(estimates), sorted(estimates)[3::4]
+    for path in lost:
+        path.unlink()
+    estimates.clear()
+    run()
+    assert sorted(estimates) == lost
+    assert all(np.array_equal(estimates[path], whole[path]) for path in lost)
+
+
 def test_other_weights_are_not_mixed_with_what_is_there(run, tse_dir, tmp_path):
     output_dir = run()
     state = torch.load(tse_dir / "valid.loss.best.pth", weights_only=True)

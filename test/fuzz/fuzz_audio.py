@@ -4,6 +4,8 @@ import functools
 import io
 import pickle
 import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -31,16 +33,21 @@ def encoded():
     found = {}
     for kind in soundfile.available_formats():
         for subtype in soundfile.available_subtypes(kind):
-            stream = io.BytesIO()
             try:
-                soundfile.write(stream, signal(), RATE, format=kind, subtype=subtype)
-                stream.seek(0)
-                back, rate = soundfile.read(stream)
+                data = _encode(kind, subtype)
+                if abs(_length(data) - len(signal())) < 3000:
+                    found[kind, subtype] = data
             except (soundfile.LibsndfileError, TypeError, ValueError):
                 continue
-            if rate == RATE and abs(len(back) - len(signal())) < 3000:
-                found[kind, subtype] = stream.getvalue()
     return found
+
+
+def _encode(kind, subtype):
+    # not in memory: there, libsndfile reads its own MP3 one time and not the next
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "x"  # of SD2 there is a second one
+        soundfile.write(path, signal(), RATE, format=kind, subtype=subtype)
+        return path.read_bytes()
 
 
 def draw(rng, files, probes):
@@ -131,7 +138,9 @@ def _flip_anywhere(rng, files, case, data, kind):
 
 
 def _length(data):
-    return len(soundfile.read(io.BytesIO(data))[0])
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        return len(soundfile.read(file.name)[0])
 
 
 def _zeros(rng, files, case, data, kind):
@@ -220,6 +229,7 @@ def _name(rng, files, case, data, kind):
             odd[:100],
             odd.strip("| ")[:100],
             odd.partition(":")[0] or ": no",
+            odd.encode("unicode_escape").decode()[:100],
         )
         return data, None
     table = {"format_audio": "raw/wav.scp", "recognize": "mix/wav.scp"}.get(case.probe.name)
@@ -229,6 +239,7 @@ def _name(rng, files, case, data, kind):
     case.changes[table] = "".join(f"{line}\n" for line in lines).encode()
     case.argv = case.probe.argv(files.root, files.out)
     case.names = ("wav.scp", odd[:100], "r0-u", odd.strip()[:100], odd.partition(":")[0])
+    case.names += (odd.encode("unicode_escape").decode()[:100],)
     return data, None
 
 

@@ -127,6 +127,7 @@ def _nested():
         (torch.eye(4, 3).to(torch.float8_e4m3fn), "is of the type torch.float8_e4m3fn"),
         (torch.empty(4, 3, device="meta"), "has no numbers"),
         (torch.ones(1).expand(4, 3), r"has a shape \(4, 3\) of more numbers than there are"),
+        (torch.eye(4, 3)[:1].expand(4, 3), r"has a shape \(4, 3\) of more numbers than there are"),
         (torch.ones(1).expand(10**9, 10**9), "of more numbers than there are"),
         (
             torch.full((4, 3), float("nan")),
