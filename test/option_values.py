@@ -16,7 +16,21 @@ from espnet_tse_ser.values.kinds import (
 )
 from espnet_tse_ser.values.numbers import Number
 
-NO_NUMBERS = ("abc", "", True, False, math.nan, math.inf, -math.inf, [], [[1]], {}, "1_0", "0x1")
+NO_NUMBERS = (
+    "abc",
+    "",
+    True,
+    False,
+    math.nan,
+    math.inf,
+    -math.inf,
+    [],
+    [[1]],
+    {},
+    "1_0",
+    "0x1",
+    "\u0663",
+)
 
 
 def wrong_values(kind):

@@ -111,7 +111,8 @@ def _read(value):
     """``value`` as a finite int or float; None where it is none."""
     if isinstance(value, str):
         try:
-            value = float(value) if "_" not in value else None
+            plain = value.isascii() and "_" not in value
+            value = float(value) if plain else None
         except ValueError:
             return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):

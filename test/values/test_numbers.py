@@ -11,7 +11,9 @@ def test_whole_numbers_come_in_every_writing(value):
     assert number == 2 and type(number) is int
 
 
-@pytest.mark.parametrize("value", [True, None, "", "two", "nan", float("inf"), "1e999", "1_0", [1]])
+@pytest.mark.parametrize(
+    "value", [True, None, "", "two", "nan", float("inf"), "1e999", "1_0", "\u0663", [1]]
+)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="expected a number, got"):
         Number()(value)
