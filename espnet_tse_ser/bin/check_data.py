@@ -36,6 +36,7 @@ def main(argv=None):
     from espnet_tse_ser.mixtures.splits import describe_dev, fold_of_speakers, read_split
     from espnet_tse_ser.mixtures.table import read_mixtures
     from espnet_tse_ser.progress import log_to_stderr
+    from espnet_tse_ser.values.ids import fold_key
 
     log_to_stderr()
     targets = Pool.read(args.targets, args.fs)
@@ -75,8 +76,8 @@ def main(argv=None):
     left_out = checks.untested(mixtures, asked)
     if left_out:
         logging.warning(
-            "%d utterances of fold %s are never tested: --folds is %s",
-            *(left_out.total(), ", ".join(sorted(left_out)), args.folds),
+            "%d utterances of folds %s are never tested: --folds is %s",
+            *(left_out.total(), ", ".join(sorted(left_out, key=fold_key)), args.folds),
         )
     sizes = ", ".join(f"{len(pool)} {label}" for label, pool in pools.items())
     logging.info("%d mixtures in %d folds; %s: no violation", len(mixtures), len(folds), sizes)

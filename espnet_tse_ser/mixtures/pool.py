@@ -146,7 +146,10 @@ class Pool:
         self.share()
         samples = self._cache.get(utt, start, stop)
         if samples is None:
-            whole = read_mono(self[utt].wav, self.fs)
+            try:
+                whole = read_mono(self[utt].wav, self.fs)
+            except UserError as error:
+                raise UserError(f"{self.name}: '{utt}': {error}") from None
             if len(whole) != self.entries[utt].num_samples:
                 raise UserError(
                     f"{self.entries[utt].wav}: {len(whole)} samples, but utt2num_samples says "

@@ -150,6 +150,11 @@ def summarise(points, main, labels, systems):
     return list(sweeps.values())
 
 
+def _gaps(systems):
+    gaps = report.gaps(systems)
+    return gaps and f" {gaps} It is of the same targets, and n/a where there is no gap."
+
+
 def render(sweeps, unknown, header, stamp, systems, plots=()):
     """The text of RESULTS_SWEEPS.md.
 
@@ -160,11 +165,10 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
     """
     plots = dict(plots)
     sections = [
-        "# Tests\n\nTrained systems on variations of their test mixtures, written by `python -m "
+        "# Sweeps\n\nTrained systems on variations of their test mixtures, written by `python -m "
         "espnet_tse_ser.bin.sweeps_report`; the same figures are in sweeps.json. % with 95 % "
         "intervals over speakers (none for a single one); p is two-sided, over speakers, and not "
-        f"corrected for the number of tests. {report.gaps(systems)} It is of the same targets, and "
-        "n/a where there is no gap."
+        f"corrected for the number of tests.{_gaps(systems)}"
         + " All figures are of the epoch with the best UA."
         * stamp.optimistic,
         table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),

@@ -194,14 +194,21 @@ def pairs_of(rows):
         for row in rows.values()
         for claim in row.system.claims
         for other in rows.values()
-        if other.system.name == claim.than and are_alike(row, other)
+        if other.system.name == claim.than
+        and are_alike(row, other, _declared(row.system, other.system))
     ]
 
 
-def are_alike(row, other):
-    """Whether the parts that both rows have are the same."""
+def are_alike(row, other, but=()):
+    """Whether the parts that both rows have, ``but`` for these kinds, are the same."""
     mine, others = row.parts, other.parts
-    return all(mine[kind] == others[kind] for kind in mine.keys() & others.keys())
+    return all(mine[kind] == others[kind] for kind in (mine.keys() & others.keys()).difference(but))
+
+
+def _declared(*systems):
+    """The kinds of parts of which one of the systems names the configuration itself."""
+    keys = {"tse": "front_end", "ser": "recogniser", "joint": "joint"}
+    return {kind for kind, key in keys.items() if any(getattr(s, key) for s in systems)}
 
 
 def _read(path):

@@ -82,7 +82,7 @@ def test_what_dev_is_and_what_is_never_tested(data, caplog):
     assert "never tested" not in caplog.text
     caplog.clear()
     assert check(data, "--folds", "2") == 0
-    assert "20 utterances of fold 1, 3 are never tested: --folds is 2" in caplog.text
+    assert "20 utterances of folds 1, 3 are never tested: --folds is 2" in caplog.text
     assert f"fold 2: {dev}" in caplog.text and f"fold 1: {dev}" not in caplog.text
 
 

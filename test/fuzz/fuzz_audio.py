@@ -35,7 +35,8 @@ def encoded():
         for subtype in soundfile.available_subtypes(kind):
             try:
                 data = _encode(kind, subtype)
-                if abs(_length(data) - len(signal())) < 3000:
+                back, rate = _read(data)
+                if rate == RATE and abs(len(back) - len(signal())) < 3000:
                     found[kind, subtype] = data
             except (soundfile.LibsndfileError, TypeError, ValueError):
                 continue
@@ -138,9 +139,13 @@ def _flip_anywhere(rng, files, case, data, kind):
 
 
 def _length(data):
+    return len(_read(data)[0])
+
+
+def _read(data):
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
-        return len(soundfile.read(file.name)[0])
+        return soundfile.read(file.name)
 
 
 def _zeros(rng, files, case, data, kind):

@@ -1,11 +1,14 @@
 """Declarations of systems: what they say, and what is refused."""
 
+import dataclasses
+
 import pytest
 import yaml
 from declared import ROWS, SYSTEMS, SYSTEMS_DIR
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.systems.system import (
+    Claim,
     System,
     are_alike,
     choose,
@@ -159,7 +162,7 @@ def test_files_that_declare_nothing(declare, tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["a b", "JOB1", "-a", "ä", "a+b", "a@b", "a|b", "a\n"])
-def sweep_names(declare, tmp_path, name):
+def test_names(declare, tmp_path, name):
     with pytest.raises(UserError, match="the name of a system has only letters, digits and -_.,"):
         declare(**{name: CLEAN})
 
@@ -207,6 +210,15 @@ def test_claims_are_about_rows_of_the_same_parts():
         *("base/big+default", "base/default", "ft/big+default+default"),
         *("ft/default", "ft/default+default+w1"),
     }
+    big = dataclasses.replace(
+        SYSTEMS["ft"], name="big", joint="conf/big.yaml", claims=(Claim("ft"),)
+    )
+    rows |= name_rows([(big, "default+default+big")])
+    pairs = [(str(a.directory), str(b.directory)) for a, b, _ in pairs_of(rows)]
+    # it differs from ft in what it declares, and in nothing else
+    assert [b for a, b in pairs if a == "big/default+default+big"] == [
+        *("ft/default", "ft/default+default+w1")
+    ]
     theirs = System("theirs", "x", 9, "elsewhere", "noisy", hypotheses="a.tsv")
     (row,) = name_rows([(theirs, "a")]).values()
     assert row.parts == {"table": "a"} and are_alike(row, rows["noisy_noisy (hubert)"])
