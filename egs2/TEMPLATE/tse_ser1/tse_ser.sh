@@ -94,7 +94,7 @@ print_help() {
     done <"${BASH_SOURCE[0]}"
     printf '\nStages\n'
     name_directories
-    stage_table | awk -F'|' '{ printf "  %2d %-10s %s\n", NR, $1, $2 }'
+    stage_table | awk -F'|' '{ printf "  %2d %-13s %s\n", NR, $1, $2 }'
 }
 
 # The directories of a set of mixtures.
