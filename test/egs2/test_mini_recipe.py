@@ -112,7 +112,7 @@ def test_the_readme_commands_run_on_what_was_trained(recipe):
     assert answer["sample_rate"] == 16000
     assert set(answer["probabilities"]) == {"ang", "hap", "neu", "sad"}
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert (recipe / "target.wav").stat().st_size > 1000
+    assert (recipe / "exp/target.wav").stat().st_size > 1000
 
     python = next(b for b in re.findall(r"```python\n(.*?)```", readme, re.S))
     utt = (recipe / "data/mix/splits/fold1/test.lst").read_text().split()[0]
