@@ -6,7 +6,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from espnet_tse_ser.errors import run
+from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.values.numbers import RATE
 
 
@@ -49,6 +49,11 @@ def main(argv=None):
         pools["pretrain" if number == 1 else f"pretrain {number}"] = Pool.read(directory, args.fs)
     table_dir = Path(args.table_dir)
     mixtures = read_mixtures(table_dir / "mixtures.tsv")
+    if sources is None and any(m.sources for m in mixtures):
+        raise UserError(
+            f"{table_dir / 'mixtures.tsv'}: its mixtures have sources, but --sources is not given; "
+            "name their pool"
+        )
     folds = sorted({m.fold for m in mixtures})
     seen = {}
     splits = {f: read_split(table_dir / "splits" / f"fold{f}") for f in folds}

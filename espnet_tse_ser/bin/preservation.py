@@ -156,6 +156,13 @@ def _hypotheses(path, test, labels):
 
 def _compare(entry, fs):
     """The rows of one utterance (module level, so that it can be sent to a process)."""
+    try:
+        return _measure(entry, fs)
+    except UserError as error:
+        raise UserError(f"'{entry['row']['id']}': {error}") from None
+
+
+def _measure(entry, fs):
     from espnet_tse_ser.audio.reading import read_mono
     from espnet_tse_ser.metrics.preservation import acoustic_measures, track
 

@@ -91,7 +91,7 @@ def is_dated(name):
         name.endswith(("RESULTS.md", "RESULTS_SWEEPS.md", ".made_from"))
         or "checkpoint" in name
         or (name.startswith("shards/") and name.endswith(".tsv"))
-        or name == "index.tsv"
+        or name in ("index.tsv", "source.json")  # the second has checksums of inputs
         or name.startswith("parts/")
     )
 
