@@ -207,6 +207,20 @@ def load_weights(module, path, prefix="", optional=()):
     copy_state(module, matched, path)
 
 
+def check_types(module, state, path):
+    """Raise `UserError` if ``state`` has whole numbers where ``module`` has others, or the reverse.
+
+    Loaded into it, they would become its numbers without a word.
+    """
+    own = module.state_dict()
+    for name, value in state.items():
+        if name in own and own[name].is_floating_point() != value.is_floating_point():
+            raise UserError(
+                f"{path}: the tensor '{name}' is of the type {value.dtype}, the model's of "
+                f"{own[name].dtype}; give the state dict of a model as it was trained"
+            )
+
+
 def copy_state(module, state, path):
     """Copy tensors of a state dict, each of which ``module`` has in this shape, into it.
 
@@ -216,13 +230,8 @@ def copy_state(module, state, path):
     Raises:
         UserError: whole numbers where there are others, or the reverse; or too large ones.
     """
+    check_types(module, state, path)
     own = module.state_dict()
-    for name, value in state.items():
-        if own[name].is_floating_point() != value.is_floating_point():
-            raise UserError(
-                f"{path}: the tensor '{name}' is of the type {value.dtype}, the model's of "
-                f"{own[name].dtype}; give the state dict of a model as it was trained"
-            )
     state = {name: value.to(own[name].dtype) for name, value in state.items()}
     check_finite(state, path, "they are too large for the model's type of numbers")
     module.load_state_dict(state, strict=False)

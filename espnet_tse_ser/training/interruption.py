@@ -23,7 +23,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from espnet_tse_ser.errors import Requeue, UserError, first_line
 from espnet_tse_ser.plain_files import DamagedFile, OtherObjects, load_plain
 from espnet_tse_ser.processes import end_with_parent
-from espnet_tse_ser.training.checkpoints import oddity
+from espnet_tse_ser.training.checkpoints import check_state, check_types, oddity
 from espnet_tse_ser.training.prefetching import Prefetched
 
 logger = logging.getLogger(__name__)
@@ -286,12 +286,16 @@ def restore(value, state):
     """``value.load_state_dict(state)``, of a state that was read from a file.
 
     Raises:
+        UserError: it is a model's and has other than dense, finite numbers of its types.
         ValueError: the state would replace a method of ``value``, as schedulers let it; or is not
             one of this optimizer, which takes anything and fails in its next step.
     """
     methods = [name for name in state if callable(getattr(type(value), name, None))]
     if methods:
         raise ValueError(f"a state with {methods[0]}")
+    if isinstance(value, torch.nn.Module):
+        check_state(state, "model")
+        check_types(value, state, "model")
     if isinstance(value, torch.optim.Optimizer):
         _check_moments(value, state)
     value.load_state_dict(state)

@@ -283,6 +283,17 @@ def test_a_state_of_another_configuration(tmp_path):
         train(tmp_path)
 
 
+def test_whole_numbers_in_place_of_weights(tmp_path):
+    path = _interrupted(tmp_path, 8 + 2)
+    for file in (path, path.with_name("checkpoint.pth")):
+        saved = torch.load(file)
+        weights = {name: value.long() for name, value in saved["model"].items()}
+        torch.save(saved | {"model": weights}, file)
+        with pytest.raises(UserError, match=f"{file.name}: .*is of the type torch.int64"):
+            train(tmp_path)
+        torch.save(saved, file)
+
+
 def test_a_signal_after_the_one_that_ends_it(tmp_path):
     _interrupted(tmp_path, 2)
     for number in (signal.SIGTERM, signal.SIGUSR1):  # also when Python has no handlers any more
