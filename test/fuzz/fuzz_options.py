@@ -60,7 +60,7 @@ def _bare(rng, files, probe):
             ["--archive", "none.zip"],
             ["--archive", "none.zip", "--hf_repo", rng.choice(_ODD_WORDS)],
             ["--archive", str(files.root), "--hf_repo", "user/name"],
-            ["--hf_repo", "a/b", "--archive", place(rng.choice(ODD_PATHS), files)],
+            ["--hf_repo", "a/b", f"--archive={place(rng.choice(ODD_PATHS), files)}"],
             ["--no_such", "5"],
             ["word"],
         )

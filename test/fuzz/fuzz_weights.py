@@ -134,6 +134,8 @@ def _state(rng, files, case, name, data):
         )
     )  # fmt: skip
     case.what, case.may_differ = f"{inner}: {what}", differ
+    if what == "1e30":  # finite, until something is multiplied by it
+        case.names += ("has diverged",)
     if value is None and what != "None":
         del parent[key]
     else:
