@@ -46,11 +46,10 @@ def read_configuration(path):
             raise UserError(
                 f"{file}: write base as a line of its own without quotes: base: OTHER.yaml"
             )
-        values = _without_options(values, own)
-        for key, value in own.items():
-            is_merged = isinstance(value, dict) and isinstance(values.get(key), dict)
-            places[key] = f"{file} (base: {places[key]})" if is_merged else file
         values = merge(values, own)
+        for key, value in own.items():
+            is_own = values[key] is value
+            places[key] = file if is_own else f"{file} (base: {places[key]})"
     return Configuration(values, path, {key: places[key] for key in values})
 
 
@@ -87,11 +86,6 @@ def _find_base(path):
     return None, None
 
 
-def _without_options(values, own):
-    """What is left of a base's values, after options of components that a file names itself."""
-    return {k: v for k, v in values.items() if not (k.endswith("_conf") and k[:-5] in own)}
-
-
 def merge(values, own):
     """The values of a base with those of a file on it.
 
@@ -99,7 +93,8 @@ def merge(values, own):
     >>> merge(base, {"encoder": "b", "optim_conf": {"lr": 3}})
     {'encoder': 'b', 'optim_conf': {'lr': 3, 'eps': 2}}
     """
-    merged = _without_options(values, own)
+    dropped = {f"{key}_conf" for key in own}  # of components that the file names itself
+    merged = {key: value for key, value in values.items() if key not in dropped}
     for key, value in own.items():
         old = merged.get(key)
         both = isinstance(value, dict) and isinstance(old, dict)

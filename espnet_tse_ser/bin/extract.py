@@ -110,9 +110,10 @@ def _extract(args, utts, wanted, mixtures, enrollments, paths, device):
     front_end = load_front_end(args.model_dir, args.weights, device)
     fs = front_end.rate
     lengths = read_lengths(Path(args.data_dir) / "utt2num_samples", utts)
-    for batch in progress(
-        inference_batches(lengths, args.batch_size, fs), f"extract {args.job}/{args.nj}"
-    ):
+    batches = inference_batches(lengths, args.batch_size, fs)
+    while wanted.isdisjoint(batches[-1]):
+        batches.pop()
+    for batch in progress(batches, f"extract {args.job}/{args.nj}"):
         enrolled = []
         if enrollments is not None:
             enrolled = [[read_signal(u, enrollments[u], fs, None, MIN_SAMPLES) for u in batch]]

@@ -43,7 +43,7 @@ class MixtureDir(MixtureSet):
         for name in (self.input, "ref", "emotion", *(["mix"] if scored else [])):
             self.table(name)
         self.lengths = read_lengths(self.directory / "utt2num_samples", self.ids)
-        if scored:
+        if scored:  # what is missing is said now, before anything is computed
             self._interferers  # noqa: B018
 
     def table(self, name):
@@ -94,21 +94,21 @@ def find_interferers(directory, ids):
     last = max([int(name[3:-4]) for name in names], default=1)
     paths = [directory / f"spk{number}.scp" for number in range(2, last + 1)]
     tables = [read_table(path) for path in paths]
-    table = directory / "mixtures.tsv"
-    if not os.path.lexists(table):
+    named = directory / "mixtures.tsv"
+    if not os.path.lexists(named):
         if not tables:
             return None
         counts = {utt: max(sum(utt in table for table in tables), 1) for utt in ids}
     else:
-        rows = read_tsv(table, ("mixture", "interferers"))
+        rows = read_tsv(named, ("mixture", "interferers"))
         counts = {r["mixture"]: len(list(filter(None, r["interferers"].split(",")))) for r in rows}
-        counts = select(counts, ids, table)
+        counts = select(counts, ids, named)
     for utt in ids:
         count = counts[utt]
         if count > len(tables):
             raise UserError(
                 f"{directory / f'spk{len(tables) + 2}.scp'}: no such file, but '{utt}' has {count} "
-                f"interferer(s) by {table}; run stage 4: without them nobody knows whether a "
+                f"interferer(s) by {named}; run stage 4: without them nobody knows whether a "
                 "wrong speaker was extracted"
             )
         for number, (path, table) in enumerate(zip(paths, tables, strict=True), 1):

@@ -149,7 +149,7 @@ class Pool:
             try:
                 whole = read_mono(self[utt].wav, self.fs)
             except UserError as error:
-                raise UserError(f"{self.name}: '{utt}': {error}") from None
+                raise UserError(f"{error} ('{utt}' of {self.name})") from None
             if len(whole) != self.entries[utt].num_samples:
                 raise UserError(
                     f"{self.entries[utt].wav}: {len(whole)} samples, but utt2num_samples says "

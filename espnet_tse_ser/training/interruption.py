@@ -282,8 +282,11 @@ class Interruption:
         return bool(flag)
 
 
-def restore(value, state):
-    """``value.load_state_dict(state)``, of a state that was read from a file.
+def restore(value, state, name="model", **how):
+    """``value.load_state_dict(state, **how)``, of a state that was read from a file.
+
+    Args:
+        name: of a model's state, for errors.
 
     Raises:
         UserError: it is a model's and has other than dense, finite numbers of its types.
@@ -294,11 +297,11 @@ def restore(value, state):
     if methods:
         raise ValueError(f"a state with {methods[0]}")
     if isinstance(value, torch.nn.Module):
-        check_state(state, "model")
-        check_types(value, state, "model")
+        check_state(state, name)
+        check_types(value, state, name)
     if isinstance(value, torch.optim.Optimizer):
         _check_moments(value, state)
-    value.load_state_dict(state)
+    value.load_state_dict(state, **how)
 
 
 def _check_moments(optimizer, state):

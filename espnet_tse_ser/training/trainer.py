@@ -24,7 +24,7 @@ from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path, read_tsv, write_tsv
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 from espnet_tse_ser.plain_files import DamagedFile, only_plain_files, plain
-from espnet_tse_ser.training.checkpoints import check_state, check_types, load_state
+from espnet_tse_ser.training.checkpoints import load_state
 from espnet_tse_ser.training.compilation import check_compile, compiled_extractors
 from espnet_tse_ser.training.divergence import check_model, check_updated, checked_batches
 from espnet_tse_ser.training.interruption import (
@@ -103,10 +103,8 @@ def _read_checkpoint(path):
 
 def _restore(states, path, *, model, reporter, optimizers, schedulers, scaler, strict):
     """Let a training be where it was when these states were saved."""
-    check_state(states["model"], path)
-    check_types(model, states["model"], path)
+    restore(model, states["model"], path, strict=strict)
     _check_reporter(states["reporter"])
-    model.load_state_dict(states["model"], strict=strict)
     reporter.load_state_dict(states["reporter"])
     objects = [*optimizers, *schedulers, scaler]
     saved = [*states["optimizers"], *states["schedulers"], states["scaler"]]

@@ -252,7 +252,9 @@ def test_a_row_of_another_program(tmp_path):
     assert "| Theirs | elsewhere | noisy | 40 |" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["preservation", "results", "score", "tse_score"])
+@pytest.mark.parametrize(
+    "name", ["compare", "preservation", "results", "score", "sweeps_report", "tse_score"]
+)
 def test_help_imports_nothing_heavy(name):
     program = (
         f"import sys; from espnet_tse_ser.bin.{name} import get_parser; "

@@ -1,8 +1,6 @@
 """RESULTS_SWEEPS.md, sweeps.json and plots on disk."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from declared import SYSTEMS_DIR
@@ -103,14 +101,3 @@ def test_nothing_run_and_other_classes(exp, capsys):
     (exp / "tests").rename(exp / "elsewhere")
     with pytest.raises(UserError, match="of what is in .*conf; run them first"):
         sweeps_report.main(arguments(exp))
-
-
-@pytest.mark.parametrize("name", ["sweeps_report", "compare"])
-def test_help_imports_nothing_heavy(name):
-    program = (
-        f"import sys; from espnet_tse_ser.bin.{name} import get_parser; "
-        "get_parser().format_help(); heavy = {'numpy', 'scipy', 'torch', 'matplotlib', 'espnet2'}; "
-        "sys.exit(str(sorted(heavy & {*sys.modules})))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stderr.strip() == "[]"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from changed_mixtures import change, with_source
-from tiny_corpora import FOLDS, write_corpora
+from tiny_corpora import FOLDS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.checks import (
@@ -20,17 +20,6 @@ from espnet_tse_ser.mixtures.drawing import draw_mixtures
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.splits import read_split, split_fold
-
-
-@pytest.fixture(scope="module")
-def pools(tmp_path_factory):
-    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
-    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
-
-
-@pytest.fixture(scope="module")
-def mixtures(pools):
-    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 @pytest.fixture

@@ -3,24 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from tiny_corpora import FOLDS, write_corpora
+from tiny_corpora import FOLDS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.sources import drawn_folds
-
-
-@pytest.fixture(scope="module")
-def pools(tmp_path_factory):
-    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
-    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
-
-
-@pytest.fixture(scope="module")
-def mixtures(pools):
-    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 def test_one_mixture_an_utterance(pools, mixtures):

@@ -65,7 +65,10 @@ SPOILED = {
     "a line of spk2.scp": (lambda d: without(d, "spk2.scp", "a"), "spk2.scp: has no line for 'a'"),
     "another": (lambda d: without(d, "spk2.scp", "b"), "spk2.scp: has no line for 'b'"),
     "spk2.scp": (lambda d: (d / "spk2.scp").unlink(), "spk2.scp: no such file"),
-    "spk3.scp": (lambda d: (d / "spk3.scp").unlink(), "spk3.scp: no such file, but 'b' has 2"),
+    "spk3.scp": (
+        lambda d: (d / "spk3.scp").unlink(),
+        "spk3.scp: no such file, but 'b' has 2 interferer.s. by /[^ ]*/mixtures.tsv; run",
+    ),
     "both": (lambda d: [(d / f"spk{k}.scp").unlink() for k in "23"], "spk2.scp: no such file"),
     "one too many": (lambda d: with_more(d, "spk3.scp", "c"), "spk3.scp: has a line too many"),
     "a line of the mixture table": (

@@ -4,24 +4,11 @@ from dataclasses import replace
 
 import pytest
 from changed_mixtures import edit_line, with_source
-from tiny_corpora import write_corpora
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
 from espnet_tse_ser.mixtures.mixing import Levels
-from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import COLUMNS, read_mixtures, write_mixtures
-
-
-@pytest.fixture(scope="module")
-def pools(tmp_path_factory):
-    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
-    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
-
-
-@pytest.fixture(scope="module")
-def mixtures(pools):
-    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 def test_round_trip(pools, mixtures, tmp_path):

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 import yaml
-from tiny_corpora import write_corpora
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
 from espnet_tse_ser.mixtures.mixing import Levels
-from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.simulation import enrollment_audio, render
 from espnet_tse_ser.mixtures.sources import group_folds
 from espnet_tse_ser.mixtures.variations import Variation, read_variation, vary
-
-
-@pytest.fixture(scope="module")
-def pools(tmp_path_factory):
-    corpora = write_corpora(tmp_path_factory.mktemp("corpora"))
-    return Pool.read(corpora.emo), Pool.read(corpora.interferer)
-
-
-@pytest.fixture(scope="module")
-def mixtures(pools):
-    return draw_mixtures(*pools, Levels(), seed=0)
 
 
 @pytest.fixture
