@@ -69,7 +69,10 @@ def mini_corpora(once):
 
 @pytest.fixture(scope="session")
 def mini_recipe(once):
-    """The directory of a mini recipe of debug size whose every stage was run, on this machine."""
+    """The directory of a mini recipe of debug size whose every stage was run, on this machine.
+
+    Tests of several processes read it at once: it is not written to.
+    """
     from recipes import copy_of_the_recipes, named_sweeps, recipe_in, run_recipe
 
     def make(directory):
