@@ -131,6 +131,7 @@ _REMEDY = "correct it, or delete the file and run the stage that writes it again
 _CHECKS = {  # of the values, by the name that Kaldi gives to a file
     "utt2spk": check_id,
     "utt2group": check_id,
+    "utt2target": check_id,
     "utt2emo": check_id,
     "utt2category": check_id,
     "utt2fold": check_fold,

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
@@ -21,6 +22,9 @@ def get_parser():
         "--num_sources", type=COUNT.option, default=1, help="sources beside the target"
     )
     add_level_options(parser)
+    parser.add_argument(
+        "--every_level", action="store_true", help="each utterance at each level of --snr_set"
+    )
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument(
@@ -65,7 +69,11 @@ def main(argv=None):
         num_sources=0 if sources is None else args.num_sources,
         gender_state=args.gender_state,
         neutral=None if args.without_enrollment else args.neutral,
+        every_level=args.every_level,
     )
+    mixtures_of = defaultdict(list)
+    for mixture in mixtures:
+        mixtures_of[mixture.target].append(mixture.mixture)
     output_dir = Path(args.output_dir)
     for fold in sorted({m.fold for m in mixtures}):
         split = split_fold(
@@ -79,7 +87,8 @@ def main(argv=None):
         )
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"
-            write_text(path, "".join(f"{utt}\n" for utt in utts))
+            ids = sorted(uid for utt in utts for uid in mixtures_of[utt])
+            write_text(path, "".join(f"{uid}\n" for uid in ids))
     write_mixtures(output_dir / "mixtures.tsv", mixtures)
 
 

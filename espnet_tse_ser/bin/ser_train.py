@@ -26,7 +26,8 @@ def get_parser():
         "--feats", help="features of the audio (stage 9), to train without reading it"
     )
     parser.add_argument(
-        "--embeddings", help="table of vectors in archives, of a model that is trained towards them"
+        "--embeddings",
+        help="table of a teacher's vectors, for a model that is trained towards them (ser_embed)",
     )
     parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
@@ -62,7 +63,7 @@ def main(argv=None):
         for name in tables:
             file = "feats.scp" if args.feats and name == "speech" else f"{name}.scp"
             lists.append((f"{data}/{file}", name, "text"))
-    _write_lists(args, tables, options.labels, is_first_process(options))
+    _write_lists(args, tables, options, is_first_process(options))
     SERTask.main(args=options)
 
 
@@ -70,10 +71,13 @@ def _find_tables(args, options):
     """Name of each stream of the model -> the file that lists it."""
     from espnet_tse_ser.models.build_ser import get_class
     from espnet_tse_ser.training.streams import find_table, streams_of
+    from espnet_tse_ser.training.teacher import check_teacher
 
     where = f"{args.config}: model: {options.model}"
     given = {"speech": args.scp, "embedding": args.embeddings}
     names = streams_of(get_class("model", options.model), where)
+    if "embedding" in names and args.embeddings is not None:
+        check_teacher(None, args.split, args.embeddings)
     return {name: find_table(name, args.data_dir, given, where) for name in names}
 
 
@@ -88,15 +92,16 @@ def _check_feats(args, options, tables):
         )
 
 
-def _write_lists(args, tables, labels, write):
+def _write_lists(args, tables, options, write):
     """Check the tables of train and dev, and ``write`` them.
 
-    With ``--feats`` also feats.scp, of features that must be those of the audio. They have a
+    With ``one_per_target`` the emotions and lengths of train are those of targets. With ``--feats``
+    also feats.scp, of features that must be those of the audio. They have a
     directory of their own, because ESPnet would group batches by the utt2category that lies beside
     the mixtures.
 
     Args:
-        tables: name of each stream -> the file that lists it.
+        tables: name of each stream -> the file that lists it. options: of the task.
     """
     from espnet_tse_ser.audio.id_list import read_ids, select
     from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
@@ -126,11 +131,34 @@ def _write_lists(args, tables, labels, write):
                         f"audio ({chosen['speech.scp'][uid]}) has {cache.entries[uid].samples}; "
                         "correct it, or run the stage that writes it again"
                     )
-        check_emotions(chosen["utt2emo"], labels, ids_file, part == "train")
+        check_emotions(chosen["utt2emo"], options.labels, ids_file, part == "train")
+        if options.one_per_target and part == "train":
+            chosen |= _by_target(args, ids, chosen)
         parts[part] = chosen
     for part, chosen in parts.items() if write else ():
+        (Path(args.output_dir) / "data" / part / "utt2target").unlink(missing_ok=True)
         for name, table in chosen.items():
             write_table(Path(args.output_dir) / "data" / part / name, table)
+
+
+def _by_target(args, ids, chosen):
+    """The tables of a training whose epochs have one mixture of each target."""
+    from espnet_tse_ser.audio.id_list import select
+    from espnet_tse_ser.mixtures.table import read_mixtures
+
+    path = Path(args.data_dir) / "mixtures.tsv"
+    target_of = select({m.mixture: m.target for m in read_mixtures(path)}, ids, path)
+    tables = {"utt2target": target_of}
+    for name in ("utt2emo", "utt2num_samples"):
+        tables[name] = {}
+        for utt, target in target_of.items():
+            value = tables[name].setdefault(target, chosen[name][utt])
+            if value != chosen[name][utt]:
+                raise UserError(
+                    f"{Path(args.data_dir) / name}: '{utt}' has {chosen[name][utt]}, but another "
+                    f"mixture of its target '{target}' has {value}; run stage 4 again"
+                )
+    return tables
 
 
 if __name__ == "__main__":

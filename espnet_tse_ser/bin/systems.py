@@ -3,20 +3,20 @@
 front_end|TAG|SOURCE|COMMAND
 file|FRONT_END|PATH
 statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|MODULES
-recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN
+recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|TEACHER
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
 test|NAME|INTERFERERS
 
 COMMAND makes a front-end: tse_train, or front_end for a model from elsewhere, whose files here are
-on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS and
-START (empty: from scratch) directories of lines above; FROZEN is "frozen" where a recogniser's SSL
-front-end does not change in training; MODULES are the files of a user's own classes that its
-configuration names; KIND is recogniser, joint or table, MODEL its directory, or the table; MODULES
-and CONFIGS have commas between. preserved: a joint row, and the rows of a recogniser of clean
-speech by which its extracted speech is compared with others. INTERFERERS is the set that a test
-draws from, empty where it is the usual one.
+on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS,
+TEACHER (empty: none) and START (empty: from scratch) directories of lines above; FROZEN is "frozen"
+where a recogniser's SSL front-end does not change in training; MODULES are the files of a user's
+own classes that its configuration names; KIND is recogniser, joint or table, MODEL its directory,
+or the table; MODULES and CONFIGS have commas between. preserved: a joint row, and the rows of a
+recogniser of clean speech by which its extracted speech is compared with others. INTERFERERS is the
+set that a test draws from, empty where it is the usual one.
 """
 
 import argparse
@@ -95,7 +95,8 @@ def lines(args):
         s = r.statistics
         tags = tag(s.front_end), s.recogniser.tag
         described = s.recogniser.source, frozen[s.recogniser.source]
-        yield "recogniser", r.directory, s.directory, s.condition, *tags, *described
+        teacher = r.teacher.directory if r.teacher else ""
+        yield "recogniser", r.directory, s.directory, s.condition, *tags, *described, teacher
     for j in plan.joints:
         configs = j.recogniser.source, j.joint.source
         start = j.start.directory if j.start else ""

@@ -184,6 +184,19 @@ class TSESER:
             )
         return results
 
+    @torch.no_grad()
+    def embed(self, speech):
+        """Embed speech that is recognised as it is.
+
+        Args:
+            speech: list of ``(num_samples,)`` arrays at the model's rate.
+
+        Returns:
+            ``(B, size)`` float32, what the classifier of a recogniser of speech alone gets.
+        """
+        streams = self._pad({"speech": speech})
+        return self.recogniser.embed(**of_streams(streams, ("speech",))).cpu().numpy()
+
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
         return Embeddings(self.model.tse_model, self.rate)

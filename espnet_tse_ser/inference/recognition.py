@@ -49,3 +49,16 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
             if keep is not None:
                 keep(utt, result)
     return sorted(rows, key=lambda row: row["id"])
+
+
+def embed_set(model, data, batch_size):
+    """Embeddings of a set by a recogniser of speech: id -> ``(size,)`` float32.
+
+    Args:
+        model: `TSESER`. data: `MixtureSet`. batch_size: utterances at a time.
+    """
+    embeddings = {}
+    for batch in progress(inference_batches(data.lengths, batch_size, data.fs), "embed"):
+        speech = [data.stream("speech", utt) for utt in batch]
+        embeddings |= zip(batch, model.embed(speech), strict=True)
+    return embeddings

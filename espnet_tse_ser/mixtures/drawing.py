@@ -12,9 +12,16 @@ from espnet_tse_ser.mixtures.table import CLEAN, NONE, Mixture, Source
 
 
 def draw_mixtures(
-    targets, sources, levels, seed, num_sources=1, gender_state="random", neutral="neu"
+    targets,
+    sources,
+    levels,
+    seed,
+    num_sources=1,
+    gender_state="random",
+    neutral="neu",
+    every_level=False,
 ):
-    """Draw one mixture for every emotional utterance.
+    """Draw one mixture for every emotional utterance, or one at every level.
 
     Args:
         targets: `Pool`, with emotions and folds.
@@ -25,9 +32,11 @@ def draw_mixtures(
         num_sources: of each mixture (but those at the level "clean"), of different groups.
         gender_state: of the mixtures: "random", "same" or "different".
         neutral: the label of the enrollment utterances; None: no enrollments.
+        every_level: a mixture of each utterance at each level of the set, which differ in that
+            alone, instead of one at a level that is drawn.
 
     Returns:
-        list of `Mixture` in the order of their ids.
+        list of `Mixture` in the order of the utterances.
 
     Raises:
         UserError: groups in both pools, no source to choose from, no enrollment.
@@ -38,43 +47,62 @@ def draw_mixtures(
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
         rng = np.random.default_rng([seed, 2, index])
-        name, levels_here = levels.draw(rng)
-        count = 0 if name == CLEAN else num_sources
+        drawn = levels.every() if every_level else [levels.draw(rng)]
+        count = 0 if all(level == CLEAN for level, _ in drawn) else num_sources
         chosen = draw_sources(rng, sources, fold_of, entry, count, gender_state) if count else []
         others = [sources[o] for o in chosen]
-        drawn = [
+        placed = [
             draw_placed(rng, sources.audio(o.utt), entry.num_samples, o.lufs, o.kind)
             for o in others
         ]
-        signals = [targets.audio(utt), *(placed for _, placed in drawn)]
-        lufs = [entry.lufs, *(o.lufs for o in others)]
-        try:
-            gains = draw_gains(rng, levels_here, signals[0], signals[1:], lufs)
-        except UserError as error:
-            raise UserError(f"mixture '{utt}' with {', '.join(chosen)}: {error}") from None
+        before, gains_at = rng.bit_generator.state, {}
+        for level, levels_here in drawn:
+            rng.bit_generator.state = before  # the same loudness at every level
+            here = 0 if level == CLEAN else count
+            signals = [targets.audio(utt), *(signal for _, signal in placed[:here])]
+            lufs = [entry.lufs, *(o.lufs for o in others[:here])]
+            try:
+                gains_at[level] = draw_gains(rng, levels_here, signals[0], signals[1:], lufs)
+            except UserError as error:
+                raise UserError(f"mixture '{utt}' with {', '.join(chosen)}: {error}") from None
         enrollment = (str(rng.choice(enrollments[utt])),) if enrollments else ()
-        mixtures.append(
-            describe(
-                entry,
-                others,
-                signals,
-                offsets=[offset for offset, _ in drawn],
-                gains=gains,
-                enrollment=enrollment,
-                seed=seed,
-                level=name,
+        for level, gains in gains_at.items():
+            here = 0 if level == CLEAN else count
+            mixtures.append(
+                describe(
+                    entry,
+                    others[:here],
+                    [targets.audio(utt), *(signal for _, signal in placed[:here])],
+                    offsets=[offset for offset, _ in placed[:here]],
+                    gains=gains,
+                    enrollment=enrollment,
+                    seed=seed,
+                    level=level,
+                    mixture=level_id(utt, level) if every_level else utt,
+                )
             )
-        )
     return mixtures
 
 
-def describe(target, sources, signals, *, offsets, gains, enrollment, seed, **further):
+def level_id(utt, level):
+    """Id of the mixture of an utterance at one of several levels.
+
+    >>> level_id("a1", "clean"), level_id("a1", "-5")
+    ('a1_clean', 'a1_snr-5')
+    """
+    return f"{utt}_{level}" if level == CLEAN else f"{utt}_snr{level}"
+
+
+def describe(
+    target, sources, signals, *, offsets, gains, enrollment, seed, mixture=None, **further
+):
     """The `Mixture` of what was drawn: fills in all that follows from it.
 
     Args:
         target: its `Entry`. sources: list of theirs.
         signals: before their gains, all of the mixture's length, the target's first.
         offsets: of the sources. gains: the target's first. enrollment: ids.
+        mixture: its id; None: that of the target.
         further: ``tail``, ``enrollment_samples``, ``level``.
     """
     scaled = [amplitude(g) * s for g, s in zip(gains, signals, strict=True)]
@@ -84,7 +112,7 @@ def describe(target, sources, signals, *, offsets, gains, enrollment, seed, **fu
     genders = {s.gender for s, _ in talkers}
     state = "same" if genders == {target.gender} else "different" if genders else NONE
     return Mixture(
-        mixture=target.utt,
+        mixture=mixture or target.utt,
         target=target.utt,
         speaker=target.speaker,
         gender=target.gender,

@@ -54,7 +54,26 @@ class Levels:
         """
         if self.snr_set is None:
             return "", self
-        level = self.snr_set[rng.integers(len(self.snr_set))]
+        return self._at(self.snr_set[rng.integers(len(self.snr_set))])
+
+    def every(self):
+        """All levels of the set, each as from `draw`.
+
+        Raises:
+            UserError: there is no set, or a level is in it twice.
+
+        >>> [name for name, _ in Levels("snr", snr_set=["clean", 10, -2.5]).every()]
+        ['clean', '10', '-2.5']
+        """
+        if self.snr_set is None:
+            raise UserError("mixtures at every level need a set of them: give snr_set")
+        names = [name for name, _ in map(self._at, self.snr_set)]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"snr_set: {name} is there twice; name each level once")
+        return [*map(self._at, self.snr_set)]
+
+    def _at(self, level):
         if level == CLEAN:
             return CLEAN, self
         return f"{level:g}", replace(self, snr=(level, level), snr_set=None)

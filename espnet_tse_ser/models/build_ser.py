@@ -15,11 +15,15 @@ CLASSES = {
     ("specaug", "specaug"): "espnet_tse_ser.recognise.specaug:SpecAugment",
     ("specaug", "ssl_specaug"): "espnet_tse_ser.recognise.ssl_specaug:SSLSpecAugment",
     ("preencoder", "conv_stem"): "espnet_tse_ser.recognise.stem:ConvStem",
+    ("preencoder", "deltas"): "espnet_tse_ser.recognise.deltas:Deltas",
+    ("encoder", "cnn6"): "espnet_tse_ser.recognise.cnn6:CNN6",
     ("encoder", "shift_cnn"): "espnet_tse_ser.recognise.shift_cnn:ShiftCNN",
     ("encoder", "shift_lstm"): "espnet_tse_ser.recognise.shift_lstm:ShiftLSTM",
     ("encoder", "shiftformer"): "espnet_tse_ser.recognise.shiftformer:Shiftformer",
     ("pooling", "stats"): "espnet_tse_ser.recognise.pooling:StatsPooling",
+    ("pooling", "attention"): "espnet_tse_ser.recognise.pooling:AttentionPooling",
     ("model", "emotion"): "espnet_tse_ser.models.espnet_ser_model:ESPnetSERModel",
+    ("model", "trnet"): "espnet_tse_ser.models.trnet:TRNet",
 }
 KINDS = tuple(dict.fromkeys(kind for kind, _ in CLASSES))
 _NEEDED = ("frontend", "encoder", "pooling", "model")

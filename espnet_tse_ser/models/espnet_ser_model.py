@@ -10,7 +10,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.training.streams import of_streams
 from espnet_tse_ser.values.kinds import Maybe, Several
-from espnet_tse_ser.values.numbers import DROPOUT, Number
+from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
 
 
 class ESPnetSERModel(AbsESPnetModel):
@@ -29,7 +29,8 @@ class ESPnetSERModel(AbsESPnetModel):
             acts in training only.
         encoder: ``(feats, num_frames) -> (feats, num_frames, _)``.
         pooling: ``(feats, num_frames) -> (B, D)``.
-        dropout: before the classifier.
+        dropout: before the classifier. hidden: units of a hidden layer of it (linear, batch norm,
+            ReLU, dropout); None: it is linear.
         label_smoothing: of the cross entropy; class_weight: one factor for each class, or None.
 
     After a forward in evaluation mode ``predictions`` holds one ``(reference, hypothesis)`` pair of
@@ -52,6 +53,7 @@ class ESPnetSERModel(AbsESPnetModel):
         dropout: DROPOUT = 0.0,
         label_smoothing: DROPOUT = 0.0,
         class_weight: Maybe(Several(Number(0, above=True), 2)) = None,
+        hidden: Maybe(CHANNELS) = None,
     ):
         super().__init__()
         if class_weight is not None and len(class_weight) != len(labels):
@@ -60,7 +62,13 @@ class ESPnetSERModel(AbsESPnetModel):
         self.frontend, self.normalize, self.specaug = frontend, normalize, specaug
         self.preencoder, self.encoder, self.pooling = preencoder, encoder, pooling
         self.dropout = torch.nn.Dropout(dropout)
-        self.classifier = torch.nn.Linear(pooling.output_size(), len(labels))
+        size, before = pooling.output_size(), []
+        if hidden is not None:
+            before = [torch.nn.Linear(size, hidden), torch.nn.BatchNorm1d(hidden)]
+            before += [torch.nn.ReLU(), torch.nn.Dropout(dropout)]
+            size = hidden
+        classifier = torch.nn.Linear(size, len(labels))
+        self.classifier = torch.nn.Sequential(*before, classifier) if before else classifier
         self.label_smoothing = label_smoothing
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
         self.register_buffer("class_weight", weight, persistent=False)
@@ -80,7 +88,14 @@ class ESPnetSERModel(AbsESPnetModel):
         Returns:
             ``(B, len(labels))``.
         """
-        feats, num_frames = self._features(speech, speech_lengths)
+        return self.classify(self.embed(speech, speech_lengths))
+
+    def embed(self, speech, speech_lengths):
+        """Embed speech, as of `logits`: what the pooling gives, ``(B, D)``."""
+        return self.encode(*self._features(speech, speech_lengths))
+
+    def encode(self, feats, num_frames):
+        """Embed features of the front-end, ``(B, F, D)`` with valid frames ``(B,)``."""
         with float32(feats):
             feats = widened(feats)
             if self.normalize is not None:
@@ -91,7 +106,12 @@ class ESPnetSERModel(AbsESPnetModel):
             feats, num_frames = self.preencoder(feats, num_frames)
         feats, num_frames, _ = self.encoder(feats, num_frames)
         with float32(feats):
-            return self.classifier(self.dropout(self.pooling(widened(feats), num_frames)))
+            return self.pooling(widened(feats), num_frames)
+
+    def classify(self, embedding):
+        """Logits of embeddings ``(B, D)``."""
+        with float32(embedding):
+            return self.classifier(self.dropout(widened(embedding)))
 
     def emotion_loss(self, logits, emotion):
         """Cross entropy (scalar) of logits ``(B, K)`` for class indices ``(B,)``."""

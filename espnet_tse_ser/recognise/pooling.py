@@ -4,7 +4,9 @@ import torch
 
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.values.kinds import Flag
+from espnet_tse_ser.values.numbers import CHANNELS
 
+_STEEPEST = 10.0  # logits of attention lie between this and its negative
 _EPS = 1e-6  # keeps the gradient of the square root finite for a constant channel
 
 
@@ -37,3 +39,29 @@ class StatsPooling(torch.nn.Module):
             return mean
         variance = ((x - mean[:, None]) * mask).square().sum(dim=1) / count
         return torch.cat([mean, (variance + _EPS).sqrt()], dim=-1)
+
+
+class AttentionPooling(torch.nn.Module):
+    """A mean of linear outputs, weighted for each channel by a softmax over the valid frames.
+
+    Of PANNs (Kong et al., IEEE/ACM TASLP 2020), as TRNet (Chen & Zhang, arXiv 2404.12979) has it.
+
+    Args:
+        input_size: channels in. size: channels of the pooled vector.
+    """
+
+    def __init__(self, input_size, size: CHANNELS = 256):
+        super().__init__()
+        self.attention = torch.nn.Linear(input_size, size)
+        self.values = torch.nn.Linear(input_size, size)
+
+    def output_size(self):
+        """Channels of the pooled vector."""
+        return self.values.out_features
+
+    def forward(self, x, lengths):
+        """Pool ``(B, F, D)`` with valid frames ``(B,)`` to ``(B, output_size)``."""
+        logits = self.attention(x).clamp(-_STEEPEST, _STEEPEST)
+        padded = ~frame_mask(lengths, x.shape[1])[..., None]
+        weights = logits.masked_fill(padded, -torch.inf).softmax(dim=1)
+        return (weights * self.values(x)).sum(dim=1)

@@ -36,10 +36,14 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Recogniser:
-    """The trainings of a recogniser on a condition, one a fold and seed."""
+    """The trainings of a recogniser on a condition, one a fold and seed.
+
+    teacher: the recogniser towards whose embeddings of clean speech it is trained, or None.
+    """
 
     directory: str
     statistics: Statistics
+    teacher: "Recogniser | None" = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Plan:
 
     Attributes:
         front_ends: list of `Part`. statistics, recognisers, joints: lists of `Statistics`,
-        `Recogniser` and `Joint`. rows: list of `Planned`.
+        `Recogniser`, teachers first, and `Joint`. rows: list of `Planned`.
 
     Raises:
         UserError: two configurations give the same tag.
@@ -87,13 +91,15 @@ class Plan:
     def __init__(self, chosen, systems, defaults, suffix=""):
         self.systems, self.defaults, self.suffix = systems, defaults, suffix
         self._parts = {}  # kind, tag -> source
+        self._recognisers = {}  # directory -> `Recogniser`, system
         for kind, part in defaults.items():
             self._note(kind, part, "the recipe")
         self.rows = [self._plan(system) for system in chosen]
         self.joints = _once(p.model for p in self.rows if isinstance(p.model, Joint))
         started = [joint.start for joint in self.joints if joint.start]
         trained = [p.model for p in self.rows if isinstance(p.model, Recogniser)]
-        self.recognisers = _once(trained + started)
+        taught = trained + started
+        self.recognisers = _once([r.teacher for r in taught if r.teacher] + taught)
         from_scratch = [joint.statistics for joint in self.joints if not joint.start]
         self.statistics = _once([r.statistics for r in self.recognisers] + from_scratch)
         self.front_ends = _once(p.front_end for p in self.rows if p.front_end)
@@ -130,15 +136,26 @@ class Plan:
         elif system.train == JOINT:
             model = self._joint(system, parts)
         else:
-            model = self._recogniser(system.train, front_end, recogniser)
+            model = self._recogniser(system, front_end, recogniser)
         tag = join_tags([part.tag for part in parts.values()])
         sources = tuple(part.source for part in parts.values())
         return Planned(Row(system.name, system, tag), model, front_end, recogniser, sources)
 
-    def _recogniser(self, condition, front_end, recogniser):
-        statistics = self._statistics(condition, front_end, recogniser)
-        tag = _tag_of(statistics)
-        return Recogniser(f"ser_{condition}_{tag}{self.suffix}", statistics)
+    def _recogniser(self, system, front_end, recogniser):
+        statistics = self._statistics(system.train, front_end, recogniser)
+        directory = f"ser_{system.train}_{_tag_of(statistics)}{self.suffix}"
+        teacher = None
+        if system.teacher:
+            of = self.systems[system.teacher]
+            teacher = self._recogniser(of, None, self._part(of, "ser"))
+        found = Recogniser(directory, statistics, teacher)
+        known = self._recognisers.setdefault(directory, (found, system.name))
+        if known[0] != found:
+            raise UserError(
+                f"{system.name}: its recogniser has the tags of that of {known[1]}, but another "
+                "teacher; give one of them a configuration of its own (recogniser)"
+            )
+        return found
 
     def _statistics(self, condition, front_end, recogniser):
         front_end = front_end if condition == "denoised" else None
@@ -149,8 +166,8 @@ class Plan:
     def _joint(self, system, parts):
         start = None
         if system.starts_from:
-            condition = self.systems[system.starts_from].train
-            start = self._recogniser(condition, parts["tse"], parts["ser"])
+            of = self.systems[system.starts_from]
+            start = self._recogniser(of, parts["tse"], parts["ser"])
         # From scratch: the features of what is most like the extracted speech.
         statistics = self._statistics("denoised", parts["tse"], parts["ser"])
         tag = join_tags([part.tag for part in parts.values()])

@@ -65,6 +65,7 @@ class System:
         test: the condition that it is tested on; "joint": mixtures, extracted by the model itself.
         starts_from: of a joint training: the system whose front-end and recogniser it starts with;
             None: a recogniser from scratch.
+        teacher: the system towards whose embeddings of clean speech its recogniser is trained.
         front_end: configuration of its training, or a directory or name of a model from elsewhere.
         recogniser, joint: configurations of the trainings.
             All three are the recipe's where they are None.
@@ -78,6 +79,7 @@ class System:
     train: Choice(*CONDITIONS, JOINT, ELSEWHERE)
     test: Choice(*CONDITIONS, JOINT)
     starts_from: Maybe(Id()) = None
+    teacher: Maybe(Id()) = None
     front_end: Maybe(Text()) = None
     recogniser: Maybe(Text()) = None
     joint: Maybe(Text()) = None
@@ -243,6 +245,14 @@ def _check(system, systems, path):
                 raise UserError(f"{path}: claims: no system '{name}'; known: {' '.join(systems)}")
             if name == system.name:
                 raise UserError(f"{path}: claims: a system is not compared with itself")
+    if system.teacher is not None:
+        teacher = systems.get(system.teacher)
+        if teacher is None or teacher.train != "clean" or system.train not in CONDITIONS:
+            known = " ".join(s.name for s in systems.values() if s.train == "clean")
+            raise UserError(
+                f"{path}: teacher: '{system.teacher}' is to be a system with train: clean, of one "
+                f"with a recogniser of its own; known: {known}"
+            )
     if system.starts_from is not None:
         start = systems.get(system.starts_from)
         if start is None or start.train not in CONDITIONS:

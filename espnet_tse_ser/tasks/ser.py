@@ -1,12 +1,13 @@
 """Speech emotion recognition as an ESPnet task."""
 
+from pathlib import Path
 from typing import Optional
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.types import str_or_none
 
-from espnet_tse_ser.audio.kaldi_dir import read_table
+from espnet_tse_ser.audio.kaldi_dir import read_optional_table, read_table
 from espnet_tse_ser.audio.signals import read_lengths
 from espnet_tse_ser.corpora import LABELS
 from espnet_tse_ser.errors import UserError
@@ -25,9 +26,9 @@ from espnet_tse_ser.training.collate import pad_collate
 from espnet_tse_ser.training.distributed import DistributedTask
 from espnet_tse_ser.training.prefetching import PrefetchingIterFactory
 from espnet_tse_ser.training.preprocessor import EmotionPreprocessor
-from espnet_tse_ser.training.streams import STREAMS, open_stream, streams_of
+from espnet_tse_ser.training.streams import STREAMS, OneOfTarget, open_stream, streams_of
 from espnet_tse_ser.training.trainer import EmotionTrainer
-from espnet_tse_ser.values.kinds import Choice, Either, Id, Maybe, Several
+from espnet_tse_ser.values.kinds import Choice, Either, Flag, Id, Maybe, Several
 from espnet_tse_ser.values.numbers import RATE, UTTERANCE_SECONDS
 
 schedulers.register()
@@ -61,6 +62,7 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
         "valid_iterator_type": Maybe(Choice("sequence")),
         "labels": Several(Id(), 2),
         "max_seconds": Maybe(UTTERANCE_SECONDS),
+        "one_per_target": Flag(),
         "fs": RATE,
     }
 
@@ -86,6 +88,12 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
             help="Crop longer training utterances at random; None takes them whole. With feats_dir "
             "as many frames, which have seen the whole utterance. Give --frontend_conf "
             "fixed_seconds=7.5 instead for one length of all, always",
+        )
+        group.add_argument(
+            "--one_per_target",
+            default=False,
+            help="An epoch of training has one mixture of each target, drawn anew, where a table "
+            "has several of them (at every level)",
         )
         group.add_argument("--fs", default=16000, help="Sampling rate of the data in Hz")
         for choices in cls.class_choices_list:
@@ -127,17 +135,24 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
         """ESPnet's, but for the streams: what its readers of audio and archives take can run code.
 
         They only read the tables, wav.scp, feats.scp, ..., as text. The shape file is
-        utt2num_samples.
+        utt2num_samples; it has targets where utt2target lies beside it.
         """
         for path, _, kind in iter_options.data_path_and_name_and_type:
             if kind != "text":
                 raise UserError(f"{path}: data of type '{kind}' cannot be read here; give text")
         dataset = super().build_dataset(args, iter_options, keys_to_load)
+        samples = iter_options.shape_files[0]
+        target_of = read_optional_table(Path(samples).parent / "utt2target")
         for path, name, _ in iter_options.data_path_and_name_and_type:
             if name in STREAMS:
                 table = read_table(path)
-                lengths = read_lengths(iter_options.shape_files[0], table)
-                dataset.loader_dict[name] = open_stream(name, path, table, args.fs, lengths)
+                lengths = read_lengths(samples, table if target_of is None else target_of.values())
+                if target_of is not None:
+                    lengths = {utt: lengths[target] for utt, target in target_of.items()}
+                stream = open_stream(name, path, table, args.fs, lengths)
+                if target_of is not None:
+                    stream = OneOfTarget(stream, target_of, dataset.preprocess)
+                dataset.loader_dict[name] = stream
         return dataset
 
     @classmethod

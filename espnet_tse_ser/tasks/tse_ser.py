@@ -168,8 +168,14 @@ def _draw(source, labels, rng, utt):
 
 def _dynamic_mixtures(args, options, ids):
     """`EmotionMixtures` of the training ids and the groups of sources in their mixtures."""
-    wanted = set(ids)
-    mixtures = [m for m in read_mixtures(f"{args.data_dir}/mixtures.tsv") if m.mixture in wanted]
+    wanted, path = set(ids), f"{args.data_dir}/mixtures.tsv"
+    mixtures = [m for m in read_mixtures(path) if m.mixture in wanted]
+    for m in mixtures:
+        if m.mixture != m.target:
+            raise UserError(
+                f"{path}: '{m.mixture}': has a mixture of its target at every level, and fresh "
+                "ones are drawn of targets; give --mixing_conf dynamic=false to train on the table"
+            )
     targets = Pool.read(args.targets, args.fs)
     sources = Pool.read_sources(args.sources, args.targets, targets)
     utts = {m.target for m in mixtures}

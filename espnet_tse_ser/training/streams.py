@@ -1,7 +1,11 @@
 """Streams: what a recogniser gets of an utterance, and what it is trained towards."""
 
+import collections.abc
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from espnet_tse_ser.audio.decoded import DecodedOnce
 from espnet_tse_ser.audio.signals import Features, Signals
@@ -86,6 +90,34 @@ def open_stream(name, path, table, fs, lengths):
     if not STREAMS[name].aligned:
         return Signals(table, fs)
     return DecodedOnce(Signals(table, fs, lengths), lengths)
+
+
+class OneOfTarget(collections.abc.Mapping):
+    """A mapping from targets to what a stream has of one of their mixtures, drawn in each epoch.
+
+    Args:
+        stream: id of a mixture -> array. target_of: id of a mixture -> its target.
+        preprocessor: `EmotionPreprocessor`, which knows the seed and the epoch. The draw depends on
+            these and the target alone, so that all streams have the same mixture.
+    """
+
+    def __init__(self, stream, target_of, preprocessor):
+        self.stream, self.preprocessor = stream, preprocessor
+        self.mixtures_of = {}
+        for utt in sorted(target_of):
+            self.mixtures_of.setdefault(target_of[utt], []).append(utt)
+
+    def __getitem__(self, target):
+        ids = self.mixtures_of[target]
+        seed, epoch = self.preprocessor.seed, self.preprocessor.epoch
+        rng = np.random.default_rng([seed, epoch, zlib.crc32(target.encode()), 1])
+        return self.stream[ids[rng.integers(len(ids))]]
+
+    def __iter__(self):
+        return iter(self.mixtures_of)
+
+    def __len__(self):
+        return len(self.mixtures_of)
 
 
 def of_streams(batch, names):

@@ -9,7 +9,7 @@ from declared import SYSTEMS, SYSTEMS_DIR
 from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
-FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 7, "joint": 6, "row": 10}
+FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 8, "joint": 6, "row": 10}
 FIELDS |= {"preserved": 7, "sweep": 2}
 
 
@@ -49,7 +49,7 @@ def test_lines_of_all_systems(printed):
         ["ser_stats_default/denoised", "denoised", "default", "default", "train_ser.yaml", "", ""],
     ]
     assert found["recogniser"] == [
-        [f"ser_{condition}_default", directory, condition, *more]
+        [f"ser_{condition}_default", directory, condition, *more, ""]
         for directory, condition, *more, _ in found["statistics"]
     ]
     assert found["joint"] == [

@@ -385,19 +385,38 @@ stage_ser_stats() {
     done < <(planned statistics)
 }
 
+# embed_by TEACHER: what each of its trainings has of clean speech, for others that learn from it.
+embed_by() {
+    local run fold
+    while read -r run fold _; do
+        step --network --batch --input "${expdir}/$1/${run}/.done" --input "${mix}/.done" \
+            --writes "embeddings.scp teacher_train.lst" "${expdir}/$1/${run}/embeddings" \
+            ser_embed --model_dir "${expdir}/$1/${run}" --data_dir "${mix}" \
+            --scp "${mix}/spk1.scp" --split "${table_dir}/splits/fold${fold}" \
+            --output_dir "${expdir}/$1/${run}/embeddings"
+    done < <(runs)
+}
+
 # shellcheck disable=SC2086
 stage_ser() {
-    local dir stats condition tag ser_tag config frozen run fold run_seed feats needs
-    while IFS='|' read -r dir stats condition tag ser_tag config frozen; do
+    local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from
+    while IFS='|' read -r dir stats condition tag ser_tag config frozen teacher; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        [ -z "${teacher}" ] || embed_by "${teacher}"
         while read -r run fold run_seed; do
+            taught=() learns_from=()
+            if [ -n "${teacher}" ]; then
+                taught=(--embeddings "${expdir}/${teacher}/${run}/embeddings/embeddings.scp")
+                learns_from=(--input "${expdir}/${teacher}/${run}/embeddings/.done")
+            fi
             step --train "${num_threads:-1}" --batch --config "${config}" \
-                --input "${expdir}/${stats}/.done" "${needs[@]}" \
+                --input "${expdir}/${stats}/.done" "${needs[@]}" "${learns_from[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
                 --data_dir "${mix}" --split "${table_dir}/splits/fold${fold}" \
                 --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz" \
-                --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" --labels ${labels} ${ser_args}
+                "${taught[@]}" --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" \
+                --labels ${labels} ${ser_args}
         done < <(runs)
     done < <(planned recogniser)
 }

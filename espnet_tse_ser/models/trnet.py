@@ -1,0 +1,140 @@
+"""TRNet: a recogniser of denoised speech, refined by the mixture and towards clean speech."""
+
+import torch
+
+from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
+from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation
+from espnet_tse_ser.training.precision import float32, widened
+from espnet_tse_ser.training.streams import of_streams
+from espnet_tse_ser.values.kinds import Choice, Flag, Maybe, Several
+from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
+
+
+class TRNet(ESPnetSERModel):
+    """Recognise the emotion of what a fixed front-end has denoised.
+
+    Chen & Zhang, Applied Acoustics 2024 (arXiv 2404.12979). `Compensation` blends the features of
+    the mixture and of the denoised speech, `Bridge` moves the embedding, and two losses pull both
+    towards clean speech::
+
+        L = CE + low_weight MSE(X', X_clean) + high_weight MSE(e', e_clean)
+
+    ``e_clean`` is the embedding that a recogniser of clean speech (the teacher, of the same
+    architecture) has of the same utterance. Squared errors are means over all valid elements.
+
+    Args:
+        labels, frontend, ..., pooling, dropout, ..., hidden: of `ESPnetSERModel`.
+        low_weight, high_weight: alpha and beta of the paper; 0 leaves a loss out.
+        low_normalized: the low-level loss is that of normalised features.
+        compensation: leave it out with False: the features are those of the denoised speech.
+        bridge: leave it out with False: the classifier gets the embedding as it is.
+        per, window, centred, offset: of `Compensation`.
+
+    Raises:
+        ValueError: ``low_normalized`` without a normalisation, or ``bridge`` or a low-level loss
+            without the compensation, on which both act.
+    """
+
+    inputs = ("speech", "mixture")
+    targets = ("clean", "embedding")
+    measures = ESPnetSERModel.measures | {"low": "min", "high": "min", "score": "max"}
+
+    def __init__(
+        self,
+        labels,
+        frontend,
+        normalize,
+        specaug,
+        preencoder,
+        encoder,
+        pooling,
+        dropout: DROPOUT = 0.0,
+        label_smoothing: DROPOUT = 0.0,
+        class_weight: Maybe(Several(Number(0, above=True), 2)) = None,
+        hidden: Maybe(CHANNELS) = None,
+        low_weight: Number(0) = 0.5,
+        high_weight: Number(0) = 0.5,
+        low_normalized: Flag() = False,
+        compensation: Flag() = True,
+        bridge: Flag() = True,
+        per: Choice(*PER) = "utterance",
+        window: Number(1, 9999, odd=True) = 31,
+        centred: Flag() = False,
+        offset: Number(-100, 100) = 0.0,
+    ):
+        parts = (frontend, normalize, specaug, preencoder, encoder, pooling)
+        super().__init__(labels, *parts, dropout, label_smoothing, class_weight, hidden)
+        if low_normalized and normalize is None:
+            raise ValueError("low_normalized needs normalize, e.g. global_mvn")
+        if not compensation and (bridge or low_weight):
+            raise ValueError("without compensation there is no bridge, and low_weight is 0")
+        self.low_weight, self.high_weight = low_weight, high_weight
+        self.low_normalized = low_normalized
+        self.compensation = self.bridge = None
+        if compensation:
+            self.compensation = Compensation(frontend.output_size(), per, window, centred, offset)
+        if bridge:
+            self.bridge = Bridge(pooling.output_size())
+
+    def refine(self, speech, speech_lengths, mixture, mixture_lengths):
+        """Refine what a front-end made of mixtures.
+
+        Args:
+            speech: denoised ``(B, T)``, with lengths ``(B,)``; mixture: the same of its mixture.
+
+        Returns:
+            features ``(B, F, D)`` of the front-end, valid frames ``(B,)``, embedding ``(B, E)``
+            before the bridge and after it, and score ``(B,)``: 1 for what seems clean (and where
+            there is no compensation).
+        """
+        feats, num_frames = self._features(speech, speech_lengths)
+        with float32(feats):
+            feats, score = widened(feats), feats.new_ones(len(feats))
+            if self.compensation is not None:
+                noisy, _ = self._features(mixture, mixture_lengths)
+                feats, score = self.compensation(widened(noisy), feats, num_frames)
+        before = after = self.encode(feats, num_frames)
+        if self.bridge is not None:
+            with float32(before):
+                after = self.bridge(widened(before), score)
+        return feats, num_frames, before, after, score
+
+    def logits(self, speech, speech_lengths, mixture, mixture_lengths):
+        """Classify: ``(B, len(labels))``; arguments as of `refine`."""
+        return self.classify(self.refine(speech, speech_lengths, mixture, mixture_lengths)[3])
+
+    def losses(self, emotion, clean, clean_lengths, embedding, **batch):
+        """As of `ESPnetSERModel`.
+
+        Args:
+            clean: the target alone ``(B, T)``. embedding: of the teacher ``(B, E)``.
+
+        Raises:
+            ValueError: the teacher's embedding has another size.
+        """
+        refined = self.refine(**of_streams(batch, self.inputs))
+        feats, num_frames, _, embedded, score = refined
+        if embedding.shape[1:] != embedded.shape[1:]:
+            raise ValueError(
+                f"the teacher's embeddings have {embedding.shape[1]} values, this model's have "
+                f"{embedded.shape[1]}: give both recognisers the same encoder and pooling"
+            )
+        logits = self.classify(embedded)
+        with float32(logits):
+            loss = self.emotion_loss(logits, emotion)
+            with torch.no_grad():
+                reference, _ = self._features(clean, clean_lengths)
+            low = self._low_loss(feats, reference, num_frames)
+            high = (embedded - embedding).square().mean()
+            loss = loss + self.low_weight * low + self.high_weight * high
+        stats = {"low": low.detach(), "high": high.detach(), "score": score.detach().mean()}
+        return logits, loss, stats
+
+    def _low_loss(self, feats, reference, num_frames):
+        """Mean squared error over the valid frames."""
+        error = feats - reference
+        if self.low_normalized:
+            error = error / self.normalize.std
+        mask = frame_mask(num_frames, feats.shape[1])[..., None]
+        return (error * mask).square().sum() / (num_frames.sum() * feats.shape[2])
