@@ -106,9 +106,8 @@ def break_down(scores, labels):
     Returns:
         list of dicts, by factor(s), cell and system: by and cell (lists of one or two strings),
         system, n, speakers, si_sdri, si_sdri_ci, wrong_speaker_rate (None without extraction),
-        wrong_speaker_rate_n (utterances of which it is known) and
-        wa, wa_ci, ua, ua_ci, classes_missing (without utterances; UA is then the mean of the
-        others), or, by target emotion, recall and recall_ci. 95 % intervals ``[low, high]`` over
+        wrong_speaker_rate_n (utterances of which it is known) and wa, ua, macro_f1 with a _ci each,
+        classes_missing (without utterances; UA is then the mean of the others), or, by target emotion, recall and recall_ci. 95 % intervals ``[low, high]`` over
         speakers, None for fewer than two. Rounded to 6 decimals.
     """
     check_comparable(scores.items(), one_experiment=True)
@@ -188,7 +187,7 @@ def _group(rows, by):
 
 def _measure(rows, labels, is_recall):
     totals = speaker_totals(rows, labels)
-    wa, ua, _, si_sdri = measures_of(totals.sum(0))
+    wa, ua, macro_f1, si_sdri = measures_of(totals.sum(0))
     low, high = intervals(totals)
     wrong, known = known_mean(rows, "wrong_speaker")
     measured = {"n": len({row["id"] for row in rows}), "speakers": len(totals)}
@@ -197,6 +196,7 @@ def _measure(rows, labels, is_recall):
     else:
         measured |= {"wa": rounded(wa), "wa_ci": interval((low[0], high[0]))}
         measured |= {"ua": rounded(ua), "ua_ci": interval((low[1], high[1]))}
+        measured |= {"macro_f1": rounded(macro_f1), "macro_f1_ci": interval((low[2], high[2]))}
         measured["classes_missing"] = missing_classes(totals, labels)
     return measured | {
         "si_sdri": rounded(si_sdri),

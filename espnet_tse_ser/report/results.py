@@ -19,7 +19,7 @@ from espnet_tse_ser.metrics.speaker_totals import (
     speaker_totals,
 )
 from espnet_tse_ser.metrics.tables import MADE_WITH
-from espnet_tse_ser.mixtures.table import NONE
+from espnet_tse_ser.mixtures.table import CLEAN, NONE
 from espnet_tse_ser.systems.system import are_alike, pairs_of
 from espnet_tse_ser.values.ids import fold_key
 
@@ -93,10 +93,11 @@ def compare(scores, labels, systems):
     The gap is UA(gap_to) - UA(than) of a `Claim`, see `comparison.recovered_share`.
 
     Returns:
-        list of dicts: system, reference (names of rows), gender_state ("all" or one of them), n,
-        speakers, seeds, measures (see `comparison.compare_totals`), and, where a claim names a gap
-        and there is one, recovered and recovered_ci; for the claims of which both systems are in
-        ``scores``, with the same parts, by gender state too where it says so.
+        list of dicts: system, reference (names of rows), gender_state ("all" or one of them), of
+        the mixtures at one level also level, n, speakers, seeds, measures (see
+        `comparison.compare_totals`), and, where a claim names a gap and there is one, recovered and
+        recovered_ci; for the claims of which both systems are in ``scores``, with the same parts,
+        by gender state and level too where it says so.
 
     Raises:
         UserError: as `summarise`.
@@ -104,18 +105,19 @@ def compare(scores, labels, systems):
     check_comparable(scores.items(), one_experiment=True)
     systems = {name: systems[name] for name in scores}
     comparisons = []
-    for state in ["all", *_states(next(iter(scores.values())))]:
+    for column, value in _parts(next(iter(scores.values()))):
         chosen = {
-            name: [row for row in rows if state in ("all", row["gender_state"])]
+            name: [row for row in rows if value in ("all", row[column])]
             for name, rows in scores.items()
         }
         totals = {name: speaker_totals(rows, labels) for name, rows in chosen.items()}
+        of = {"gender_state": "all"} | {column: value}
         for row, other, claim in pairs_of(systems):
-            if state != "all" and not claim.by_gender_state:
+            if value != "all" and not getattr(claim, f"by_{column}"):
                 continue
             pair = row.name, other.name
             result = comparison.compare_rows(*(chosen[name] for name in pair), labels, pair)
-            result = {"system": row.name, "reference": other.name, "gender_state": state, **result}
+            result = {"system": row.name, "reference": other.name, **of, **result}
             if top := gap_end(systems, row, claim):
                 share, bounds = comparison.recovered_share(*(totals[n] for n in (*pair, top.name)))
                 if share is not None:
@@ -195,6 +197,20 @@ def measure_rows(rows, labels):
     if any("hypothesis_wa" in row for row in rows):
         measures["confusion_wa"] = np.rint(confusions[1]).astype(int).tolist()
     return measures
+
+
+def _parts(rows):
+    """What claims are tested on: column and value of the rows, "all" of them first."""
+    yield "gender_state", "all"
+    for state in _states(rows):
+        yield "gender_state", state
+    for level in sorted({row["level"] for row in rows if "level" in row}, key=_decibels):
+        yield "level", level
+
+
+def _decibels(level):
+    """The value by which levels are ordered, clean last."""
+    return float("inf") if level == CLEAN else float(level)
 
 
 def _states(rows):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from espnet_tse_ser.metrics.breakdown import FACTORS
 from espnet_tse_ser.metrics.speaker_totals import EMOTION
+from espnet_tse_ser.mixtures.table import CLEAN
 from espnet_tse_ser.report.markdown import (
     marked,
     note_on_classes,
@@ -127,7 +128,7 @@ def _differences(figures):
         [
             c["system"],
             c["reference"],
-            c["gender_state"],
+            level_name(c["level"]) if "level" in c else c["gender_state"],
             c["n"],
             c["speakers"],
             *(_difference(c["measures"], m) for m in ("wa", "ua", "macro_f1", "si_sdri")),
@@ -135,7 +136,8 @@ def _differences(figures):
         ]
         for c in differences
     ]
-    columns = ["system", "against", "gender state", "n", "speakers"]
+    parts = {"level" if "level" in c else "gender state" for c in differences if is_part(c)}
+    columns = ["system", "against", " or ".join(sorted(parts)) or "gender state", "n", "speakers"]
     columns += ["WA", "UA", "macro-F1", "SI-SDRi"]
     text = (
         "## Differences\n\nPercentage points (SI-SDRi: dB; n/a where one of the two extracts "
@@ -156,6 +158,16 @@ def _differences(figures):
             "\n\n" + table(["system", "n", *columns[4:]], rows)
         )
     return text
+
+
+def is_part(comparison):
+    """Whether a comparison is of some mixtures only: of one gender state, or at one level."""
+    return "level" in comparison or comparison["gender_state"] != "all"
+
+
+def level_name(level):
+    """A level in words."""
+    return level if level == CLEAN else f"{level} dB"
 
 
 def _difference(measures, measure):

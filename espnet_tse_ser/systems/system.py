@@ -33,13 +33,14 @@ class Claim:
 
     Args:
         than: name of a system.
-        by_gender_state: it is tested within each gender state, too.
+        by_gender_state: it is tested within each gender state, too. by_level: at each level.
         gap_to: a system: tables show the share of the gap, from ``than`` to it, that is recovered.
         in_sweeps: it is tested in every sweep, too.
     """
 
     than: Id()
     by_gender_state: Flag() = False
+    by_level: Flag() = False
     gap_to: Maybe(Id()) = None
     in_sweeps: Flag() = False
 
