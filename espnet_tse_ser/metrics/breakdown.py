@@ -107,8 +107,9 @@ def break_down(scores, labels):
         list of dicts, by factor(s), cell and system: by and cell (lists of one or two strings),
         system, n, speakers, si_sdri, si_sdri_ci, wrong_speaker_rate (None without extraction),
         wrong_speaker_rate_n (utterances of which it is known) and wa, ua, macro_f1 with a _ci each,
-        classes_missing (without utterances; UA is then the mean of the others), or, by target emotion, recall and recall_ci. 95 % intervals ``[low, high]`` over
-        speakers, None for fewer than two. Rounded to 6 decimals.
+        classes_missing (without utterances; UA is then the mean of the others), or, by target
+        emotion, recall and recall_ci. 95 % intervals ``[low, high]`` over speakers, None for fewer
+        than two. Rounded to 6 decimals.
     """
     check_comparable(scores.items(), one_experiment=True)
     first = next(iter(scores.values()))

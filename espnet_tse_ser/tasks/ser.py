@@ -140,9 +140,11 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
         for path, _, kind in iter_options.data_path_and_name_and_type:
             if kind != "text":
                 raise UserError(f"{path}: data of type '{kind}' cannot be read here; give text")
-        dataset = super().build_dataset(args, iter_options, keys_to_load)
         samples = iter_options.shape_files[0]
         target_of = read_optional_table(Path(samples).parent / "utt2target")
+        if target_of is not None:
+            keys_to_load = None  # they are targets, which the tables of streams have not
+        dataset = super().build_dataset(args, iter_options, keys_to_load)
         for path, name, _ in iter_options.data_path_and_name_and_type:
             if name in STREAMS:
                 table = read_table(path)

@@ -84,6 +84,31 @@ def test_noise_that_is_longer_is_cut_and_noise_that_is_shorter_begins_anew(table
     assert {(True, True), (False, True)} <= kinds
 
 
+def test_every_level_of_an_utterance(targets, noise):
+    """They differ in the gain of the noise alone; the clean one has none."""
+    mixtures = draw_mixtures(targets, noise, SET, seed=0, every_level=True)
+    assert len(mixtures) == 4 * len(targets)
+    for utt in targets.entries:
+        found = {m.level: m for m in mixtures if m.target == utt}
+        assert [m.mixture for m in found.values()] == (
+            [f"{utt}_clean", f"{utt}_snr10", f"{utt}_snr0", f"{utt}_snr-2.5"]
+        )
+        assert len({m.enrollment for m in found.values()}) == 1
+        clean, loud, equal, faint = found.values()
+        assert clean.sources == () and clean.snr_db is None
+        for m, level in ((loud, 10), (equal, 0), (faint, -2.5)):
+            assert m.snr_db == pytest.approx(level, abs=0.001)
+            (source,), (first,) = m.sources, loud.sources
+            assert (source.utt, source.offset) == (first.utt, first.offset)
+            if m.gain_db == loud.gain_db:  # the mixture was not lowered against clipping
+                assert source.gain_db - first.gain_db == pytest.approx(10 - level, abs=1e-3)
+        assert clean.gain_db == max(m.gain_db for m in found.values())
+    with pytest.raises(UserError, match="mixtures at every level need a set of them: give snr_set"):
+        draw_mixtures(targets, noise, Levels("snr"), seed=0, every_level=True)
+    with pytest.raises(UserError, match="snr_set: 10 is there twice; name each level once"):
+        Levels("snr", snr_set=[10, 5, "10.0"]).every()
+
+
 def test_levels_of_a_set(tables, targets, noise):
     found = {}
     for m in tables["levels"]:

@@ -27,10 +27,13 @@ seed=0                    # seed of the mixture table and of every training
 more_seeds=               # further seeds of SER and joint trainings, pooled in the results, e.g. "1 2"
 num_sources=1             # sources in a mixture beside the target
 source_set=interferer     # talkers or noise that disturb: data/<name>; emo: other speakers of the corpus
+pretrain_noise=           # noise, data/<name>, that disturbs in pretraining, instead of other talkers
+enrollment=true           # false: mixtures without enrollments, for front-ends without one
 mix_tag=                  # another set of mixtures beside the main one: its models and scores get this name
 levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
 snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
+every_level=false         # true: each utterance at each of them, with the same sources
 loudness_range=           # "lowest highest" loudness in LUFS, of every source (empty: LibriMix's, -33 -25)
 gender_state=random       # random, or only mixtures of the same or of different gender
 scheme=loso               # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
@@ -191,7 +194,10 @@ stage_number() {
 # --- the stages -----------------------------------------------------------------------------
 
 stage_data() {
-    local set name path files settings=()
+    local set name path files settings=() expected="emo/wav.scp pretrain/wav.scp"
+    for set in "${source_set}" ${pretrain_noise}; do
+        [ "${set}" = emo ] || expected+=" ${set}/wav.scp"
+    done
     # Where the corpora are belongs to the settings.
     . ./db.sh
     while IFS='=' read -r name _; do
@@ -199,7 +205,7 @@ stage_data() {
     done < <(grep '^[A-Z0-9_]*=' db.sh)
     step --program --redo --name local --input local/data.sh "${settings[@]}" \
         --writes "*/wav.scp */segments */utt2spk */utt2group */spk2gender */utt2emo */utt2fold" \
-        --expects "emo/wav.scp interferer/wav.scp pretrain/wav.scp" \
+        --expects "${expected}" \
         data "local/data.sh ${local_data_opts}"
     run_steps
     for path in data/*/wav.scp; do
@@ -224,8 +230,10 @@ set_levels() {
 }
 
 stage_mixture_table() {
-    local how_loud
+    local how_loud further=()
     set_levels
+    [ "${enrollment}" = true ] || further+=(--without_enrollment)
+    [ "${every_level}" = false ] || further+=(--every_level)
     [ -d "${clean}/${source_set}" ] || fail "--source_set ${source_set}: there is no" \
         "${clean}/${source_set}; local/data.sh has to make data/${source_set} (stage 1)"
     step --input "${clean}/emo/.done" --input "${clean}/${source_set}/.done" \
@@ -234,17 +242,27 @@ stage_mixture_table() {
         --sources "${clean}/${source_set}" \
         --output_dir "${table_dir}" --num_sources "${num_sources}" \
         "${how_loud[@]}" --gender_state "${gender_state}" --dev_split "${dev_split}" \
-        --dev_share "${dev_share}" --seed "${seed}"
+        --dev_share "${dev_share}" --seed "${seed}" "${further[@]}"
 }
 
 stage_check() {
+    local noise needs
+    use_noise --pretrain_noise
     # It tells the share of dev in each fold, and what is never tested.
     step --redo --name check --tell "fold .*|.* never tested.*|.* no violation" \
-        --input "${table_dir}/.done" --input "${clean}/pretrain/.done" \
+        --input "${table_dir}/.done" --input "${clean}/pretrain/.done" "${needs[@]}" \
         "${table_dir}" check_data --scheme "${scheme}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
         --pretrain "${clean}/pretrain" --table_dir "${table_dir}" --labels "${labels}" \
-        --folds "${folds}"
+        --folds "${folds}" "${noise[@]}"
+}
+
+# use_noise OPTION: with noise in pretraining set noise to this option of a command, needs to its input.
+use_noise() {
+    noise=() needs=()
+    [ -n "${pretrain_noise}" ] || return 0
+    noise=("$1" "${clean}/${pretrain_noise}")
+    needs=(--input "${clean}/${pretrain_noise}/.done")
 }
 
 stage_simulate() {
@@ -255,24 +273,27 @@ stage_simulate() {
 }
 
 stage_tse_stats() {
-    local tag config command
+    local tag config command noise needs
+    use_noise --noise
     while IFS='|' read -r tag config command; do
         [ "${command}" = tse_train ] || continue
-        step --config "${config}" --input "${clean}/pretrain/.done" --writes stats.json \
-            "${expdir}/tse_stats_${tag}" \
-            tse_stats --config "${config}" --pool "${clean}/pretrain" \
+        step --config "${config}" --input "${clean}/pretrain/.done" "${needs[@]}" \
+            --writes stats.json "${expdir}/tse_stats_${tag}" \
+            tse_stats --config "${config}" --pool "${clean}/pretrain" "${noise[@]}" \
             --output_dir "${expdir}/tse_stats_${tag}" --seed "${seed}"
     done < <(planned front_end)
 }
 
 # shellcheck disable=SC2086
 stage_tse() {
-    local tag config command of file inputs dir
+    local tag config command of file inputs dir noise needs
+    use_noise --noise
     while IFS='|' read -r tag config command; do
         if [ "${command}" = tse_train ]; then
             step --train "${tse_threads}" --config "${config}" \
-                --input "${clean}/pretrain/.done" --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
-                tse_train --config "${config}" --pool "${clean}/pretrain" \
+                --input "${clean}/pretrain/.done" "${needs[@]}" \
+                --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
+                tse_train --config "${config}" --pool "${clean}/pretrain" "${noise[@]}" \
                 --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
             continue
         fi
@@ -657,6 +678,11 @@ for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "labels:${labels
 done
 [[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
+for option in enrollment every_level; do
+    [[ ${!option} =~ ^(true|false)$ ]] || usage_error "--${option} '${!option}': it is true or false"
+done
+[ -z "${pretrain_noise}" ] || is_name "${pretrain_noise}" ||
+    usage_error "--pretrain_noise '${pretrain_noise}': give the name of a directory in data/; ${name_rule}"
 is_name "${source_set}" || usage_error "--source_set '${source_set}': give the name of a directory in data/; ${name_rule}"
 while read -r name; do
     is_name "${name}" || usage_error "--sweeps: '${name}' of conf/sweeps: ${name_rule}"
