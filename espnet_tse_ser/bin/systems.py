@@ -3,7 +3,7 @@
 front_end|TAG|SOURCE|COMMAND
 file|FRONT_END|PATH
 statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|MODULES
-recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|TEACHER
+recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|TEACHER|NETWORK
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
@@ -12,11 +12,12 @@ test|NAME|INTERFERERS
 COMMAND makes a front-end: tse_train, or front_end for a model from elsewhere, whose files here are
 on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS,
 TEACHER (empty: none) and START (empty: from scratch) directories of lines above; FROZEN is "frozen"
-where a recogniser's SSL front-end does not change in training; MODULES are the files of a user's
-own classes that its configuration names; KIND is recogniser, joint or table, MODEL its directory,
-or the table; MODULES and CONFIGS have commas between. preserved: a joint row, and the rows of a
-recogniser of clean speech by which its extracted speech is compared with others. INTERFERERS is the
-set that a test draws from, empty where it is the usual one.
+where a recogniser's SSL front-end does not change in training; NETWORK what it names as model;
+MODULES are the files of a user's own classes that its configuration names; KIND is recogniser,
+joint or table, MODEL its directory, or the table; MODULES and CONFIGS have commas between.
+preserved: a joint row, and the rows of a recogniser of clean speech by which its extracted speech
+is compared with others. INTERFERERS is the set that a test draws from, empty where it is the usual
+one.
 """
 
 import argparse
@@ -72,9 +73,9 @@ def lines(args):
     def tag(part):
         return part.tag if part else ""
 
-    frozen, modules = {}, {}
+    frozen, modules, networks = {}, {}, {}
     for config in dict.fromkeys(s.recogniser.source for s in plan.statistics):
-        frozen[config], modules[config] = _described(config)
+        frozen[config], modules[config], networks[config] = _described(config)
 
     for joint in plan.joints:
         chain(joint.joint.source)  # what is not there is said at once
@@ -96,7 +97,16 @@ def lines(args):
         tags = tag(s.front_end), s.recogniser.tag
         described = s.recogniser.source, frozen[s.recogniser.source]
         teacher = r.teacher.directory if r.teacher else ""
-        yield "recogniser", r.directory, s.directory, s.condition, *tags, *described, teacher
+        yield (
+            "recogniser",
+            r.directory,
+            s.directory,
+            s.condition,
+            *tags,
+            *described,
+            teacher,
+            networks[described[0]],
+        )
     for j in plan.joints:
         configs = j.recogniser.source, j.joint.source
         start = j.start.directory if j.start else ""
@@ -116,8 +126,8 @@ def lines(args):
 
 
 def _described(config):
-    """Of a SER configuration, as printed: whether its features do not change in training, and the
-    files of a user's own classes that it names."""
+    """Of a SER configuration, as printed: whether its features do not change in training, the files
+    of a user's own classes that it names, and the model."""
     from espnet_tse_ser.configuration import read_configuration
     from espnet_tse_ser.models.build_ser import KINDS
     from espnet_tse_ser.own_classes import find_module, own_classes
@@ -127,7 +137,8 @@ def _described(config):
     frozen = "frozen" if why_not_frozen(options, config) is None else ""
     names = own_classes(options, KINDS)
     paths = [find_module(name, options.where(key)) for key, name in names.items()]
-    return frozen, ",".join(dict.fromkeys(map(os.path.relpath, paths)))
+    files = ",".join(dict.fromkeys(map(os.path.relpath, paths)))
+    return frozen, files, str(options.get("model") or "emotion")
 
 
 def _sources(config):

@@ -197,6 +197,14 @@ class TSESER:
         streams = self._pad({"speech": speech})
         return self.recogniser.embed(**of_streams(streams, ("speech",))).cpu().numpy()
 
+    @torch.no_grad()
+    def refine(self, *signals):
+        """What a TRNet gives of a batch, as of `recognition.refine_set`; see `recognize`."""
+        streams = self._pad(dict(zip(self.inputs, signals, strict=True)))
+        refined = self.recogniser.refine(**of_streams(streams, self.recogniser.inputs))
+        *embeddings, scores = (part.cpu().numpy() for part in refined[2:])
+        return list(zip(*embeddings, scores.tolist(), strict=True))
+
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
         return Embeddings(self.model.tse_model, self.rate)

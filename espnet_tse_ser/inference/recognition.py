@@ -62,3 +62,19 @@ def embed_set(model, data, batch_size):
         speech = [data.stream("speech", utt) for utt in batch]
         embeddings |= zip(batch, model.embed(speech), strict=True)
     return embeddings
+
+
+def refine_set(model, data, batch_size):
+    """What a TRNet's refinement gives of a set.
+
+    Args:
+        model: `TSESER` of a TRNet. data: `MixtureSet`. batch_size: utterances at a time.
+
+    Returns:
+        id -> embedding before the bridge and after it, ``(size,)`` each, and score (a float).
+    """
+    refined = {}
+    for batch in progress(inference_batches(data.lengths, batch_size, data.fs), "refine"):
+        signals = [[data.stream(name, utt) for utt in batch] for name in model.inputs]
+        refined |= zip(batch, model.refine(*signals), strict=True)
+    return refined

@@ -8,12 +8,12 @@ from espnet_tse_ser.files import atomic_path, read_tsv
 from espnet_tse_ser.report import results_report as report
 from espnet_tse_ser.values.ids import fold_key
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
 
 
 def plot_confusion(path, confusion, labels, title):
     """Draw a confusion matrix ``(K, K)`` (rows: reference): shares of the row and counts."""
-    figure, axes = _figure(1.5 + 0.8 * len(labels), 1.3 + 0.7 * len(labels))
+    figure, axes = new_figure(1.5 + 0.8 * len(labels), 1.3 + 0.7 * len(labels))
     shares = [[count / max(sum(row), 1) for count in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(confusion):
@@ -32,7 +32,7 @@ def plot_confusion(path, confusion, labels, title):
     axes.set_xlabel("hypothesis")
     axes.set_ylabel("reference")
     axes.set_title(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_ladder(path, results, systems, title=""):
@@ -41,10 +41,10 @@ def plot_ladder(path, results, systems, title=""):
     Those that are trained on what they extract have another colour. ``systems``: name -> `Row`.
     """
     pooled = [r for r in results if r["fold"] == "all"]
-    figure, axes = _figure(7, 1.2 + 0.5 * len(pooled))
+    figure, axes = new_figure(7, 1.2 + 0.5 * len(pooled))
     for position, r in enumerate(pooled):
         system = systems[r["system"]].system
-        colour = _COLOURS[system.extracts and system.is_matched]
+        colour = COLOURS[system.extracts and system.is_matched]
         value = 100 * r["ua"]
         axes.plot([value], [position], "o", color=colour)
         if r["ua_ci"]:
@@ -62,12 +62,12 @@ def plot_ladder(path, results, systems, title=""):
     axes.set_xlabel("UA, %, folds pooled (95 % interval over speakers)")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_sweep(path, sweep, all_systems, title=""):
     """Draw UA and its interval of every system over the values (see `sweeps.summarise`)."""
-    figure, axes = _figure(2.5 + 0.9 * len(sweep["rows"]), 4)
+    figure, axes = new_figure(2.5 + 0.9 * len(sweep["rows"]), 4)
     systems = [s for s in all_systems if any(s in row["systems"] for row in sweep["rows"])]
     for number, system in enumerate(systems):
         points = [
@@ -75,7 +75,7 @@ def plot_sweep(path, sweep, all_systems, title=""):
             for position, row in enumerate(sweep["rows"])
             if system in row["systems"]
         ]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         positions, values = [x for x, _ in points], [100 * m["ua"] for _, m in points]
         axes.plot(positions, values, "o", color=colour, markersize=4, label=system)
         first = int(sweep["rows"][0]["systems"].get(system) is not None)  # main is no value
@@ -89,7 +89,7 @@ def plot_sweep(path, sweep, all_systems, title=""):
     axes.grid(alpha=0.3)
     axes.set_title(title)
     figure.legend(loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_training(path, histories, title):
@@ -104,9 +104,9 @@ def plot_training(path, histories, title):
     statistics = sorted({stat for history in histories.values() for stat, _ in history})
     columns = min(3, len(statistics))
     rows = math.ceil(len(statistics) / columns)
-    figure, _ = _figure(4 * columns + 1, 2.6 * rows + 0.5, axes=False)
+    figure, _ = new_figure(4 * columns + 1, 2.6 * rows + 0.5, axes=False)
     folds = sorted({_fold_of(run) for run in histories}, key=fold_key)
-    colours = {fold: _COLOURS[number % len(_COLOURS)] for number, fold in enumerate(folds)}
+    colours = {fold: COLOURS[number % len(COLOURS)] for number, fold in enumerate(folds)}
     styles = {"train": "--", "valid": "-"}
     for number, stat in enumerate(statistics, 1):
         axes = figure.add_subplot(rows, columns, number)
@@ -126,7 +126,7 @@ def plot_training(path, histories, title):
     legend += [Line2D([], [], color=c, label=f"fold {fold}") for fold, c in colours.items() if fold]
     figure.legend(handles=legend, loc="outside right upper")
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def find_histories(exp_dir):
@@ -178,7 +178,8 @@ def _fold_of(run):
     return run.partition("_seed")[0]
 
 
-def _figure(width, height, axes=True):
+def new_figure(width, height, axes=True):
+    """A figure of this size in inches, and its axes (or None)."""
     # without pyplot there is no global state and no display; savefig then uses Agg
     from matplotlib.figure import Figure
 
@@ -186,6 +187,7 @@ def _figure(width, height, axes=True):
     return figure, figure.add_subplot() if axes else None
 
 
-def _save(figure, path):
+def save(figure, path):
+    """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -9,7 +9,7 @@ from declared import SYSTEMS, SYSTEMS_DIR
 from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
-FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 8, "joint": 6, "row": 10}
+FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 9, "joint": 6, "row": 10}
 FIELDS |= {"preserved": 7, "sweep": 2}
 
 
@@ -49,7 +49,7 @@ def test_lines_of_all_systems(printed):
         ["ser_stats_default/denoised", "denoised", "default", "default", "train_ser.yaml", "", ""],
     ]
     assert found["recogniser"] == [
-        [f"ser_{condition}_default", directory, condition, *more, ""]
+        [f"ser_{condition}_default", directory, condition, *more, "", "emotion"]
         for directory, condition, *more, _ in found["statistics"]
     ]
     assert found["joint"] == [
@@ -111,6 +111,33 @@ def test_a_system_of_one_file(printed, conf, monkeypatch):
     assert [line[:3] for line in found["statistics"]] == (
         [["ser_stats_big+default/denoised", "denoised", "big"]]
     )
+
+
+def test_a_teacher_comes_first(printed, conf):
+    """Of a system that is not asked for, and then of it alone."""
+    text = "row: 0\nlabel: x\ntrain: denoised\ntest: denoised\nteacher: clean_clean\n"
+    (conf / "systems/taught.yaml").write_text(text + f"recogniser: {conf}/train_ser_trnet.yaml\n")
+    (conf / "train_ser_trnet.yaml").write_text("model: trnet\n")
+    found = printed(names="taught")
+    directory = "ser_denoised_default+trnet"
+    assert [(line[0], line[-2], line[-1]) for line in found["recogniser"]] == [
+        ("ser_clean_default", "", "emotion"),
+        (directory, "ser_clean_default", "trnet"),
+    ]
+    assert [line[0] for line in found["statistics"]] == (
+        ["ser_stats_default/clean", "ser_stats_default+trnet/denoised"]
+    )
+    assert [row[0] for row in found["row"]] == ["taught"]
+    (conf / "systems/other.yaml").write_text(text.replace("clean_clean", "noisy_noisy"))
+    with pytest.raises(UserError, match="teacher: 'noisy_noisy' is to be a system with train: cl"):
+        printed(names="other")
+    other = f"row: 9\nlabel: y\ntrain: clean\ntest: noisy\nrecogniser: {conf}/train_ser_b.yaml\n"
+    (conf / "systems/clean_b.yaml").write_text(other)
+    (conf / "train_ser_b.yaml").touch()
+    text = (conf / "systems/taught.yaml").read_text().replace("clean_clean", "clean_b")
+    (conf / "systems/other.yaml").write_text(text)
+    with pytest.raises(UserError, match="taught: its recogniser has the tags of that of other, bu"):
+        printed(names="taught other")
 
 
 def test_a_configuration_that_is_not_there_is_named_at_once(printed, conf):

@@ -10,7 +10,7 @@ from tiny_commands import make_command
 from espnet_tse_ser.audio.ark import read_array
 from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.audio.kaldi_dir import read_table
-from espnet_tse_ser.bin import mixture_table, recognize, ser_embed, ser_train, simulate
+from espnet_tse_ser.bin import mixture_table, recognize, refinement, ser_embed, ser_train, simulate
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.inference.model import TSESER
@@ -117,6 +117,30 @@ def test_from_a_teacher_to_hypotheses(levels, teacher, tmp_path):
     )
     found = {row["id"] for row in read_tsv(tmp_path / "hyp.tsv")}
     assert found == {*read_ids(split / "test.lst")} and any(i.endswith("_clean") for i in found)
+
+    exp.rename(exp.with_name("fold1"))
+    refinement.main(
+        ["--model_dir", str(tmp_path / "t"), "--data_dir", str(mix), "--scp", str(mix / "wav.scp")]
+        + [
+            "--table_dir",
+            str(split.parents[1]),
+            "--folds",
+            "1",
+            "--output_dir",
+            str(tmp_path / "r"),
+        ]
+    )
+    rows = read_tsv(tmp_path / "r/refinement.tsv")
+    assert {row["id"] for row in rows} == found and {row["level"] for row in rows} == {
+        *("clean", "10", "0")
+    }
+    text = (tmp_path / "r/REFINEMENT.md").read_text()
+    scores = [float(row["score"]) for row in rows if row["level"] == "10"]
+    assert f"| 10 dB | {len(scores)} | 4 | {np.mean(scores):.3f} [" in text
+    assert text.index("| 0 dB |") < text.index("| 10 dB |") < text.index("| clean |")
+    assert all(
+        (tmp_path / "r" / f"{n}.png").stat().st_size > 5000 for n in ("scores", "embeddings")
+    )
 
 
 def test_a_teacher_of_another_fold(levels, teacher, tmp_path):

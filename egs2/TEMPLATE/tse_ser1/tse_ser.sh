@@ -421,7 +421,7 @@ embed_by() {
 # shellcheck disable=SC2086
 stage_ser() {
     local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from
-    while IFS='|' read -r dir stats condition tag ser_tag config frozen teacher; do
+    while IFS='|' read -r dir stats condition tag ser_tag config frozen teacher _; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         [ -z "${teacher}" ] || embed_by "${teacher}"
         while read -r run fold run_seed; do
@@ -559,8 +559,26 @@ stage_results() {
         --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
         --rows "$(row_names)"
+    refinement
     run_steps
     cat "${results}/RESULTS.md"
+}
+
+# What the refinement of each TRNet does; the main seed only.
+refinement() {
+    local dir condition tag network fold inputs
+    while IFS='|' read -r dir _ condition tag _ _ _ _ network; do
+        [ "${network}" = trnet ] || continue
+        inputs=()
+        for fold in ${folds}; do
+            inputs+=(--input "${expdir}/${dir}/fold${fold}/.done")
+        done
+        step --redo --network --batch "${inputs[@]}" --input "$(done_of "${condition}" "${tag}")" \
+            --writes "REFINEMENT.md refinement.tsv *.png" "${results}/refinement/${dir}" \
+            refinement --model_dir "${expdir}/${dir}" --data_dir "${mix}" \
+            --scp "$(scp_of "${condition}" "${tag}")" --table_dir "${table_dir}" --folds "${folds}" \
+            --output_dir "${results}/refinement/${dir}"
+    done < <(planned recogniser)
 }
 
 # The rows of tables that are asked for, as SYSTEM/TAG.
