@@ -29,8 +29,8 @@ class ESPnetSERModel(AbsESPnetModel):
             acts in training only.
         encoder: ``(feats, num_frames) -> (feats, num_frames, _)``.
         pooling: ``(feats, num_frames) -> (B, D)``.
-        dropout: before the classifier. hidden: units of a hidden layer of it (linear, batch norm,
-            ReLU, dropout); None: it is linear.
+        dropout: before the classifier's last layer. hidden: units of a layer before that (linear,
+            batch norm, ReLU); None: none.
         label_smoothing: of the cross entropy; class_weight: one factor for each class, or None.
 
     After a forward in evaluation mode ``predictions`` holds one ``(reference, hypothesis)`` pair of
@@ -62,13 +62,11 @@ class ESPnetSERModel(AbsESPnetModel):
         self.frontend, self.normalize, self.specaug = frontend, normalize, specaug
         self.preencoder, self.encoder, self.pooling = preencoder, encoder, pooling
         self.dropout = torch.nn.Dropout(dropout)
-        size, before = pooling.output_size(), []
+        size, self.hidden = pooling.output_size(), None
         if hidden is not None:
-            before = [torch.nn.Linear(size, hidden), torch.nn.BatchNorm1d(hidden)]
-            before += [torch.nn.ReLU(), torch.nn.Dropout(dropout)]
-            size = hidden
-        classifier = torch.nn.Linear(size, len(labels))
-        self.classifier = torch.nn.Sequential(*before, classifier) if before else classifier
+            layers = torch.nn.Linear(size, hidden), torch.nn.BatchNorm1d(hidden), torch.nn.ReLU()
+            size, self.hidden = hidden, torch.nn.Sequential(*layers)
+        self.classifier = torch.nn.Linear(size, len(labels))
         self.label_smoothing = label_smoothing
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
         self.register_buffer("class_weight", weight, persistent=False)
@@ -111,7 +109,10 @@ class ESPnetSERModel(AbsESPnetModel):
     def classify(self, embedding):
         """Logits of embeddings ``(B, D)``."""
         with float32(embedding):
-            return self.classifier(self.dropout(widened(embedding)))
+            embedding = widened(embedding)
+            if self.hidden is not None:
+                embedding = self.hidden(embedding)
+            return self.classifier(self.dropout(embedding))
 
     def emotion_loss(self, logits, emotion):
         """Cross entropy (scalar) of logits ``(B, K)`` for class indices ``(B,)``."""

@@ -31,10 +31,12 @@ class LogMelFrontend(AbsFrontend):
             square 1 with ``level_norm``.
         fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
             zeros count as speech from then on. None takes utterances as they are.
+        tile: repeat a shorter utterance as often as needed to come to ``fixed_seconds``.
 
     Raises:
-        ValueError: a frame shift above the window, a window above the FFT, no band between
-            ``fmin`` and ``fmax``, or ``fmax`` above half the rate.
+        ValueError: ``tile`` without ``fixed_seconds``, a frame shift above the window, a window
+            above the FFT, no band between ``fmin`` and ``fmax``, or ``fmax`` above half the
+            rate.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class LogMelFrontend(AbsFrontend):
         level_norm: Flag() = True,
         log_offset: Number(0, 1, above=True) = 1e-3,
         fixed_seconds: Maybe(UTTERANCE_SECONDS) = None,
+        tile: Flag() = False,
     ):
         super().__init__()
         if not hop_length <= win_length <= n_fft:
@@ -66,7 +69,9 @@ class LogMelFrontend(AbsFrontend):
         self.fs = fs
         self.n_fft, self.win_length, self.hop_length = n_fft, win_length, hop_length
         self.n_mels, self.level_norm, self.log_offset = n_mels, level_norm, log_offset
-        self.fixed_samples = fixed_samples(fixed_seconds, fs)
+        if tile and fixed_seconds is None:
+            raise ValueError("tile needs fixed_seconds, to which utterances are repeated")
+        self.fixed_samples, self.tile = fixed_samples(fixed_seconds, fs), tile
         filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, fmin, fmax, n_mels, fs)
         # Constants of the constructor: not part of a checkpoint.
         self.register_buffer("filters", filters, persistent=False)
@@ -92,7 +97,7 @@ class LogMelFrontend(AbsFrontend):
         ((2, 6, 40), [6, 4])
         """
         speech, _ = standardize(speech, lengths, rms=1.0 if self.level_norm else None)
-        speech, lengths = fix_length(speech, lengths, self.fixed_samples)
+        speech, lengths = fix_length(speech, lengths, self.fixed_samples, self.tile)
         padded = F.pad(speech, (self.n_fft // 2, self.n_fft // 2))
         spectrum = torch.stft(
             padded,

@@ -37,6 +37,16 @@ def test_equals_numpy(batch, num_samples):
     assert fix_length(*batch, None) == batch
 
 
+@pytest.mark.parametrize("num_samples", [1600, 5000])
+def test_repeats_equal_numpy(batch, num_samples):
+    speech, lengths = fix_length(*batch, num_samples, tile=True)
+    for row, samples, length in zip(speech, batch[0].numpy(), LENGTHS, strict=True):
+        np.testing.assert_array_equal(row, np.resize(samples[:length], num_samples))
+    assert lengths.tolist() == [num_samples] * 3
+    with pytest.raises(ValueError, match="tile needs fixed_seconds"):
+        LogMelFrontend(tile=True)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("seconds", [0.1, 0.25])
 def test_ssl_front_end_is_torchaudios_on_padded_speech(batch, seconds):
