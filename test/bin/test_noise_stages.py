@@ -37,7 +37,8 @@ def root(tmp_path_factory):
     for name in ("noise", "unlike"):
         data, clean = root / "data" / name, root / name
         assert "50 pieces of noise, 25 recordings" in command(
-            "prepare", "mini_noise", "--root", root / "downloads/noise", "--output_dir", data
+            *("prepare", "esc50", "--root", root / "downloads/noise/ESC-50"),
+            *("--complete", "false", "--output_dir", data),
         )
         directories = ["--data_dir", data, "--output_dir", clean]
         for job in ("1", "2"):
@@ -106,7 +107,7 @@ def test_what_leaks_is_refused(root, tmp_path, capsys):
     check = [*map(str, [*pools, *files])]
     assert run(check_data.main, [*check, f"{root}/pretrain", f"{root}/unlike"]) == 2
     error = capsys.readouterr().err
-    assert "recording 'clicks1' is in noise and in pretrain 2; keep one of them" in error
+    assert "recording 'fs9031' is in noise and in pretrain 2; keep one of them" in error
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_wrong_values(root, tmp_path, options, message, capsys):
 
 
 def test_a_directory_is_of_one_kind(root, tmp_path, capsys):
-    noise = ["mini_noise", "--root", str(root / "downloads/noise")]
+    noise = ["musan", "--root", str(root / "downloads/noise/musan"), "--complete", "false"]
     assert run(prepare.main, [*noise, "--output_dir", str(tmp_path / "data")]) == 0
     table = (tmp_path / "data/utt2group").read_text()
     (tmp_path / "data/utt2spk").write_text(table)
