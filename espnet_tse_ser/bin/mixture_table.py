@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
+from espnet_tse_ser.mixtures.command_line import (
+    add_level_options,
+    add_noise_split_option,
+    levels_of,
+)
 from espnet_tse_ser.values.numbers import COUNT, RATE, SEED, Number
 
 
@@ -21,6 +25,7 @@ def get_parser():
         "--num_sources", type=COUNT.option, default=1, help="sources beside the target"
     )
     add_level_options(parser)
+    add_noise_split_option(parser)
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument(
@@ -65,6 +70,7 @@ def main(argv=None):
         num_sources=0 if sources is None else args.num_sources,
         gender_state=args.gender_state,
         neutral=None if args.without_enrollment else args.neutral,
+        noise_split=args.noise_split,
     )
     output_dir = Path(args.output_dir)
     for fold in sorted({m.fold for m in mixtures}):

@@ -12,7 +12,14 @@ from espnet_tse_ser.mixtures.table import CLEAN, NONE, Mixture, Source
 
 
 def draw_mixtures(
-    targets, sources, levels, seed, num_sources=1, gender_state="random", neutral="neu"
+    targets,
+    sources,
+    levels,
+    seed,
+    num_sources=1,
+    gender_state="random",
+    neutral="neu",
+    noise_split="groups",
 ):
     """Draw one mixture for every emotional utterance.
 
@@ -25,6 +32,7 @@ def draw_mixtures(
         num_sources: of each mixture (but those at the level "clean"), of different groups.
         gender_state: of the mixtures: "random", "same" or "different".
         neutral: the label of the enrollment utterances; None: no enrollments.
+        noise_split: see `group_folds`.
 
     Returns:
         list of `Mixture` in the order of their ids.
@@ -32,8 +40,8 @@ def draw_mixtures(
     Raises:
         UserError: groups in both pools, no source to choose from, no enrollment.
     """
-    _check(targets, sources, seed, num_sources, gender_state)
-    fold_of = group_folds(targets, sources, seed) if num_sources else {}
+    _check(targets, sources, seed, num_sources, gender_state, noise_split)
+    fold_of = group_folds(targets, sources, seed, noise_split) if num_sources else {}
     enrollments = {} if neutral is None else enrollment_choices(targets, neutral)
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
@@ -128,7 +136,7 @@ def _source(entry, gain, offset):
     return Source(entry.kind, entry.utt, entry.group, gain, offset, **traits)
 
 
-def _check(targets, sources, seed, num_sources, gender_state):
+def _check(targets, sources, seed, num_sources, gender_state, noise_split):
     if gender_state not in GENDER_STATES:
         raise UserError(
             f"--gender_state must be one of {', '.join(GENDER_STATES)}, got '{gender_state}'"
@@ -137,6 +145,8 @@ def _check(targets, sources, seed, num_sources, gender_state):
         raise UserError(f"--num_sources {num_sources} --seed {seed}: at least 0 wanted")
     if num_sources and sources is None:
         raise UserError(f"--num_sources {num_sources}: there is no pool of them; give --sources")
+    if noise_split == "none" and (sources is None or sources.kind != NOISE):
+        raise UserError("--noise_split none: the sources are no noise; leave it out")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
         raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")
