@@ -74,11 +74,15 @@ class Extremes:
         return self.swing < 10 ** (SILENCE_DBFS / 20)
 
 
+class TooQuiet(UserError):
+    """There is nothing to be heard in a signal."""
+
+
 def check_not_silent(signal, name):
-    """Raise `UserError` if a signal ``(num_samples,)``, or its `Extremes`, are silent."""
+    """Raise `TooQuiet` if a signal ``(num_samples,)``, or its `Extremes`, are silent."""
     extremes = signal if isinstance(signal, Extremes) else Extremes(signal)
     if extremes.is_silent:
-        raise UserError(
+        raise TooQuiet(
             f"{name}: is silent (its amplitude is {extremes.swing:.1e}); record or fetch it "
             "again, or leave it out"
         )

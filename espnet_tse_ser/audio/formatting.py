@@ -6,10 +6,11 @@ import logging
 import os
 from pathlib import Path
 
-from espnet_tse_ser.audio.amplitudes import check_not_silent
+from espnet_tse_ser.audio.amplitudes import TooQuiet, check_not_silent
 from espnet_tse_ser.audio.ark import split_place
 from espnet_tse_ser.audio.kaldi_dir import (
     GROUP_TABLES,
+    NOISE,
     TALKER,
     invert,
     read_groups,
@@ -52,12 +53,13 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
 
     Raises:
         UserError: audio is missing, unreadable, empty, silent or holds NaN; a segment lies
-            outside its recording; an utterance is too short or too quiet for a loudness.
+            outside its recording; an utterance is too short or too quiet for a loudness. Noise
+            that is silent or too quiet, as pieces of long recordings may be, is dropped.
     """
     if not 1 <= job <= num_jobs:
         raise UserError(f"--job {job} --nj {num_jobs}: the job must lie in 1 to nj")
     output_dir = Path(output_dir)
-    sources = _read_sources(data_dir)
+    sources, kind = _read_sources(data_dir), read_groups(data_dir)[0]
     utts = sorted(sources)[job - 1 :: num_jobs]
     part = output_dir / "parts" / f"{job}of{num_jobs}.tsv"
     known = _read_parts(output_dir)
@@ -70,7 +72,7 @@ def format_part(data_dir, output_dir, fs=16000, min_duration=0.5, job=1, num_job
     while formatted:
         with AtomicFiles() as files:
             formatted = [
-                (utt, *_format(utt, sources[utt], read, output_dir, fs, min_duration, files))
+                (utt, *_format(utt, sources[utt], kind, read, output_dir, fs, min_duration, files))
                 for utt in itertools.islice(left, SAVE_EVERY)
             ]
         for utt, wav, num_samples, lufs in formatted:
@@ -104,14 +106,19 @@ def combine_parts(data_dir, output_dir, fs=16000, min_duration=0.5):
             f"is '{missing[0]}'; run the jobs that failed again with the same --fs and "
             "--min_duration, then --combine"
         )
-    dropped = [row["utt"] for row in rows if not row["wav"]]
+    dropped = {}
+    for row in rows:
+        if not row["wav"]:
+            is_short = int(row["num_samples"]) < min_duration * fs
+            why = f"shorter than {min_duration:g} s" if is_short else "too quiet for a loudness"
+            dropped.setdefault(why, []).append(row["utt"])
     kept = {row["utt"]: row for row in rows if row["wav"]}
     if not kept:
-        raise UserError(f"{data_dir}: every utterance is shorter than {min_duration} s")
-    if dropped:
+        raise UserError(f"{data_dir}: every utterance is {' or '.join(dropped)}")
+    for why, utts in dropped.items():
         logger.warning(
-            "%s: dropped %d of %d utterances shorter than %g s: %s",
-            *(data_dir, len(dropped), len(rows), min_duration, " ".join(dropped)),
+            "%s: dropped %d of %d utterances %s: %s",
+            *(data_dir, len(utts), len(rows), why, " ".join(utts)),
         )
     kind, table_of_groups, _ = read_groups(data_dir)
     groups = _select(data_dir / table_of_groups, kept)
@@ -212,7 +219,7 @@ def _read_parts(output_dir):
     return rows
 
 
-def _format(utt, source, read, output_dir, fs, min_duration, files):
+def _format(utt, source, kind, read, output_dir, fs, min_duration, files):
     """Format one utterance; return its path ('' when dropped), length and loudness as text."""
     wav, start, end = source
     try:
@@ -238,6 +245,8 @@ def _format(utt, source, read, output_dir, fs, min_duration, files):
             samples = samples * (MAX_PEAK / peak)
         lufs = measure_loudness(samples, fs)
     except UserError as error:
+        if kind == NOISE and isinstance(error, TooQuiet):
+            return "", len(samples), ""
         raise UserError(f"utterance '{utt}': {error}") from None
     if not in_place:
         wav = os.path.abspath(output_dir / "audio" / f"{utt}.flac")

@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from espnet_tse_ser.audio.amplitudes import TooQuiet
 from espnet_tse_ser.errors import UserError
 
 LOUDNESS_SECONDS = 0.4  # gating block; shorter signals have no loudness
@@ -23,7 +24,8 @@ def measure_loudness(samples, fs):
     """Integrated loudness of mono ``samples`` (``(num_samples,)``, rate ``fs`` Hz) in LUFS.
 
     Raises:
-        UserError: the signal is shorter than the gating block or below the absolute gate.
+        UserError: the signal is shorter than the gating block.
+        TooQuiet: it is below the absolute gate.
     """
     if len(samples) < LOUDNESS_SECONDS * fs:
         raise UserError(
@@ -39,7 +41,7 @@ def measure_loudness(samples, fs):
         gate = OFFSET + 10 * np.log10(blocks[loud].mean()) + RELATIVE_GATE
         loud = (loudness > gate) & (loudness > ABSOLUTE_GATE)
     if not loud.any():
-        raise UserError("is too quiet, below -70 LUFS throughout; drop the utterance")
+        raise TooQuiet("is too quiet, below -70 LUFS throughout; drop the utterance")
     return float(OFFSET + 10 * np.log10(blocks[loud].mean()))
 
 

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.mixtures.command_line import add_noise_split_option
 from espnet_tse_ser.values.numbers import RATE
 
 
@@ -18,11 +19,15 @@ def get_parser():
     parser.add_argument(
         "--pretrain", nargs="*", default=[], help="formatted pools of the front-end's pretraining"
     )
+    parser.add_argument(
+        "--pretrain_noise", help="formatted pool of noise in the front-end's pretraining"
+    )
     parser.add_argument("--table_dir", required=True, help="directory of mixtures.tsv and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
     parser.add_argument("--folds", default="", help="folds that are to be there, and tested")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument("--scheme", default="loso", help="as in stage 2")
+    add_noise_split_option(parser)
     parser.add_argument("--fs", type=RATE.option, default=16000, help="sampling rate in Hz")
     return parser
 
@@ -33,7 +38,12 @@ def main(argv=None):
     from espnet_tse_ser.audio.kaldi_dir import NOISE
     from espnet_tse_ser.mixtures import checks
     from espnet_tse_ser.mixtures.pool import Pool
-    from espnet_tse_ser.mixtures.splits import describe_dev, fold_of_speakers, read_split
+    from espnet_tse_ser.mixtures.splits import (
+        describe_dev,
+        fold_of_speakers,
+        read_split,
+        shared_noise,
+    )
     from espnet_tse_ser.mixtures.table import read_mixtures
     from espnet_tse_ser.progress import log_to_stderr
     from espnet_tse_ser.values.ids import fold_key
@@ -47,6 +57,12 @@ def main(argv=None):
         pools["noise" if sources.kind == NOISE else "interferers"] = sources
     for number, directory in enumerate(args.pretrain, 1):
         pools["pretrain" if number == 1 else f"pretrain {number}"] = Pool.read(directory, args.fs)
+    if args.pretrain_noise:
+        pools["pretraining noise"] = Pool.read(args.pretrain_noise, args.fs)
+        if pools["pretraining noise"].kind != NOISE:
+            raise UserError(
+                f"--pretrain_noise {args.pretrain_noise}: holds talkers; give them as --pretrain"
+            )
     table_dir = Path(args.table_dir)
     mixtures = read_mixtures(table_dir / "mixtures.tsv")
     if sources is None and any(m.sources for m in mixtures):
@@ -64,7 +80,7 @@ def main(argv=None):
             checks.check_groups(pools),
             checks.check_mixtures(mixtures, targets, sources, args.neutral),
             *(
-                checks.check_split(fold, split, mixtures, args.scheme)
+                checks.check_split(fold, split, mixtures, args.scheme, args.noise_split)
                 for fold, split in splits.items()
             ),
             *(checks.check_audio(pool, label, seen) for label, pool in pools.items()),
@@ -77,6 +93,12 @@ def main(argv=None):
         logging.info(
             "fold %s: train %d, dev %d, test %d; dev: %s",
             *(fold, *(len(split[side]) for side in split), describe_dev([split], speaker_of)),
+        )
+    noise_of = {m.mixture: [s.group for s in m.of_kind(NOISE)] for m in mixtures}
+    if shared := shared_noise(splits.values(), noise_of):
+        logging.warning(
+            "noise is shared between train and test, as asked: %d of %d recordings",
+            *(len(shared), len(set(chain(*noise_of.values())))),
         )
     left_out = checks.untested(mixtures, asked)
     if left_out:

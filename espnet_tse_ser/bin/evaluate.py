@@ -8,7 +8,11 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
-from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
+from espnet_tse_ser.mixtures.command_line import (
+    add_level_options,
+    add_noise_split_option,
+    levels_of,
+)
 from espnet_tse_ser.report.stamp import made_with, measure
 from espnet_tse_ser.values.numbers import COUNT, RATE, SEED
 from espnet_tse_ser.values.schemes import OPTIMISTIC, SCHEMES
@@ -53,6 +57,7 @@ def get_parser():
     ):
         parser.add_argument(f"--{name}", choices=choices, default=choices[0], help="as in stage 2")
     add_level_options(parser)
+    add_noise_split_option(parser)
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     parser.add_argument(
         "--seed", type=SEED.option, default=0, help="of the mixture table and of fold<k>"
@@ -190,7 +195,7 @@ def _mixtures(args, folds, variation):
     if variation.sources == "emo":
         directory = args.targets
     sources = Pool.read_sources(directory, args.targets, targets)
-    fold_of = {} if sources is None else group_folds(targets, sources, args.seed)
+    fold_of = {} if sources is None else group_folds(targets, sources, args.seed, args.noise_split)
     table = read_mixtures(Path(args.table_dir) / "mixtures.tsv")
     most = max(len(m.sources) for m in table)
     levels = levels_of(args)

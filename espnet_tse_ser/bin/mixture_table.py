@@ -6,7 +6,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from espnet_tse_ser.errors import run
-from espnet_tse_ser.mixtures.command_line import add_level_options, levels_of
+from espnet_tse_ser.mixtures.command_line import (
+    add_level_options,
+    add_noise_split_option,
+    levels_of,
+)
 from espnet_tse_ser.values.numbers import COUNT, RATE, SEED, Number
 
 
@@ -25,6 +29,7 @@ def get_parser():
     parser.add_argument(
         "--every_level", action="store_true", help="each utterance at each level of --snr_set"
     )
+    add_noise_split_option(parser)
     parser.add_argument("--gender_state", default="random", help="random, same or different")
     parser.add_argument("--neutral", default="neu", help="label of the enrollment utterances")
     parser.add_argument(
@@ -70,6 +75,7 @@ def main(argv=None):
         gender_state=args.gender_state,
         neutral=None if args.without_enrollment else args.neutral,
         every_level=args.every_level,
+        noise_split=args.noise_split,
     )
     mixtures_of = defaultdict(list)
     for mixture in mixtures:

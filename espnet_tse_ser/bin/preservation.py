@@ -52,6 +52,7 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
+    from espnet_tse_ser.metrics.tables import read_tests
     from espnet_tse_ser.report import preservation_table
     from espnet_tse_ser.report.preservation_report import render
     from espnet_tse_ser.values.ids import fold_key
@@ -67,7 +68,9 @@ def main(argv=None):
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])
     rows = preservation_table.read_preservation(path)
     folds = tuple(sorted({row["fold"] for row in rows}, key=fold_key))
-    measured = (None, None) if args.table_dir is None else measure(args.table_dir, folds)
+    measured = None, None
+    if args.table_dir is not None:
+        measured = measure(args.table_dir, read_tests(Path(args.table_dir) / "mixtures.tsv", folds))
     stamp = Stamp(args.scheme, measured[0], folds, (), len(entries), measured[1])
     figures = {
         "scheme": stamp.as_dict(),

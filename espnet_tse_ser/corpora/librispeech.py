@@ -1,18 +1,16 @@
 """LibriSpeech (openslr.org/12): read English speech of many speakers, without emotion labels."""
 
-import hashlib
-import logging
 import re
 from pathlib import Path
 
 from espnet_tse_ser.corpora import Utterance, check_total
+from espnet_tse_ser.corpora.parts import PARTS, check_parts, choose_part
+from espnet_tse_ser.corpora.sounds import cut
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files, read_text
 from espnet_tse_ser.progress import progress
 from espnet_tse_ser.values.kinds import Choice, Either, Flag, Id, Several, Text
-from espnet_tse_ser.values.numbers import COUNT, SECONDS, Number
-
-logger = logging.getLogger(__name__)
+from espnet_tse_ser.values.numbers import COUNT, SECONDS
 
 TOTALS = {  # subset: (speakers, utterances) of the official distribution
     "train-clean-100": (251, 28539),
@@ -31,7 +29,7 @@ def prepare_librispeech(
     complete: Either(Flag(), Choice("speakers")) = False,
     piece_seconds: SECONDS = 0.0,
     min_piece_seconds: SECONDS = 2.0,
-    parts: Several(Number(0, 10**6, above=True)) = (100.0,),
+    parts: PARTS = (100.0,),
     part: COUNT = 1,
 ):
     """Read LibriSpeech (``SPEAKERS.TXT`` and ``<subset>/<speaker>/<chapter>/*.flac``).
@@ -56,7 +54,7 @@ def prepare_librispeech(
             totals or options.
     """
     root = Path(root).absolute()
-    _check_options(piece_seconds, min_piece_seconds, parts, part)
+    check_parts(parts, part)
     genders, subset_of = _read_speakers(root / "SPEAKERS.TXT")
     files = [path for subset in subsets for path in _find_files(root, subset, complete)]
     for path in files:
@@ -73,28 +71,14 @@ def prepare_librispeech(
             f"SPEAKERS.TXT has for it, '{missing[0]}' among them: the download is not complete; "
             "get it again, or set complete to false"
         )
-    chosen = _speaker_part({spk: genders[spk] for spk in speakers}, parts, part)
-    utterances = []
-    for path in progress([p for p in files if p.parent.parent.name in chosen], "LibriSpeech"):
-        reader = path.parent.parent.name
-        whole = Utterance(f"ls{path.stem}", str(path), f"ls{reader}", genders[reader])
-        if not piece_seconds:
-            utterances.append(whole)
-        else:
-            utterances += _pieces(whole, piece_seconds, min_piece_seconds)
+    chosen = choose_part({spk: genders[spk] for spk in speakers}, parts, part, "speaker")
+    utterances = [
+        Utterance(f"ls{path.stem}", str(path), f"ls{reader}", genders[reader])
+        for path in files
+        if (reader := path.parent.parent.name) in chosen
+    ]
+    utterances = cut(progress(utterances, "LibriSpeech"), piece_seconds, min_piece_seconds)
     return sorted(utterances, key=lambda u: u.utt)
-
-
-def _check_options(piece_seconds, min_piece_seconds, parts, part):
-    if piece_seconds and not 0 < min_piece_seconds <= piece_seconds:
-        raise UserError(
-            f"piece_seconds {piece_seconds} and min_piece_seconds {min_piece_seconds}: "
-            "need 0 < min_piece_seconds <= piece_seconds"
-        )
-    if not parts or min(parts) <= 0:
-        raise UserError(f"parts {parts}: every proportion must be above 0, e.g. 70,30")
-    if not 1 <= part <= len(parts):
-        raise UserError(f"part {part}: there are parts 1 to {len(parts)} ({parts})")
 
 
 def _read_speakers(path):
@@ -145,45 +129,3 @@ def _find_files(root, subset, complete):
         found = len({path.parent.parent.name for path in files})
         check_total(found, speakers, f"{root / subset}: speakers", remedy)
     return files
-
-
-def _speaker_part(genders, parts, part):
-    """Divide the speakers of each gender by the proportions ``parts``; return part ``part``."""
-    chosen = set()
-    for gender in ("f", "m"):
-        # Ordered by a hash: neither the reader's number nor the subset decides the part.
-        speakers = sorted(
-            (spk for spk in genders if genders[spk] == gender),
-            key=lambda spk: hashlib.sha256(spk.encode()).hexdigest(),
-        )
-        first, last = (
-            round(len(speakers) * sum(parts[:count]) / sum(parts)) for count in (part - 1, part)
-        )
-        chosen.update(speakers[first:last])
-    if not chosen:
-        raise UserError(
-            f"part {part} of {parts} has no speaker ({len(genders)} in all); "
-            "use larger proportions or more subsets"
-        )
-    return chosen
-
-
-def _pieces(whole, piece_seconds, min_piece_seconds):
-    """Consecutive pieces of an utterance; the last may be shorter, down to the minimum."""
-    import soundfile
-
-    try:
-        duration = soundfile.info(whole.wav).duration
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"{whole.wav}: cannot be read as audio ({error.error_string}); fetch it again"
-        ) from None
-    pieces, start = [], 0.0
-    while duration - start >= min_piece_seconds:
-        end = min(start + piece_seconds, duration)
-        utt = f"{whole.utt}-{len(pieces):03d}"
-        pieces.append(Utterance(utt, whole.wav, whole.spk, whole.gender, start=start, end=end))
-        start = end
-    if not pieces:
-        logger.info("%s: dropped, %.2f s is below min_piece_seconds", whole.utt, duration)
-    return pieces

@@ -33,7 +33,10 @@ CORPORA = {
     "librispeech": Corpus("librispeech:prepare_librispeech", "LibriSpeech"),
     "ravdess": Corpus("ravdess:prepare_ravdess", "RAVDESS speech"),
     "esd": Corpus("esd:prepare_esd", "ESD, emotional interferers"),
-    "mini_noise": Corpus("mini_noise:prepare_mini_noise", "the noise of the mini corpora"),
+    "esc50": Corpus("esc50:prepare_esc50", "ESC-50, noise"),
+    "musan": Corpus("musan:prepare_musan", "MUSAN, noise (or music, speech)"),
+    "urbansound8k": Corpus("urbansound8k:prepare_urbansound8k", "UrbanSound8K, noise"),
+    "folder": Corpus("folder:prepare_folder", "any folder of sounds, as noise"),
     "mini": Corpus(
         "mini:make_mini", "make the mini corpora (IEMOCAP, LibriSpeech, ESD, noise)", made=True
     ),

@@ -174,12 +174,13 @@ def _check_enrollment(name, mixture, utt, targets, neutral):
         yield f"{name}: enrollment '{utt}' is '{enrollment.emotion}', not '{neutral}'"
 
 
-def check_split(fold, split, mixtures, scheme="loso"):
+def check_split(fold, split, mixtures, scheme="loso", noise_split="groups"):
     """Yield violations of one fold.
 
     Args:
         fold: name. split: dict with the ids of train, dev and test. mixtures: all of them.
         scheme: with ``best_test_epoch`` dev has to be the test fold.
+        noise_split: "none": noise may be on both sides.
     """
     by_id = {m.mixture: m for m in mixtures}
     if scheme == "best_test_epoch":
@@ -202,7 +203,10 @@ def check_split(fold, split, mixtures, scheme="loso"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
     tested = {("speaker", m.speaker) for m in known["test"]}
-    tested |= {(_GROUPS[s.kind], s.group) for m in known["test"] for s in m.sources}
+    divided = {TALKER} if noise_split == "none" else {TALKER, NOISE}
+    tested |= {
+        (_GROUPS[s.kind], s.group) for m in known["test"] for s in m.sources if s.kind in divided
+    }
     for side in ("train", "dev"):
         for mixture in known[side]:
             roles = [("target", "speaker", mixture.speaker)]

@@ -1,6 +1,7 @@
-"""How command lines name the levels of mixtures: those of a table and of its sweeps alike."""
+"""How command lines name levels and folds of mixtures: those of a table and its sweeps alike."""
 
 from espnet_tse_ser.mixtures.table import LEVELS
+from espnet_tse_ser.values.kinds import Choice
 from espnet_tse_ser.values.numbers import Number
 
 
@@ -24,6 +25,17 @@ def add_level_options(parser):
         type=Number(-100, 0).range_option,
         default="-33 -25",
         help="'low high' in LUFS, of every source",
+    )
+
+
+def add_noise_split_option(parser):
+    """Add the ``noise_split`` of `sources.group_folds` to a command line."""
+    parser.add_argument(
+        "--noise_split",
+        type=Choice("groups", "none").option,
+        default="groups",
+        help="groups: every recording of noise is in one fold; none: in all of them, so that what "
+        "disturbs in training disturbs in tests too, which every table then says",
     )
 
 

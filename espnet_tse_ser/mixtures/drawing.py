@@ -20,6 +20,7 @@ def draw_mixtures(
     gender_state="random",
     neutral="neu",
     every_level=False,
+    noise_split="groups",
 ):
     """Draw one mixture for every emotional utterance, or one at every level.
 
@@ -34,6 +35,7 @@ def draw_mixtures(
         neutral: the label of the enrollment utterances; None: no enrollments.
         every_level: a mixture of each utterance at each level of the set, which differ in that
             alone, instead of one at a level that is drawn.
+        noise_split: see `group_folds`.
 
     Returns:
         list of `Mixture` in the order of the utterances.
@@ -41,8 +43,8 @@ def draw_mixtures(
     Raises:
         UserError: groups in both pools, no source to choose from, no enrollment.
     """
-    _check(targets, sources, seed, num_sources, gender_state)
-    fold_of = group_folds(targets, sources, seed) if num_sources else {}
+    _check(targets, sources, seed, num_sources, gender_state, noise_split)
+    fold_of = group_folds(targets, sources, seed, noise_split) if num_sources else {}
     enrollments = {} if neutral is None else enrollment_choices(targets, neutral)
     mixtures = []
     for index, (utt, entry) in enumerate(targets.entries.items()):
@@ -156,7 +158,7 @@ def _source(entry, gain, offset):
     return Source(entry.kind, entry.utt, entry.group, gain, offset, **traits)
 
 
-def _check(targets, sources, seed, num_sources, gender_state):
+def _check(targets, sources, seed, num_sources, gender_state, noise_split):
     if gender_state not in GENDER_STATES:
         raise UserError(
             f"--gender_state must be one of {', '.join(GENDER_STATES)}, got '{gender_state}'"
@@ -165,6 +167,8 @@ def _check(targets, sources, seed, num_sources, gender_state):
         raise UserError(f"--num_sources {num_sources} --seed {seed}: at least 0 wanted")
     if num_sources and sources is None:
         raise UserError(f"--num_sources {num_sources}: there is no pool of them; give --sources")
+    if noise_split == "none" and (sources is None or sources.kind != NOISE):
+        raise UserError("--noise_split none: the sources are no noise; leave it out")
     unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
     if unlabelled:
         raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")

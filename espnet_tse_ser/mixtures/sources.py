@@ -10,16 +10,17 @@ from espnet_tse_ser.mixtures.splits import fold_of_speakers
 GENDER_STATES = ("random", "same", "different")
 
 
-def group_folds(targets, sources, seed):
+def group_folds(targets, sources, seed, noise_split="groups"):
     """The fold of every group (speaker, recording) of the sources: its own or a drawn one.
 
     Targets that disturb each other have their folds, and so has noise whose corpus has some.
 
     Args:
         targets: `Pool`. sources: `Pool`, the same one for targets that disturb each other.
+        noise_split: "none": noise (not talkers) is in all folds, as in TRNet's code.
 
     Returns:
-        dict group -> fold.
+        dict group -> fold, or None: all.
 
     Raises:
         UserError: a group cannot be in one fold, or a fold would have none.
@@ -27,6 +28,8 @@ def group_folds(targets, sources, seed):
     if sources is targets:
         return fold_of_speakers(targets.entries.values(), "loso")
     folds = sorted({entry.fold for entry in targets.entries.values()})
+    if sources.kind == NOISE and noise_split == "none":
+        return dict.fromkeys(sources.by_group)
     if sources.kind == NOISE and any(e.fold is not None for e in sources.entries.values()):
         return _own_folds(sources, folds)
     return drawn_folds(sources, folds, seed)
@@ -75,7 +78,7 @@ def draw_sources(rng, sources, fold_of, entry, count, gender_state="random", tak
         UserError: there is none left.
     """
     if sources.kind == NOISE:
-        groups = [g for g in fold_of if fold_of[g] == entry.fold and g not in taken]
+        groups = [g for g in fold_of if fold_of[g] in (None, entry.fold) and g not in taken]
         if count > len(groups):
             raise UserError(
                 f"target '{entry.utt}': {count} recording(s) of noise cannot be drawn from the "

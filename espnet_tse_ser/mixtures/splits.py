@@ -172,6 +172,28 @@ def read_split(directory):
     return {side: read_lines(Path(directory) / f"{side}.lst") for side in SIDES}
 
 
+def shared_noise(splits, noise_of, tested=None):
+    """The recordings of noise that are in training (or dev) and in the test of the same fold.
+
+    Args:
+        splits: of each fold the ids of ``train``, ``dev`` and ``test``; a dev set that is the test
+            fold counts as that.
+        noise_of: id of a mixture -> recordings in it; tested: the same where it is tested (None:
+            ``noise_of``).
+
+    >>> split = {"train": ["a"], "dev": ["b"], "test": ["c"]}
+    >>> shared_noise([split], {"a": ["rain"], "b": ["wind"], "c": ["hum", "wind"]})
+    {'wind'}
+    """
+    tested, shared = tested or noise_of, set()
+    for split in splits:
+        trained = {*split["train"], *split["dev"]} - {*split["test"]}
+        shared |= {g for utt in trained for g in noise_of.get(utt, ())} & {
+            g for utt in split["test"] for g in tested.get(utt, ())
+        }
+    return shared
+
+
 def describe_dev(splits, speaker_of):
     """How the dev sets of folds were cut, and which share of the training side they are, in words.
 

@@ -19,8 +19,9 @@ POOLING = (
 class Stamp:
     """What a table is of.
 
-    The scheme (None: not stated), the dev set in words, folds and seeds, and how many utterances
-    are tested, of how many that the mixture table has (None: not known).
+    The scheme (None: not stated), how the folds are split in words (first the dev sets), folds and
+    seeds, and how many utterances are tested, of how many that the mixture table has (None: not
+    known).
     """
 
     scheme: str | None = None
@@ -79,24 +80,40 @@ def stamp_of(rows):
     return Stamp(scheme, dev, tuple(folds), tuple(seeds), tested, utterances and int(utterances))
 
 
-def measure(table_dir, folds):
-    """The dev sets of folds in words, and how many utterances the mixture table has in all folds.
+def measure(table_dir, tests):
+    """How the folds are split, in words, and how many utterances the mixture table has in all.
+
+    The words are of the dev sets and, where it is so, of noise in both training and test.
 
     Args:
         table_dir: of stage 2, with the lists of the folds.
+        tests: what is tested of which folds, from `tables.read_tests`.
     """
     from espnet_tse_ser.audio.id_list import read_ids, select
     from espnet_tse_ser.metrics.tables import read_tests
-    from espnet_tse_ser.mixtures.splits import SIDES, describe_dev
+    from espnet_tse_ser.mixtures.splits import SIDES, describe_dev, shared_noise
 
     path = Path(table_dir) / "mixtures.tsv"
-    tests = read_tests(path)
-    speaker_of = {utt: row["speaker"] for rows in tests.values() for utt, row in rows.items()}
+    table = _by_id(read_tests(path))
+    speaker_of = {utt: row["speaker"] for utt, row in table.items()}
     splits = []
-    for fold in folds:
+    for fold in tests:
         lists = {side: path.parent / "splits" / f"fold{fold}" / f"{side}.lst" for side in SIDES}
         splits.append({side: select(speaker_of, read_ids(lists[side]), path) for side in SIDES})
-    return describe_dev(splits, speaker_of), len(speaker_of)
+    words = describe_dev(splits, speaker_of)
+    if shared_noise(splits, *(_noise_of(rows) for rows in (table, _by_id(tests)))):
+        words += "; noise shared between train and test"
+    return words, len(speaker_of)
+
+
+def _by_id(tests):
+    return {utt: row for rows in tests.values() for utt, row in rows.items()}
+
+
+def _noise_of(rows):
+    """Recordings of noise in mixtures: a table without any has no such column."""
+    noise = {utt: row.get("noise_groups") for utt, row in rows.items()}
+    return {utt: groups.split(",") if groups else [] for utt, groups in noise.items()}
 
 
 def check_name(scheme, where="--scheme"):

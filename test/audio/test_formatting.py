@@ -100,6 +100,22 @@ def test_short_utterances_are_dropped_and_named(tmp_path, caplog):
         assert set(read_table(tmp_path / "dump" / name)) == {"a-1", "a-3"}
 
 
+def test_quiet_noise_is_dropped_and_named_but_no_quiet_speech(tmp_path, caplog):
+    levels = {"n-1": 0.1, "n-2": 2e-4, "n-3": 0}
+    wavs = {name: (noise(1.0, level=level), FS) for name, level in levels.items()}
+    data = make_data_dir(tmp_path / "data", {**wavs, "n-4": (noise(0.4), FS)})
+    with pytest.raises(UserError, match="utterance 'n-2': is too quiet, below -70 LUFS"):
+        format_part(data, tmp_path / "dump")
+    (data / "utt2spk").rename(data / "utt2group")
+    format_part(data, tmp_path / "dump")
+    with caplog.at_level(logging.WARNING):
+        combine_parts(data, tmp_path / "dump")
+    assert "dropped 2 of 4 utterances too quiet for a loudness: n-2 n-3" in caplog.text
+    assert "dropped 1 of 4 utterances shorter than 0.5 s: n-4" in caplog.text
+    for name in ("wav.scp", "utt2group", "utt2lufs", "utt2num_samples"):
+        assert set(read_table(tmp_path / "dump" / name)) == {"n-1"}
+
+
 def test_too_short_for_a_loudness(tmp_path):
     data = make_data_dir(tmp_path / "data", {"a-1": (noise(0.39), FS)})
     with pytest.raises(UserError, match="'a-1': 0.390 s are too short .*--min_duration"):

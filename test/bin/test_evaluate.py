@@ -8,6 +8,7 @@ import tiny_espnet
 import torch
 import yaml
 from declared import SYSTEMS_DIR
+from tiny_corpora import write_noise
 from tiny_formatted import voice, write_formatted
 
 from espnet_tse_ser.bin import (
@@ -325,6 +326,20 @@ def test_folds_of_single_speakers(tmp_path, tiny_mixtures):
     for one, other in pairs:
         assert (other.fold, other.speaker, other.gender_state) == (one.fold, one.speaker, "same")
         assert all(fold_of.get(s.group, one.fold) == one.fold for s in other.sources)
+
+
+@pytest.mark.parametrize("options", [[], ["--noise_split", "none"]])
+def test_other_noise_is_split_as_in_the_table(tmp_path, tiny_mixtures, options):
+    for name, groups in (("noise", 4), ("other_noise", 2)):
+        write_noise(tmp_path / name, groups)
+    pools = ["--targets", f"{tiny_mixtures}/emo", "--sources", f"{tmp_path}/noise"]
+    files = ["--output_dir", str(tmp_path), "--dev_share", "0.5"]
+    mixture_table.main([*pools, *files, *options])
+    met = {"1": set(), "2": set()}
+    for one, other in varied(tmp_path, pools, *options, sources="other_noise"):
+        met[one.fold] |= {s.group for s in other.sources}
+    assert [len(groups) for groups in met.values()] == ([2, 2] if options else [1, 1])
+    assert met["1"] | met["2"] == {"n0", "n1"}
 
 
 def test_a_front_end_without_enrollments(run, tmp_path, monkeypatch, tse_dir):

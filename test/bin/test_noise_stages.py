@@ -1,5 +1,7 @@
 """The stages 1 to 4 with noise, by their commands: the mini noise disturbs a tiny corpus."""
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -7,13 +9,15 @@ import numpy as np
 import pytest
 from tiny_corpora import write_corpora
 
-from espnet_tse_ser.audio.kaldi_dir import read_table
+from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import check_data, format_audio, mixture_table, prepare, simulate
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.metrics.tables import read_tests
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import read_mixtures
+from espnet_tse_ser.report.stamp import Stamp, measure
 
 LEVELS = ["--levels", "snr", "--snr_set", "clean 20 0"]
 
@@ -37,7 +41,8 @@ def root(tmp_path_factory):
     for name in ("noise", "unlike"):
         data, clean = root / "data" / name, root / name
         assert "50 pieces of noise, 25 recordings" in command(
-            "prepare", "mini_noise", "--root", root / "downloads/noise", "--output_dir", data
+            *("prepare", "esc50", "--root", root / "downloads/noise/ESC-50"),
+            *("--complete", "false", "--output_dir", data),
         )
         directories = ["--data_dir", data, "--output_dir", clean]
         for job in ("1", "2"):
@@ -106,7 +111,56 @@ def test_what_leaks_is_refused(root, tmp_path, capsys):
     check = [*map(str, [*pools, *files])]
     assert run(check_data.main, [*check, f"{root}/pretrain", f"{root}/unlike"]) == 2
     error = capsys.readouterr().err
-    assert "recording 'clicks1' is in noise and in pretrain 2; keep one of them" in error
+    assert "recording 'fs9031' is in noise and in pretrain 2; keep one of them" in error
+
+
+def test_noise_of_pretraining_that_is_tested_is_refused(root, tmp_path, capsys):
+    pools = ["--targets", root / "emo", "--sources", root / "noise"]
+    check = [*map(str, [*pools, "--table_dir", root / "table", "--pretrain_noise"])]
+    other = shutil.copytree(root / "noise", tmp_path / "other")
+    groups = read_table(other / "utt2group")
+    renamed = {u: g if g == "fs9003" else f"other-{g}" for u, g in groups.items()}
+    write_table(other / "utt2group", renamed)
+    assert run(check_data.main, [*check, str(other)]) == 2
+    error = capsys.readouterr().err
+    assert error.count(" is in noise and in pretraining noise; keep one of them") == 1
+    assert "recording 'fs9003' is in noise and in " in error
+    # The same audio under another name does not get through either
+    assert "'esc50-1-9001-A-36' of recording 'other-fs9001' and noise 'esc50-1-9001-A" in error
+    assert run(check_data.main, [*check, str(root / "pretrain")]) == 2
+    assert "pretrain: holds talkers; give them as --pretrain" in capsys.readouterr().err
+    noise = [*("--root", root / "downloads/noise/musan"), "--complete", "false"]
+    assert run(prepare.main, ["musan", *map(str, noise), "--output_dir", f"{tmp_path}/data"]) == 0
+    for combine in ([], ["--combine"]):
+        directories = ["--data_dir", f"{tmp_path}/data", "--output_dir", f"{tmp_path}/apart"]
+        assert run(format_audio.main, [*directories, *combine]) == 0
+    assert run(check_data.main, [*check, f"{tmp_path}/apart"]) == 0
+
+
+def test_noise_in_all_folds(root, tmp_path, capsys, caplog):
+    noise = ["--sources", str(root / "noise"), *LEVELS, "--dev_share", "0.4"]
+    assert draw(root, tmp_path, *noise, "--noise_split", "none") == 0
+    pools = ["--targets", str(root / "emo"), *noise[:2]]
+    check = [*pools, "--table_dir", str(tmp_path)]
+    assert run(check_data.main, check) == 2
+    assert "is also tested" in capsys.readouterr().err
+    with caplog.at_level("WARNING"):
+        assert run(check_data.main, [*check, "--noise_split", "none"]) == 0
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert re.fullmatch(
+        r"noise is shared between train and test, as asked: \d+ of \d+ recordings", warning
+    )
+    for directory, shared in ((tmp_path, True), (root / "table", False)):
+        words, count = measure(directory, read_tests(directory / "mixtures.tsv", ["1"]))
+        assert words.startswith("by speaker, ") and count == 30
+        assert words.endswith("% of the training side; noise shared between train and test") == (
+            shared
+        )
+        assert f"dev: {words}; fold 1; " in Stamp("loso", words, ("1",), ("0",), 10, 30).text()
+    # In a test with other noise than that of the table, none is shared
+    tests = {"1": read_tests(tmp_path / "mixtures.tsv", ["1"])["1"]}
+    elsewhere = {u: row | {"noise_groups": "elsewhere"} for u, row in tests["1"].items()}
+    assert measure(tmp_path, {"1": elsewhere}) == (words, 30)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +178,7 @@ def test_wrong_values(root, tmp_path, options, message, capsys):
 
 
 def test_a_directory_is_of_one_kind(root, tmp_path, capsys):
-    noise = ["mini_noise", "--root", str(root / "downloads/noise")]
+    noise = ["musan", "--root", str(root / "downloads/noise/musan"), "--complete", "false"]
     assert run(prepare.main, [*noise, "--output_dir", str(tmp_path / "data")]) == 0
     table = (tmp_path / "data/utt2group").read_text()
     (tmp_path / "data/utt2spk").write_text(table)

@@ -46,7 +46,8 @@ def test_esd(mini, tmp_path):
 
 def test_errors_are_one_line(tmp_path, capsys):
     options = ["--root", str(tmp_path), "--output_dir", str(tmp_path / "out")]
-    for corpus in ("iemocap", "librispeech", "ravdess", "esd"):
+    speech, noise = "iemocap librispeech ravdess esd", "esc50 musan urbansound8k folder"
+    for corpus in f"{speech} {noise}".split():
         assert run(main, [corpus, *options]) == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith(f"error: {tmp_path}: is not a")
@@ -69,6 +70,7 @@ def test_errors_are_one_line(tmp_path, capsys):
             ["esd", "--language", "german"],
             "--language: expected one of english, mandarin, all, got 'german'",
         ),
+        (["urbansound8k", "--classes", "siren,rain"], "--classes: expected a list of 1 or more"),
         (["esd", "--complete", "maybe"], "--complete: expected true or false, got 'maybe'"),
     ],
 )

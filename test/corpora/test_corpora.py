@@ -1,15 +1,23 @@
 import pytest
+from test_esc50 import make_corpus as make_esc50
+from test_folder import make_corpus as make_folder
 from test_iemocap import make_corpus as make_iemocap
 from test_librispeech import make_corpus as make_librispeech
+from test_musan import make_corpus as make_musan
 from test_ravdess import make_corpus as make_ravdess
+from test_urbansound8k import make_corpus as make_urbansound8k
 from tiny_corpora import write_esd
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.corpora import Utterance, write_data_dir
+from espnet_tse_ser.corpora.esc50 import prepare_esc50
 from espnet_tse_ser.corpora.esd import prepare_esd
+from espnet_tse_ser.corpora.folder import prepare_folder
 from espnet_tse_ser.corpora.iemocap import prepare_iemocap
 from espnet_tse_ser.corpora.librispeech import prepare_librispeech
+from espnet_tse_ser.corpora.musan import prepare_musan
 from espnet_tse_ser.corpora.ravdess import prepare_ravdess
+from espnet_tse_ser.corpora.urbansound8k import prepare_urbansound8k
 from espnet_tse_ser.errors import UserError
 
 WHOLE = [
@@ -115,7 +123,31 @@ def _make_librispeech(root):
     return lambda: prepare_librispeech(root, complete="speakers")
 
 
-@pytest.mark.parametrize("make", [_make_ravdess, _make_esd, _make_iemocap, _make_librispeech])
+def _make_esc50(root):
+    make_esc50(root, folds=1)
+    return lambda: prepare_esc50(root, complete=False)
+
+
+def _make_musan(root):
+    make_musan(root, ["noise/sound-bible"])
+    return lambda: prepare_musan(root, subsets=["noise/sound-bible"])
+
+
+def _make_urbansound8k(root):
+    make_urbansound8k(root, sizes=(3, 5))
+    return lambda: prepare_urbansound8k(root, complete=False)
+
+
+def _make_folder(root):
+    make_folder(root, ["a/b.wav", "c.ogg"])
+    return lambda: prepare_folder(root)
+
+
+SPEECH = (_make_ravdess, _make_esd, _make_iemocap, _make_librispeech)
+NOISE = (_make_esc50, _make_musan, _make_urbansound8k, _make_folder)
+
+
+@pytest.mark.parametrize("make", [*SPEECH, *NOISE])
 def test_hidden_files_are_no_part_of_a_corpus(tmp_path, make):
     """A twin ``._x`` of each file and directory, as macOS leaves them, and what others leave."""
     prepare = make(tmp_path / "corpus")

@@ -235,6 +235,7 @@ def test_every_stage_gets_how_mixtures_are_made(recipe):
     options += " --gender_state same"
     assert run(recipe, options).returncode == 0
     done = calls(recipe)
+    assert not any("--noise_split" in c for c in done)  # else all made without it is made again
     joint = next(c for c in done if c.startswith("tse_ser_train"))
     mixing = ("levels=snr", "snr=[-2,3]", "loudness=[-40,-35]")
     assert " ".join(f"--mixing_conf {option}" for option in mixing) in joint
@@ -247,6 +248,12 @@ def test_every_stage_gets_how_mixtures_are_made(recipe):
     scored = next(c for c in done if c.startswith("score "))
     assert re.findall(r"--row (\S+)", scored) == [f"{name}/default" for name in PAPER.split()]
     assert "--sweeps snr_0" in next(c for c in done if c.startswith("sweeps_report "))
+
+
+def test_noise_in_all_folds_is_asked_for_everywhere(recipe):
+    assert run(recipe, "--folds 1 --noise_split none").returncode == 0
+    asked = {call.split()[0] for call in calls(recipe) if "--noise_split none" in call}
+    assert asked == {"mixture_table", "check_data", "evaluate"}
 
 
 def test_lost_results_are_made_again(recipe):

@@ -20,6 +20,7 @@ from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.simulation import render, simulate, write_mixture_dir
 from espnet_tse_ser.mixtures.sources import group_folds
+from espnet_tse_ser.mixtures.splits import shared_noise
 from espnet_tse_ser.mixtures.table import COLUMNS, read_mixtures, write_mixtures
 from espnet_tse_ser.mixtures.variations import Variation, vary
 
@@ -140,6 +141,36 @@ def test_folds_of_noise(tables, targets, noise, tmp_path):
         group_folds(targets, Pool(crossing), 0)
     with pytest.raises(UserError, match=r"2 recording\(s\) of noise cannot be split over 3 folds"):
         group_folds(targets, noise.subset(lambda e: e.group in ("n0", "n1")), 0)
+
+
+def test_noise_that_is_in_all_folds(corpora, targets, noise, tables, split):
+    folds = group_folds(targets, noise, seed=0, noise_split="none")
+    assert folds == dict.fromkeys(noise.by_group)
+    mixtures = draw_mixtures(targets, noise, Levels("snr"), seed=0, noise_split="none")
+    met = {fold: {m.sources[0].group for m in mixtures if m.fold == fold} for fold in FOLDS}
+    assert all(met[one] & met[other] for one, other in ("12", "23", "13"))
+    assert len(set().union(*met.values())) == 9
+    assert list(checks.check_split("1", split, mixtures, noise_split="none")) == []
+    assert "is also tested" in next(checks.check_split("1", split, mixtures))
+    noise_of = {m.mixture: [s.group for s in m.sources] for m in mixtures}
+    assert shared_noise([split], noise_of) == met["1"] & (met["2"] | met["3"])
+    apart = {m.mixture: [s.group for s in m.sources] for m in tables["noise"]}
+    assert shared_noise([split], apart) == set()
+    assert shared_noise([split], apart, dict.fromkeys(apart, ["elsewhere"])) == set()
+    assert shared_noise([split | {"dev": split["test"]}], apart) == set()
+    many = vary(mixtures[0], Variation("a", "b", 1, snr=3), targets, noise, folds, seed=0)
+    assert many.sources[0].utt == mixtures[0].sources[0].utt
+    for sources in (Pool.read(corpora.interferer), targets, None):
+        with pytest.raises(UserError, match="--noise_split none: the sources are no noise; leave"):
+            count = 0 if sources is None else 1
+            draw_mixtures(targets, sources, Levels(), 0, count, noise_split="none")
+
+
+def test_talkers_stay_in_their_folds(corpora, targets):
+    """A sweep of such a table may draw other sources, which talk."""
+    for sources in (targets, Pool.read(corpora.interferer)):
+        asked = group_folds(targets, sources, 0, noise_split="none")
+        assert asked == group_folds(targets, sources, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

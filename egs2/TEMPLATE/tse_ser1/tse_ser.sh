@@ -34,6 +34,7 @@ levels=loudness           # loudness: every source at a random loudness; snr: a 
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
 snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
 every_level=false         # true: each utterance at each of them, with the same sources
+noise_split=              # none: noise in training disturbs in tests too, and every table says so (empty: groups)
 loudness_range=           # "lowest highest" loudness in LUFS, of every source (empty: LibriMix's, -33 -25)
 gender_state=random       # random, or only mixtures of the same or of different gender
 scheme=loso               # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
@@ -221,12 +222,13 @@ stage_data() {
     done
 }
 
-# Set how_loud to the options of a command that says at which levels all mixtures are.
+# Set how_loud to the options of a command that draws sources: at which levels, for which folds.
 set_levels() {
     how_loud=(--levels "${levels}")
     [ -z "${snr_range}" ] || how_loud+=(--snr_range "${snr_range}")
     [ -z "${snr_set}" ] || how_loud+=(--snr_set "${snr_set}")
     [ -z "${loudness_range}" ] || how_loud+=(--loudness_range "${loudness_range}")
+    [ -z "${noise_split}" ] || how_loud+=(--noise_split "${noise_split}")
 }
 
 stage_mixture_table() {
@@ -249,12 +251,12 @@ stage_check() {
     local noise needs
     use_noise --pretrain_noise
     # It tells the share of dev in each fold, and what is never tested.
-    step --redo --name check --tell "fold .*|.* never tested.*|.* no violation" \
+    step --redo --name check --tell "fold .*|noise is shared .*|.* never tested.*|.* no violation" \
         --input "${table_dir}/.done" --input "${clean}/pretrain/.done" "${needs[@]}" \
         "${table_dir}" check_data --scheme "${scheme}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
         --pretrain "${clean}/pretrain" --table_dir "${table_dir}" --labels "${labels}" \
-        --folds "${folds}" "${noise[@]}"
+        --folds "${folds}" "${noise[@]}" ${noise_split:+--noise_split "${noise_split}"}
 }
 
 # use_noise OPTION: with noise in pretraining set noise to this option of a command, needs to its input.

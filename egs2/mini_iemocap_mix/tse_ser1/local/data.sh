@@ -6,7 +6,7 @@ set -e -u -o pipefail
 seed=0      # of the corpora
 parts=75,25 # shares of the LibriSpeech speakers: pretraining, interferers
 esd=false   # true: also make data/esd, for --source_set esd
-noise=false # true: also make data/noise, for --source_set noise
+noise=false # true: also make data/noise and data/other_noise, for --source_set noise
 
 . utils/parse_options.sh
 . ./path.sh
@@ -27,5 +27,6 @@ if [ "${esd}" != false ]; then
     prepare esd --root "${MINI}/ESD" --complete false --output_dir data/esd
 fi
 if [ "${noise}" != false ]; then
-    prepare mini_noise --root "${MINI}/noise" --output_dir data/noise
+    prepare esc50 --root "${MINI}/noise/ESC-50" --complete false --output_dir data/noise
+    prepare musan --root "${MINI}/noise/musan" --complete false --output_dir data/other_noise
 fi
