@@ -105,6 +105,13 @@ def _temporary(path):
     return path.with_name(f".tmp.{os.getpid()}.{path.name}")
 
 
+def clear_remains(path):
+    """Remove what processes that were killed have left of a file, which nobody writes now."""
+    path = Path(path)
+    for left in _find_temporary(path.parent)[path.name]:
+        _remove(left)
+
+
 def _find_temporary(directory):
     """Temporary files in a directory, by the name of the file that they were to become."""
     found = collections.defaultdict(list)

@@ -71,7 +71,7 @@ def mini_corpora(once):
 def mini_recipe(once):
     """The directory of a mini recipe of debug size whose every stage was run, on this machine.
 
-    Tests of several processes read it at once: it is not written to.
+    Tests of several processes read it at once: what they add has names of its own.
     """
     from recipes import copy_of_the_recipes, named_sweeps, recipe_in, run_recipe
 

@@ -11,6 +11,8 @@ from espnet_tse_ser.files import is_written
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.values.numbers import COUNT
 
+SOURCE = "source.json"  # which weights and mixtures the directory is made from; any job writes it
+
 
 def get_parser():
     """The options of stage 7."""
@@ -82,7 +84,7 @@ def _check_source(args, model, output_dir):
         raise UserError(f"--weights {model.weights}: no such file")
     files = {"weights": model.weights, "mixtures": Path(args.data_dir) / "wav.scp"}
     source = {k: checksum(path) for k, path in files.items()}
-    record = output_dir / "source.json"
+    record = output_dir / SOURCE
     if not record.is_file():
         write_json(record, source)
     elif read_json(record) != source:
@@ -129,7 +131,9 @@ def _extract(args, utts, wanted, mixtures, enrollments, paths, device):
 
 def _combine(data_dir, output_dir, paths):
     from espnet_tse_ser.audio.kaldi_dir import write_table
+    from espnet_tse_ser.files import clear_remains
 
+    clear_remains(output_dir / SOURCE)
     missing = [str(path) for path in paths.values() if not is_written(path)]
     if missing:
         raise UserError(f"{missing[0]} and {len(missing) - 1} more are not extracted; run stage 7")

@@ -28,6 +28,7 @@ def get_parser():
 def main(argv=None):
     """Render one job's mixtures, or combine."""
     args = get_parser().parse_args(argv)
+    from espnet_tse_ser.files import clear_remains
     from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.simulation import simulate, write_mixture_dir
     from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
@@ -47,6 +48,7 @@ def main(argv=None):
         )
     targets = Pool.read(args.targets, args.fs)
     if args.combine:
+        clear_remains(rendered_from)  # which any job writes
         write_mixture_dir(args.output_dir, mixtures, targets)
         return
     rendered = simulate(

@@ -29,6 +29,7 @@ def run(tmp_path, tse_dir, tiny_mixtures):
 def test_jobs_together_make_a_data_directory(run, tmp_path, tse_dir, tiny_mixtures):
     for job in (1, 2, 3):
         output_dir = run("--job", job, "--nj", 3)
+    (output_dir / ".tmp.1.source.json").touch()  # of a job that was killed
     run("--combine", "--nj", 3)
     source = tiny_mixtures / "mix"
     mixtures, enrollments = read_table(source / "wav.scp"), read_table(source / "enroll_spk1.scp")
@@ -46,6 +47,7 @@ def test_jobs_together_make_a_data_directory(run, tmp_path, tse_dir, tiny_mixtur
     for path in source.iterdir():
         if path.is_file() and path.name != "wav.scp":
             assert (output_dir / path.name).read_bytes() == path.read_bytes()
+    assert not list(output_dir.glob(".tmp.*"))
 
 
 def test_what_is_there_is_not_extracted_again(run, caplog):
