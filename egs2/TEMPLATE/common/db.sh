@@ -11,6 +11,14 @@ LIBRISPEECH=${LIBRISPEECH:-}
 ESD=${ESD:-}
 # RAVDESS, with Audio_Speech_Actors_01-24 or Actor_01 ... Actor_24
 RAVDESS=${RAVDESS:-}
+# Noise: ESC-50-master, with audio and meta
+ESC50=${ESC50:-}
+# Noise: musan, with noise, music and speech
+MUSAN=${MUSAN:-}
+# Noise: UrbanSound8K, with audio/fold1 ... fold10
+URBANSOUND8K=${URBANSOUND8K:-}
+# Noise: any folder of sounds, each a recording of its own
+NOISE=${NOISE:-}
 # IEMOCAP, LibriSpeech and ESD in miniature, spoken by a synthesizer
 MINI=${MINI:-downloads/mini}
 
