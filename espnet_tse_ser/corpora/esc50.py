@@ -33,8 +33,8 @@ def prepare_esc50(
         root: the directory that holds ``audio`` and ``meta``.
         folds: keep the corpus' own folds 1 to 5, which then have to be those of the targets.
         complete: assert the 2000 clips, 8 of each class and fold.
-        parts: proportions (e.g. 30,70) by which the recordings are divided. part: which of these
-            to take, from 1.
+        parts: proportions (e.g. 30,70) by which the recordings are divided.
+        part: which of these parts to take, from 1.
 
     Returns:
         list of `Noise`, sorted. The group is the recording of Freesound, ``fs<source>``, as it is

@@ -25,8 +25,8 @@ def prepare_folder(root: Text(), parts: PARTS = (100.0,), part: COUNT = 1):
 
     Args:
         root: the folder.
-        parts: proportions (e.g. 30,70) by which the recordings are divided. part: which of these
-            to take, from 1.
+        parts: proportions (e.g. 30,70) by which the recordings are divided.
+        part: which of these parts to take, from 1.
 
     Returns:
         list of `Noise` without folds, sorted. Ids (and groups, but for copies) are the paths

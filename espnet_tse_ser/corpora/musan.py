@@ -37,8 +37,8 @@ def prepare_musan(
         complete: assert the known numbers of files.
         piece_seconds: cut every file into consecutive pieces of this length; 0: do not cut.
         min_piece_seconds: with ``piece_seconds``, drop a rest (or a whole file) shorter than this.
-        parts: proportions (e.g. 30,70) by which the recordings are divided. part: which of these
-            to take, from 1.
+        parts: proportions (e.g. 30,70) by which the recordings are divided.
+        part: which of these parts to take, from 1.
 
     Returns:
         list of `Noise` without folds, sorted; the group is the file.

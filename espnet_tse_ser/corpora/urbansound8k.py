@@ -34,8 +34,8 @@ def prepare_urbansound8k(
         root: the directory that holds ``audio`` or ``fold1`` ...
         classes: the classes to take; children_playing and street_music hold voices.
         complete: assert the known number of clips of each fold.
-        parts: proportions (e.g. 30,70) by which the recordings are divided. part: which of these
-            to take, from 1.
+        parts: proportions (e.g. 30,70) by which the recordings are divided.
+        part: which of these parts to take, from 1.
 
     Returns:
         list of `Noise` without folds, sorted. The group is the recording of Freesound,
