@@ -15,6 +15,7 @@ from espnet_tse_ser.frontends.extraction import (
     load_extraction_weights,
 )
 from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
+from espnet_tse_ser.models.build_tse import needs_enrollment
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +50,7 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
             for another sampling rate.
     """
     files, revision = fetch(source, model_dir)
-    config = read_yaml(files.config)
-    kind, rate = kind_and_rate(config, files.config, rate)
-    if rate != data_rate:
-        raise UserError(
-            f"{source}: is a model for {rate} Hz (sample_rate of {files.config}), the data has "
-            f"{data_rate} Hz; take another model, or, if it is for {data_rate} Hz all the same "
-            f"(ESPnet writes 8000 where nobody said it), give --frontend_fs {data_rate}"
-        )
-    ours = kind == "tse" and _is_ours(config, files.config)
+    kind, ours, rate = _inspect(source, files, data_rate, rate)
     front_end = _load(files, kind, ours, rate, device)
     noise = np.random.default_rng(0).standard_normal((2, rate), np.float32) / 10
     try:
@@ -71,6 +64,22 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
     write_record(model_dir, files, **facts)
 
 
+def _inspect(source, files, data_rate, rate):
+    """What `Record` says of a model of ESPnet's tasks: ``kind``, ``ours`` and ``rate``."""
+    config = read_yaml(files.config)
+    kind, rate = kind_and_rate(config, files.config, rate)
+    if rate != data_rate:
+        raise UserError(
+            f"{source}: is a model for {rate} Hz (sample_rate of {files.config}), the data has "
+            f"{data_rate} Hz; take another model, or, if it is for {data_rate} Hz all the same "
+            f"(ESPnet writes 8000 where nobody said it), give --frontend_fs {data_rate}"
+        )
+    ours = "extractor" in config and _is_ours(config, files.config)
+    if ours and not needs_enrollment(config):
+        kind = "enh"
+    return kind, ours, rate
+
+
 def _load(files, kind, ours, rate, device):
     config = read_yaml(files.config)
     if not ours:
@@ -81,7 +90,7 @@ def _load(files, kind, ours, rate, device):
 
 
 def _is_ours(config, path):
-    """Whether this package's TD-SpeakerBeam, which is faster, has the architecture."""
+    """Whether this package's extractors, which are faster, have the architecture."""
     try:
         build_for_inference(config, path)
     except UserError as error:

@@ -39,7 +39,7 @@ class Record:
     Args:
         source: directory, file or name that the user gave; revision: of the hub's repository.
         kind: "tse", an extraction model, or "enh", an enhancement model.
-        ours: whether this package's TD-SpeakerBeam has the model's architecture; else ESPnet's
+        ours: whether this package's extractors have the model's architecture; else ESPnet's
             classes compute.
         rate: in Hz. config, weights: relative to the experiment. sha256: of both, by these names.
     """
@@ -65,7 +65,11 @@ class ModelFiles:
     @property
     def needs_enrollment(self):
         """Whether what they are of takes an enrollment."""
-        return self.record is None or self.record.kind == "tse"
+        if self.record is not None:
+            return self.record.kind == "tse"
+        from espnet_tse_ser.models.build_tse import needs_enrollment
+
+        return needs_enrollment(read_yaml(self.config))
 
 
 def files_of(model_dir, weights=None):
