@@ -6,6 +6,7 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.frontends.deepfilternet import DeepFilterNet
 from espnet_tse_ser.frontends.espnet_model import ESPnetFrontEnd
 from espnet_tse_ser.frontends.extraction import (
     Extraction,
@@ -15,6 +16,7 @@ from espnet_tse_ser.frontends.extraction import (
     load_extraction_weights,
 )
 from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
+from espnet_tse_ser.frontends.wheel import DEEPFILTERNET
 from espnet_tse_ser.models.build_tse import needs_enrollment
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def load_front_end(model_dir, weights=None, device="cpu"):
     if files.record is None:
         return Extraction(*load_extraction_model(model_dir, weights), device)
     record = files.record
-    return _load(files, record.kind, record.ours, record.rate, device)
+    return _load(files, record.source, record.kind, record.ours, record.rate, device)
 
 
 def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
@@ -42,7 +44,7 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
 
     Args:
         source: directory of a training or an unpacked model, a weights file with its configuration
-            beside it, a packed model (zip), or a name of the Hugging Face hub.
+            beside it, a packed model (zip), a name of the Hugging Face hub, or deepfilternet3.
         data_rate: of what is to be enhanced, in Hz. rate: of the model; None: as it says.
 
     Raises:
@@ -50,8 +52,11 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
             for another sampling rate.
     """
     files, revision = fetch(source, model_dir)
-    kind, ours, rate = _inspect(source, files, data_rate, rate)
-    front_end = _load(files, kind, ours, rate, device)
+    if source == DEEPFILTERNET:
+        kind, ours, rate = "enh", False, data_rate  # it resamples
+    else:
+        kind, ours, rate = _inspect(source, files, data_rate, rate)
+    front_end = _load(files, source, kind, ours, rate, device)
     noise = np.random.default_rng(0).standard_normal((2, rate), np.float32) / 10
     try:
         extract(front_end, noise[:1], noise[1:], names=["noise"])
@@ -80,7 +85,9 @@ def _inspect(source, files, data_rate, rate):
     return kind, ours, rate
 
 
-def _load(files, kind, ours, rate, device):
+def _load(files, source, kind, ours, rate, device):
+    if source == DEEPFILTERNET:
+        return DeepFilterNet(files.config, files.weights, rate, device)
     config = read_yaml(files.config)
     if not ours:
         return ESPnetFrontEnd(config, files.config, files.weights, kind, rate, device)
