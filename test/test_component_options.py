@@ -41,19 +41,18 @@ def _ser(kind, name):
     return door, f"train.yaml: {kind}_conf"
 
 
-def _tse(kind):
+def _tse(kind, extractor="td_speakerbeam"):
     config = {
         "encoder": "conv",
         "encoder_conf": {"channel": 16, "kernel_size": 32, "stride": 16},
-        "extractor": "td_speakerbeam",
+        "extractor": extractor,
         "extractor_conf": {
             "layer": 2,
             "stack": 2,
             "bottleneck_dim": 8,
             "hidden_dim": 16,
             "skip_dim": 8,
-            "i_adapt_layer": 1,
-            "adapt_enroll_dim": 8,
+            **({"i_adapt_layer": 1, "adapt_enroll_dim": 8} if extractor != "tcn" else {}),
         },
         "decoder": "conv",
         "decoder_conf": {"channel": 16, "kernel_size": 32, "stride": 16},
@@ -99,6 +98,7 @@ DOORS = {
         options_of(build._get_class("extractor", "td_speakerbeam", "")),
         *_tse("extractor"),
     ),
+    "enhancer": (options_of(build._get_class("extractor", "tcn", "")), *_tse("extractor", "tcn")),
     "criterion": (build._OPTIONS["criterion", "si_snr"], *_tse("conf")),
     "wrapper": (build._OPTIONS["wrapper", "fixed_order"], *_tse("wrapper_conf")),
     "tse-model": (options_of(ESPnetTSEModel), *_tse("model")),
@@ -141,7 +141,7 @@ def test_unknown_keys_are_refused(name):
 TAKERS = [
     *(get_class(kind, name) for kind, name in CLASSES),
     *(ESPnetSERModel, ESPnetTSEModel, ESPnetTSESERModel, PretrainingOptions, EmotionOptions),
-    build._get_class("extractor", "td_speakerbeam", ""),
+    *(build._get_class("extractor", name, "") for name in ("td_speakerbeam", "tcn")),
     Variation,
 ]
 

@@ -15,7 +15,8 @@ def get_parser():
         "--source",
         required=True,
         help="directory of an ESPnet training or of an unpacked model, weights with their "
-        "config.yaml beside them, a packed model (zip), or user/name of the Hugging Face hub",
+        "config.yaml beside them, a packed model (zip), user/name of the Hugging Face hub, or "
+        "deepfilternet3",
     )
     parser.add_argument("--output_dir", required=True, help="experiment that stands for it")
     parser.add_argument("--fs", type=RATE.option, default=16000, help="of the data, in Hz")

@@ -90,7 +90,7 @@ def _load(args, device, is_enrolled):
     model = TSESER.from_pretrained(args.model_dir, device=device)
     if args.output_wav is not None and not model.extracts:
         raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
-    if model.extracts and not is_enrolled:
+    if model.extracts and "enrollment" in model.inputs and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
     return model
 
@@ -111,7 +111,8 @@ def _short(args, model, given):
 def _long(args, model, given):
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
 
-    enrollment = model.prepare(*given["enrollment"]) if model.extracts else None
+    enrolled = model.extracts and "enrollment" in model.inputs
+    enrollment = model.prepare(*given["enrollment"]) if enrolled else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(
         model,

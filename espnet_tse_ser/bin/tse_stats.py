@@ -15,6 +15,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="YAML of the TSE training")
     parser.add_argument("--pool", required=True, help="formatted directory of the pool")
+    parser.add_argument("--noise", help="formatted directory of noise, as of the training")
     parser.add_argument("--output_dir", required=True, help="receives stats.json")
     parser.add_argument("--seed", type=SEED.option, default=0, help="seed of the training")
     return parser
@@ -37,8 +38,10 @@ def main(argv=None):
     config = read_configuration(args.config)
     where = config.where("mixing_conf")
     options = mixing_options(PretrainingOptions, config.get("mixing_conf", {}), where)
-    pool = Pool.read(args.pool, get_rate(config, "sample_rate", args.config))
-    parts = pretraining_mixtures(pool, options, args.seed)
+    rate = get_rate(config, "sample_rate", args.config)
+    pool = Pool.read(args.pool, rate)
+    noise = None if args.noise is None else Pool.read(args.noise, rate)
+    parts = pretraining_mixtures(pool, options, args.seed, noise)
     stats = {
         "utterances": len(pool),
         "seconds": round(pool.seconds, 3),
@@ -53,8 +56,8 @@ def main(argv=None):
         )
         if mixtures.left_out:
             logging.warning(
-                "%s: %d speaker(s) have too little speech for a segment and an enrollment and are "
-                "interferers only: %s",
+                "%s: %d speaker(s) have too little speech for what a mixture takes of its target "
+                "and are never one: %s",
                 name,
                 len(mixtures.left_out),
                 " ".join(mixtures.left_out),

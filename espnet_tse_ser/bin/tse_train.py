@@ -1,4 +1,4 @@
-"""Stage 6: pretrain the extraction model on mixtures drawn from a pool."""
+"""Stage 6: pretrain an extraction or enhancement model on mixtures drawn from a pool."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ def get_parser():
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--pool", required=True, help="formatted pretraining pool")
+    parser.add_argument("--noise", help="formatted noise that disturbs, instead of other speakers")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument("--seed", type=SEED.option, default=0, help="seed of weights and mixtures")
     return parser
@@ -32,6 +33,7 @@ def main(argv=None):
         TSETask,
         ["--config", args.config, *further],
         pool=args.pool,
+        noise=args.noise,
         output_dir=args.output_dir,
         seed=args.seed,
     )

@@ -17,7 +17,7 @@ from espnet_tse_ser.training.collate import pad_collate
 
 
 def load_extraction_model(model_dir, weights=None):
-    """Load a pretrained extraction model, ours or ESPnet's.
+    """Load a pretrained extraction or enhancement model, ours or ESPnet's.
 
     Args:
         model_dir: experiment with ``config.yaml``. weights: default ``valid.loss.best.pth``.
@@ -52,16 +52,15 @@ def load_extraction_weights(model, path):
 
 
 class Extraction(FrontEnd):
-    """This package's TD-SpeakerBeam as a front-end; its weights must not change meanwhile.
+    """A model of this package as a front-end; its weights must not change meanwhile.
 
     Args:
         model: `ESPnetTSEModel`; rate: in Hz; device: where to compute.
     """
 
-    needs_enrollment = True
-
     def __init__(self, model, rate, device="cpu"):
         super().__init__(rate, device)
+        self.needs_enrollment = model.needs_enrollment
         self.model = model.to(device).eval()
         self._embeddings = Embeddings(self.model, rate)
 
@@ -90,9 +89,13 @@ class Embeddings:
     def __call__(self, enrollments):
         """Embed a list of ``(num_samples,)`` float arrays: ``(B, D)``.
 
+        None, whatever is given, for a model that needs no enrollment.
+
         Raises:
             UserError: one is too short.
         """
+        if not self.model.needs_enrollment:
+            return None
         arrays = [np.ascontiguousarray(e, np.float32) for e in enrollments]
         _check_lengths(arrays)
         keys = [hashlib.sha256(array).digest() for array in arrays]

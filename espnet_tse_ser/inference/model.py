@@ -83,7 +83,10 @@ class TSESER:
     @property
     def inputs(self):
         """The streams (training/streams.py) that `recognize` takes, in its order."""
-        return ("mixture", "enrollment") if self.extracts else self.recogniser.inputs
+        if not self.extracts:
+            return self.recogniser.inputs
+        enrolled = self.model.tse_model.needs_enrollment or "enrollment" in self.recogniser.inputs
+        return ("mixture", "enrollment") if enrolled else ("mixture",)
 
     def __call__(self, mixture, enrollment=None, rate=None, speech=None):
         """Recognise one recording.
@@ -91,7 +94,7 @@ class TSESER:
         Args:
             mixture: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1];
                 channels are averaged.
-            enrollment: the same of the target alone; needed by a joint model only.
+            enrollment: the same of the target alone, where it is one of the `inputs`.
             rate: of all in Hz; default the model's. They are resampled when it differs.
             speech: what a front-end made of the mixture, for a recogniser of both.
 
@@ -164,7 +167,7 @@ class TSESER:
         wanted = {"mixture", *self.recogniser.inputs}  # of enrollments mostly embeddings alone
         streams = self._pad({name: signals[name] for name in self.inputs if name in wanted})
         if self.extracts:
-            embedding = (embeddings or self.embeddings())(signals["enrollment"])
+            embedding = (embeddings or self.embeddings())(signals.get("enrollment"))
             mixture, lengths = streams["mixture"], streams["mixture_lengths"]
             estimates = self.model.tse_model.extract_embedded(mixture, lengths, embedding)
             streams |= {"speech": estimates, "speech_lengths": lengths}

@@ -136,7 +136,7 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
 
     Args:
         model: `TSESER`. recording: `Recording` at its rate.
-        enrollment: ``(num_samples,)`` of the target at its rate; None for a SER model.
+        enrollment: ``(num_samples,)`` of the target at its rate; None where it is no input.
         output: WAV or FLAC file to write the extracted target to, or None.
         window_seconds: of a window at most. segment_seconds: of a segment at most.
 

@@ -15,6 +15,7 @@ _CLASSES = {
     ("encoder", "conv"): "espnet2.enh.encoder.conv_encoder:ConvEncoder",
     ("decoder", "conv"): f"{_OWN}.conv_decoder:ConvDecoder",
     ("extractor", "td_speakerbeam"): f"{_OWN}.extractor:TDSpeakerBeamExtractor",
+    ("extractor", "tcn"): f"{_OWN}.extractor:TCNExtractor",
     ("criterion", "snr"): "espnet2.enh.loss.criterions.time_domain:SNRLoss",
     ("criterion", "si_snr"): "espnet2.enh.loss.criterions.time_domain:SISNRLoss",
     ("criterion", "ci_sdr"): "espnet2.enh.loss.criterions.time_domain:CISDRLoss",
@@ -115,6 +116,11 @@ def build_extraction_model(config, where="the extraction model"):
         return ESPnetTSEModel(**parts, loss_wrappers=wrappers, **config["model_conf"])
     except ValueError as error:
         raise UserError(f"{where}: model_conf or criterions: {error}; correct it") from error
+
+
+def needs_enrollment(config):
+    """Whether the model of a configuration that `check_extraction_config` takes has enrollments."""
+    return _get_class("extractor", config.get("extractor"), "extractor").needs_enrollment
 
 
 def criterion_names(config):

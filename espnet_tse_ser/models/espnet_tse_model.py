@@ -15,7 +15,7 @@ _FILTERBANK = Choice("random", "cosine")
 
 
 class ESPnetTSEModel(ESPnetExtractionModel):
-    """Extract one target from a mixture, given an enrollment.
+    """Extract one target from a mixture, given an enrollment where the extractor takes one.
 
     Neither the offset nor the level of either changes what is extracted; the estimate has the level
     of the mixture, and no offset.
@@ -58,34 +58,43 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         self.speaker_loss_weight = speaker_loss_weight
         self.speaker_classifier = None
         if speaker_loss_weight > 0:
+            if not self.needs_enrollment:
+                raise ValueError("speaker_loss_weight > 0 needs an extractor with enrollments")
             if num_speakers < 2:
                 raise ValueError("speaker_loss_weight > 0 needs num_speakers >= 2")
             tcn = self.extractor.tcn
             embedding_dim = tcn.adapt_enroll_dim * (2 if tcn.skip_connection else 1)
             self.speaker_classifier = torch.nn.Linear(embedding_dim, num_speakers)
 
-    def extract(self, speech_mix, lengths, enroll, enroll_lengths):
+    @property
+    def needs_enrollment(self):
+        """Whether it extracts with an enrollment; an enhancement model does without."""
+        return self.extractor.needs_enrollment
+
+    def extract(self, speech_mix, lengths, enroll=None, enroll_lengths=None):
         """Extract the target.
 
         Args:
             speech_mix: mixtures ``(B, T)``, 16 kHz, [-1, 1]; lengths: valid samples ``(B,)``.
-            enroll: enrollments ``(B, T')``; enroll_lengths: valid samples ``(B,)``.
+            enroll: enrollments ``(B, T')``, where it needs them; enroll_lengths: valid samples
+                ``(B,)``.
 
         Returns:
-            estimate ``(B, T)``, zero beyond ``lengths``; enrollment embedding ``(B, D)``.
+            estimate ``(B, T)``, zero beyond ``lengths``; enrollment embedding ``(B, D)`` or None.
 
         Raises:
             ValueError: a mixture or an enrollment is shorter than one encoder window.
         """
-        shortest = int(min(lengths.min(), enroll_lengths.min()))
+        used = [lengths, enroll_lengths] if self.needs_enrollment else [lengths]
+        shortest = int(min(each.min() for each in used))
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
         feature, num_frames, level = self._encode(speech_mix, lengths)
-        feature_aux, num_frames_aux, _ = self._encode(enroll, enroll_lengths)
-        masked, _, others = self.extractor(feature, num_frames, feature_aux, num_frames_aux)
+        enrolled = self._encode(enroll, enroll_lengths)[:2] if self.needs_enrollment else ()
+        masked, _, others = self.extractor(feature, num_frames, *enrolled)
         estimate = self._decode(masked, lengths, speech_mix.shape[1], level)
-        return estimate, widened(others["enroll_emb"])
+        return estimate, widened(others["enroll_emb"]) if self.needs_enrollment else None
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
@@ -95,6 +104,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
     def extract_embedded(self, speech_mix, lengths, embedding, statistics=None, level=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
 
+        The embedding is None for a model that needs no enrollment.
         With `NormStatistics` and `Level` the mixtures are pieces of one recording.
         """
         feature, num_frames, level = self._encode(speech_mix, lengths, level)
@@ -147,16 +157,17 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         speech_mix,
         speech_mix_lengths,
         speech_ref1,
-        enroll_ref1,
-        enroll_ref1_lengths,
+        enroll_ref1=None,
+        enroll_ref1_lengths=None,
         speaker=None,
         **kwargs,
     ):
         """Compute the loss of a batch.
 
         Args:
-            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``; speaker: ``(B, 1)``
-                index among the training speakers (training with the speaker loss only).
+            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``, where it needs them;
+                speaker: ``(B, 1)`` index among the training speakers (training with the speaker
+                loss only).
 
         Returns:
             loss (scalar), stats, weight (the batch size).

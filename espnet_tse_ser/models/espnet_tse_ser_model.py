@@ -79,11 +79,12 @@ class ESPnetTSESERModel(AbsESPnetModel):
             part.eval()
         return self
 
-    def extract_and_classify(self, speech_mix, lengths, enroll, enroll_lengths):
+    def extract_and_classify(self, speech_mix, lengths, enroll=None, enroll_lengths=None):
         """Extract, then classify.
 
         Args:
-            speech_mix: ``(B, T)``; enroll: ``(B, T')``; lengths of both ``(B,)``.
+            speech_mix: ``(B, T)``; enroll: ``(B, T')``, where a part needs it; lengths of both
+                ``(B,)``.
 
         Returns:
             estimate ``(B, T)``, zero beyond ``lengths``, of arbitrary level; logits
@@ -105,16 +106,17 @@ class ESPnetTSESERModel(AbsESPnetModel):
         speech_mix,
         speech_mix_lengths,
         speech_ref1,
-        enroll_ref1,
-        enroll_ref1_lengths,
+        enroll_ref1=None,
+        enroll_ref1_lengths=None,
+        *,
         emotion,
         **kwargs,
     ):
         """Compute the joint loss of a batch.
 
         Args:
-            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``; emotion: class indices
-                ``(B, 1)``.
+            speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``, where a part needs it;
+                emotion: class indices ``(B, 1)``.
 
         Returns:
             loss (scalar), stats, weight (the batch size).

@@ -17,6 +17,8 @@ def tag_of(source, kind):
 
     >>> tag_of("conf/tuning/train_ser_hubert.yaml", "ser"), tag_of("conf/train_ser.yaml", "ser")
     ('hubert', 'default')
+    >>> tag_of("conf/train_se_small.yaml", "tse")
+    'small'
     >>> tag_of("some/where/td_speakerbeam/", "tse")
     'td_speakerbeam'
     >>> tag_of("some/where/tcn/valid.loss.ave.pth", "tse"), tag_of("tcn.zip", "tse")
@@ -29,7 +31,8 @@ def tag_of(source, kind):
         path = path.with_suffix("")
     if path.suffix not in (".yaml", ".yml"):
         return check_tag(path.name, f"'{source}'")
-    tag = path.stem.removeprefix(f"train_{kind}").removeprefix("_")
+    name = "(tse|se(?=_|$))" if kind == "tse" else kind  # front-ends: train_tse and train_se
+    tag = re.sub(f"^train_{name}", "", path.stem).removeprefix("_")
     return check_tag(tag or "default", f"'{source}'")
 
 

@@ -10,7 +10,7 @@ from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet.mapping_action import MappingAction
-from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
+from espnet_tse_ser.frontends.td_speakerbeam.extractor import TCNExtractor, TDSpeakerBeamExtractor
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import (
     PretrainingOptions,
@@ -21,6 +21,7 @@ from espnet_tse_ser.models.build_tse import (
     build_extraction_model,
     check_extraction_config,
     criterion_names,
+    needs_enrollment,
 )
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.training.collate import pad_collate
@@ -65,6 +66,12 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
             "--pool", type=str_or_none, default=None, help="Formatted directory of the pool"
         )
         group.add_argument(
+            "--noise",
+            type=str_or_none,
+            default=None,
+            help="Formatted directory of noise, which then disturbs instead of other speakers",
+        )
+        group.add_argument(
             "--mixing_conf",
             action=MappingAction,
             default=dataclasses.asdict(PretrainingOptions()),
@@ -87,12 +94,13 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
     def check_options(cls, options, where):
         vars(options).update(check_extraction_config(vars(options), where))
         mixing = mixing_options(PretrainingOptions, options.mixing_conf, where("mixing_conf"))
-        if mixing.enroll_segment is None:
-            raise UserError(
-                f"{where('mixing_conf')}: extraction needs enrollments; give enroll_segment"
-            )
+        if needs_enrollment(vars(options)) != (mixing.enroll_segment is not None):
+            fault = "needs enrollments; give enroll_segment"
+            if mixing.enroll_segment is not None:
+                fault = "takes no enrollment; give enroll_segment: null"
+            raise UserError(f"{where('mixing_conf')}: extractor {options.extractor} {fault}")
         window = options.encoder_conf["kernel_size"]
-        if min(mixing.segment, mixing.enroll_segment) < window:
+        if min(mixing.segment, mixing.enroll_segment or window) < window:
             raise UserError(
                 f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "
                 f"window of the encoder, {window} samples"
@@ -131,7 +139,9 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
             raise UserError("--iterator_type task needs --pool, the formatted pretraining pool")
         options = PretrainingOptions(**args.mixing_conf)
         pool = Pool.read(args.pool, args.sample_rate)
-        mixtures = pretraining_mixtures(pool, options, args.seed)[0 if mode == "train" else 1]
+        noise = None if args.noise is None else Pool.read(args.noise, args.sample_rate)
+        sides = pretraining_mixtures(pool, options, args.seed, noise)
+        mixtures = sides[0 if mode == "train" else 1]
         size = args.batch_size
         if mode == "train":
             count = options.steps_per_epoch * size
@@ -156,7 +166,7 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
 
 # The choice named td_speakerbeam is ours: same parameters, padding masked, faster.
 _choices = copy.copy(extractor_choices)
-_choices.classes = dict(_choices.classes) | {"td_speakerbeam": TDSpeakerBeamExtractor}
+_choices.classes = {"td_speakerbeam": TDSpeakerBeamExtractor, "tcn": TCNExtractor}
 TSETask.class_choices_list = [
     _choices if c.name == "extractor" else c for c in TSETask.class_choices_list
 ]

@@ -7,16 +7,32 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_espnet
+import torch
+from declared import SYSTEMS_DIR
 from tiny_corpora import write_corpora
+from tiny_experiments import write_experiment
 
 from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
-from espnet_tse_ser.bin import check_data, format_audio, mixture_table, prepare, simulate
+from espnet_tse_ser.bin import (
+    check_data,
+    evaluate,
+    extract,
+    format_audio,
+    mixture_table,
+    prepare,
+    simulate,
+    tse_score,
+)
 from espnet_tse_ser.errors import run
+from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.frontends.loading import take_model
 from espnet_tse_ser.metrics.tables import read_tests
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.mixture_set import MixturesInMemory
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import read_mixtures
+from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.report.stamp import Stamp, measure
 
 LEVELS = ["--levels", "snr", "--snr_set", "clean 20 0"]
@@ -103,6 +119,55 @@ def test_without_sources_or_enrollments(root, tmp_path):
         assert path.read_bytes() == (audio / "spk1" / path.name).read_bytes()
     assert draw(root, tmp_path / "noisy", *noisy, "--num_sources", "2", "--seed", "4") == 0
     assert {len(m.sources) for m in read_mixtures(tmp_path / "noisy/mixtures.tsv")} == {2}
+
+
+def test_enhancement_without_enrollments(
+    root, tmp_path, enhancer_dir, ser_dir, enhancer_config, ser_config
+):
+    """Extraction, scores and sweeps: of ours and of ESPnet's models, and of a joint one."""
+    noise = ["--sources", str(root / "noise")]
+    assert draw(root, tmp_path / "table", *noise, *LEVELS, "--without_enrollment") == 0
+    mix, pools = tmp_path / "mix", ["--targets", str(root / "emo"), *noise]
+    pools += ["--table_dir", str(tmp_path / "table")]
+    for combine in ([], ["--combine"]):
+        simulate.main([*pools, "--output_dir", str(mix), *combine])
+    espnets = tiny_espnet.write(tmp_path / "espnet", tiny_espnet.enh("tcn", tiny_espnet.TCN))
+    take_model(espnets, tmp_path / "taken", 16000)
+    scores = {}
+    for name, exp in (("ours", enhancer_dir), ("espnets", tmp_path / "taken")):
+        denoised, table = tmp_path / f"denoised_{name}", tmp_path / f"{name}.tsv"
+        directories = ["--model_dir", str(exp), "--data_dir", str(mix), "--output_dir"]
+        for combine in ([], ["--combine"]):
+            extract.main([*directories, str(denoised), *combine])
+        options = ["--data_dir", mix, "--denoised_dir", denoised, "--output", table]
+        tse_score.main([*map(str, options)])
+        scores[name] = {row["id"]: row["si_sdr"] for row in read_tsv(table)}
+
+    # Sweeps make the same in memory.
+    joint = {"tse": enhancer_config, "ser": ser_config, "model_conf": {}, "fs": 16000}
+    torch.manual_seed(3)
+    write_experiment(tmp_path / "joint/fold1", joint, build_joint_model(joint), "valid.ua")
+    (tmp_path / "ser").mkdir()
+    (tmp_path / "ser/fold1").symlink_to(ser_dir)
+    (tmp_path / "one.yaml").write_text("about: None.\nsweep: none\nvalue: none\n")
+    rows = [("base/ours+x", "ser"), ("clean_denoised/espnets+x", "ser"), ("ft/x", "joint")]
+    evaluate.main(
+        [
+            *("--config", f"{tmp_path}/one.yaml", *pools, "--folds", "1", *LEVELS),
+            *(w for r, kind in rows for w in ("--row", r, f"{tmp_path}/{kind}", "conf/x.yaml")),
+            *("--front_ends", f"ours={enhancer_dir} espnets={tmp_path}/taken"),
+            *("--systems_dir", str(SYSTEMS_DIR), "--output_dir", f"{tmp_path}/test"),
+        ]
+    )
+    for row, _ in rows:
+        found = read_tsv(tmp_path / "test" / row / "score_utt.tsv")
+        assert len(found) == 10
+        for line in found:
+            value = float(line["si_sdr"])
+            assert np.isfinite(value)
+            if row != "ft/x":
+                expected = scores[row.split("/")[1].removesuffix("+x")][line["id"]]
+                assert value == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_what_leaks_is_refused(root, tmp_path, capsys):

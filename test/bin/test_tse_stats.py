@@ -1,16 +1,16 @@
 """Stage 5: statistics of the pretraining pool."""
 
 import pytest
+from tiny_corpora import write_noise
 
 from espnet_tse_ser.bin import tse_stats
 from espnet_tse_ser.errors import run
 from espnet_tse_ser.files import read_json
 
 
-def stats(config, pool, output_dir):
-    return run(
-        tse_stats.main, [f"--config={config}", f"--pool={pool}", f"--output_dir={output_dir}"]
-    )
+def stats(config, pool, output_dir, *more):
+    options = [f"--config={config}", f"--pool={pool}", f"--output_dir={output_dir}"]
+    return run(tse_stats.main, [*options, *more])
 
 
 def test_statistics(tmp_path, tiny_pool):
@@ -37,6 +37,18 @@ def test_a_share_of_the_speakers(tmp_path, tiny_pool):
     assert 0 < found[0.5]["train"]["seconds"] < found[1.0]["train"]["seconds"]
     sides = [found[1.0][side]["seconds"] for side in ("train", "valid")]
     assert sum(sides) == pytest.approx(found[1.0]["seconds"], abs=0.01)
+
+
+def test_noise_without_enrollments(tmp_path, tiny_pool):
+    config, noise = tmp_path / "train_se.yaml", write_noise(tmp_path / "noise")
+    config.write_text(
+        "mixing_conf: {segment: 4000, enroll_segment: null, valid_share: 0.4, snr: [4, 6]}\n"
+    )
+    assert stats(config, tiny_pool, tmp_path, "--noise", str(noise)) == 0
+    for side in ("train", "valid"):
+        found = read_json(tmp_path / "stats.json")[side]
+        assert 4 < found["si_sdr_mix_mean"] < 6 and found["left_out"] == []
+    assert stats(config, tiny_pool, tmp_path, "--noise", str(tmp_path / "none")) == 2
 
 
 @pytest.mark.parametrize(

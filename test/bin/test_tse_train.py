@@ -2,16 +2,20 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from tiny_corpora import write_noise
 from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.bin import tse_train
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import read_tsv
-from espnet_tse_ser.frontends.extraction import load_extraction_model
+from espnet_tse_ser.frontends.extraction import extract, load_extraction_model
+from espnet_tse_ser.frontends.loading import load_front_end
+from espnet_tse_ser.frontends.model_files import files_of
 from espnet_tse_ser.training.checkpoints import read_config
 
 MIXING = {
@@ -123,6 +127,58 @@ def test_a_finished_training_is_not_touched(train, whole):
     before = {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")}
     train(whole)
     assert {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")} == before
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    return write_noise(tmp_path_factory.mktemp("noise"))
+
+
+WITHOUT = {"mixing_conf": MIXING | {"enroll_segment": None, "snr_set": ["clean", 5]}}
+
+
+def test_an_enhancement_model(train, enhancer_config, noise, tmp_path):
+    """Noise disturbs, nothing is enrolled; it repeats, resumes and can be loaded."""
+    path = tmp_path / "train_se.yaml"
+    path.write_text(yaml.safe_dump(enhancer_config | TRAINING | WITHOUT | {"model_conf": {}}))
+    more = ["--noise", str(noise)]
+    whole = train(tmp_path / "whole", *more, config=path)
+    train(tmp_path / "parts", *more, "--max_epoch", "1", config=path)
+    assert _equal(_weights(train(tmp_path / "parts", *more, config=path)), _weights(whole))
+    assert read_config(whole)["noise"] == str(noise)
+    rows = read_tsv(whole / "epochs.tsv", ["train_si_snr_loss", "valid_loss"])
+    assert rows[0]["valid_loss"] != rows[1]["valid_loss"]
+    front_end = load_front_end(whole)
+    assert not front_end.needs_enrollment and not files_of(whole).needs_enrollment
+    (estimate,) = extract(front_end, [np.random.default_rng(0).standard_normal(4000) / 10])
+    assert estimate.shape == (4000,)
+    # Speakers disturb one another where there is no noise.
+    others = train(tmp_path / "others", "--max_epoch", "1", config=path)
+    assert read_tsv(others / "epochs.tsv")[0]["valid_loss"] != rows[0]["valid_loss"]
+
+
+def test_an_extraction_model_with_noise(train, noise, tmp_path, whole):
+    noisy = train(tmp_path / "noisy", "--noise", str(noise), "--max_epoch", "1")
+    first, other = (read_tsv(exp / "epochs.tsv")[0]["valid_loss"] for exp in (noisy, whole))
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("extractor", "changes", "message"),
+    [
+        ("tcn", {}, "mixing_conf: extractor tcn takes no enrollment; give enroll_segment: null"),
+        ("td_speakerbeam", WITHOUT, "mixing_conf: extractor td_speakerbeam needs enrollments; giv"),
+        ("tcn", WITHOUT, "speaker_loss_weight > 0 needs an extractor with enrollments"),
+    ],
+)
+def test_enrollments_are_there_where_they_are_used(
+    train, tse_config, enhancer_config, tmp_path, extractor, changes, message
+):
+    config = {"tcn": enhancer_config, "td_speakerbeam": tse_config}[extractor]
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(config | TRAINING | changes))
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "exp", config=path)
 
 
 def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):

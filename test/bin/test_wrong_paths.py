@@ -8,6 +8,7 @@ import pytest
 import yaml
 from declared import SYSTEMS_DIR
 from score_tables import write_scores
+from tiny_corpora import write_noise
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import pack
@@ -28,6 +29,7 @@ def root(tmp_path_factory, tiny_mixtures, joint_dir, ser_config):
     ser = {**ser_config, "normalize": "global_mvn"}
     (root / "ser.yaml").write_text(yaml.safe_dump(ser))
     pack.main(["--model_dir", str(joint_dir), "--output", str(root / "model.zip")])
+    write_noise(root / "noise")
     (root / "hyp").mkdir()
     hypotheses = ["id\treference\thypothesis\tp_ang\tp_hap\tp_neu\tp_sad\n"]
     for utt, emotion in read_table(tiny_mixtures / "mix/utt2emo").items():
@@ -70,7 +72,7 @@ COMMANDS = {
     "simulate": "table_dir targets sources / output_dir",
     "systems": "conf_dir ser_config / tse_config joint_config",
     "sweeps_report": "sweeps_dir conf_dir scores_dir systems_dir / output_dir",
-    "tse_stats": "config pool / output_dir",
+    "tse_stats": "config pool noise / output_dir",
     "upload": "archive / hf_repo",
 }
 READ = [
@@ -91,6 +93,7 @@ def options(root, tmp_path, tiny_mixtures, tiny_pool, joint_dir):
         "sources": tiny_mixtures / "interferer",
         "pretrain": tiny_pool,
         "pool": tiny_pool,
+        "noise": root / "noise",
         "table_dir": tiny_mixtures / "table",
         "splits": tiny_mixtures / "table/splits",
         "data_dir": mix,

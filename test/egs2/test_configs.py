@@ -3,6 +3,7 @@
 import copy
 import fnmatch
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,14 @@ from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.training.schedulers import in_steps
 
 ROOT = Path(__file__).parents[2]
+KINDS = ("tse", "se", "ser", "tse_ser")
 
 
 def configs(kind):
     """Configurations ``train_<kind>*.yaml`` that are no links, relative to the repository."""
-    found = sorted(ROOT.glob(f"egs2/*/tse_ser1/conf/**/train_{kind}*.yaml"))
-    names = [str(p.relative_to(ROOT)) for p in found if not p.is_symlink()]
-    return [n for n in names if kind != "tse" or "train_tse_ser" not in n]
+    found = sorted(ROOT.glob(f"egs2/*/*_ser1/conf/**/train_{kind}*.yaml"))
+    found = [p for p in found if re.match(rf"train_{kind}(?!_ser)[_.]", p.name)]
+    return [str(p.relative_to(ROOT)) for p in found if not p.is_symlink()]
 
 
 def parse(task, path):
@@ -33,22 +35,22 @@ def parse(task, path):
 
 
 def test_every_configuration_is_of_a_known_kind():
-    known = {name for kind in ("tse", "ser", "tse_ser") for name in configs(kind)}
-    found = {str(p.relative_to(ROOT)) for p in ROOT.glob("egs2/*/tse_ser1/conf/**/*.yaml")}
+    known = {name for kind in KINDS for name in configs(kind)}
+    found = {str(p.relative_to(ROOT)) for p in ROOT.glob("egs2/*/*_ser1/conf/**/*.yaml")}
     found = {n for n in found if "/sweeps/" not in n and "/systems/" not in n}
     links = {n for n in found if (ROOT / n).is_symlink()}
     assert found - links == known
     assert all((ROOT / link).resolve().is_file() for link in links)
 
 
-@pytest.mark.parametrize("kind", ["tse", "ser", "tse_ser"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_value_of_every_configuration_is_one_that_is_meant(kind):
     """What is read is what is taken: no text for a number, no number out of its range."""
     from espnet_tse_ser.tasks.ser import SERTask
     from espnet_tse_ser.tasks.tse import TSETask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
-    task = {"tse": TSETask, "ser": SERTask, "tse_ser": TSESERTask}[kind]
+    task = {"tse": TSETask, "se": TSETask, "ser": SERTask, "tse_ser": TSESERTask}[kind]
     for path in configs(kind):
         options = vars(parse(task, path))
         for key, value in read(path).items():
@@ -66,7 +68,7 @@ def plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("path", [n for kind in ("tse", "ser", "tse_ser") for n in configs(kind)])
+@pytest.mark.parametrize("path", [n for kind in KINDS for n in configs(kind)])
 def test_a_configuration_on_another_says_only_what_differs(path):
     """Without any of its lines it would be another."""
     base = chain(ROOT / path)[1:]
@@ -120,6 +122,16 @@ def test_tse(path):
     tcn = options.extractor_conf
     assert tcn["i_adapt_layer"] == tcn["layer"] - 1
     assert names["encoder.conv1d.weight"].shape[0] == options.encoder_conf["channel"]
+
+
+@pytest.mark.parametrize("path", configs("se"))
+def test_se(path):
+    from espnet_tse_ser.tasks.tse import TSETask
+
+    options = parse(TSETask, path)
+    model = build_extraction_model(vars(options))
+    assert not model.needs_enrollment and options.mixing_conf["enroll_segment"] is None
+    assert options.mixing_conf["levels"] == "snr" and "clean" in options.mixing_conf["snr_set"]
 
 
 @pytest.mark.parametrize("percent", [10, 50])
@@ -256,7 +268,7 @@ def test_rates(name, rates):
         assert scheduler.get_lr() == [pytest.approx(rate, rel=1e-3, abs=1e-12)]
 
 
-@pytest.mark.parametrize("kind", ["tse", "ser", "tse_ser"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_ends_with_its_training(kind):
     """In epochs, so that it does on any data; but for figures that are published."""
     for path in configs(kind):

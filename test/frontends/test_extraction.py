@@ -21,6 +21,7 @@ from espnet_tse_ser.frontends.extraction import (
     pad_signals,
     rescale,
 )
+from espnet_tse_ser.frontends.loading import load_front_end
 from espnet_tse_ser.metrics.signal import si_sdr
 
 
@@ -101,6 +102,19 @@ def test_independent_of_the_batch(tse_dir):
         # Least squares: what is left of the mixture has nothing of the estimate.
         rest = mixtures[i] - mixtures[i].mean() - estimate
         assert abs(np.dot(rest, estimate)) < 1e-3 * np.dot(estimate, estimate)
+
+
+def test_without_an_enrollment(enhancer_dir):
+    """Alone and in a batch, at any level of the mixture; whatever enrollment is given."""
+    front_end = load_front_end(enhancer_dir)
+    assert isinstance(front_end, Extraction) and not front_end.needs_enrollment
+    mixtures = _signals(5000, 2000, 3456)
+    together = extract(front_end, mixtures)
+    assert all(map(np.array_equal, together, extract(front_end, mixtures, _signals(1700) * 3)))
+    for mixture, estimate in zip(mixtures, together, strict=True):
+        (alone,) = extract(front_end, [0.1 * mixture + 0.2])
+        assert np.abs(estimate).max() > 0.001
+        np.testing.assert_allclose(10 * alone, estimate, atol=1e-5)
 
 
 def test_level():

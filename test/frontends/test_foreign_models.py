@@ -109,6 +109,18 @@ def test_ours_compute_where_they_can(trainings, tmp_path):
         assert [p.name for p in (tmp_path / name).iterdir()] == ["front_end.json"]
 
 
+def test_an_enhancement_model_of_this_package(enhancer_dir, tmp_path):
+    """As any other model from elsewhere."""
+    take_model(enhancer_dir, tmp_path / "exp", 16000)
+    record = json.loads((tmp_path / "exp/front_end.json").read_text())
+    assert record["ours"] and record["kind"] == "enh"
+    assert not files_of(tmp_path / "exp").needs_enrollment
+    assert not files_of(enhancer_dir).needs_enrollment
+    trained, taken = load_front_end(enhancer_dir), load_front_end(tmp_path / "exp")
+    (first,), (second,) = (extract(one, _signals(4000)) for one in (trained, taken))
+    assert np.array_equal(first, second) and not taken.needs_enrollment
+
+
 def test_an_enrollment_is_asked_for_only_where_it_has_an_effect(taken, tmp_path):
     mixtures, enrollments = _signals(4000), _signals(3000)
     denoiser = load_front_end(taken("tcn"))

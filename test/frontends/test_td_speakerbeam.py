@@ -6,8 +6,9 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
     TDSpeakerBeamExtractor as ESPnetTDSpeakerBeamExtractor,
 )
 
-from espnet_tse_ser.frontends.td_speakerbeam import extractor as td_speakerbeam
-from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor, frame_mask
+from espnet_tse_ser.frontends.td_speakerbeam import tcn as td_speakerbeam
+from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
+from espnet_tse_ser.frontends.td_speakerbeam.tcn import frame_mask
 
 SMALL = {
     "input_dim": 12,

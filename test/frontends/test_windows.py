@@ -23,6 +23,12 @@ def _model(config, **changes):
     return build_extraction_model(config).eval()
 
 
+@pytest.fixture(params=["td_speakerbeam", "tcn"])
+def config(request, tse_config, enhancer_config):
+    """Of a model with and of one without an enrollment."""
+    return {"td_speakerbeam": tse_config, "tcn": enhancer_config}[request.param]
+
+
 @torch.no_grad()
 def _extract(model, samples, embedding, whole=None):
     """The estimate of a piece of ``whole``, which is all by itself."""
@@ -35,7 +41,9 @@ def _extract(model, samples, embedding, whole=None):
 
 @torch.no_grad()
 def _embed(model):
-    return model.embed(torch.from_numpy(_noise(4000, 7))[None], torch.tensor([4000]))
+    if model.needs_enrollment:
+        return model.embed(torch.from_numpy(_noise(4000, 7))[None], torch.tensor([4000]))
+    return None
 
 
 def _by_windows(model, mixture, embedding, window, shift=0):
@@ -101,9 +109,9 @@ def test_edges_are_not_heard():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_receptive_field(tse_config, causal):
+def test_the_receptive_field(config, causal):
     """What is further from a change keeps every bit; it is not larger than it need be."""
-    model = _model(tse_config, norm_type="cLN", causal=causal)
+    model = _model(config, norm_type="cLN", causal=causal)
     reach, embedding = windows.receptive_field(model), _embed(model)
     assert reach % model.encoder.stride == 0
     mixture = _noise(8000)
@@ -121,8 +129,8 @@ def test_the_receptive_field(tse_config, causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("num_samples", [20000, 30011])
-def test_channelwise_norm_is_the_whole_recording(tse_config, causal, num_samples):
-    model = _model(tse_config, norm_type="cLN", causal=causal)
+def test_channelwise_norm_is_the_whole_recording(config, causal, num_samples):
+    model = _model(config, norm_type="cLN", causal=causal)
     mixture, embedding = _noise(num_samples), _embed(model)
     whole = _extract(model, mixture, embedding)
     joined, plan = _by_windows(model, mixture, embedding, 12000)
@@ -138,9 +146,9 @@ def test_off_the_grid_of_frames_it_is_not(tse_config):
     assert si_sdr(whole, joined[: len(whole)]) < 60
 
 
-def test_global_norm(tse_config):
+def test_global_norm(config):
     """One window is the whole to the bit; several are near it, and their seams are as smooth."""
-    model = _model(tse_config)
+    model = _model(config)
     mixture, embedding = _noise(40000), _embed(model)
     whole = _extract(model, mixture, embedding)
     one, plan = _by_windows(model, mixture, embedding, 40000)

@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
+from tiny_experiments import write_experiment
 
 from espnet_tse_ser import errors
 from espnet_tse_ser.audio.reading import read_audio, to_mono
@@ -16,6 +18,7 @@ from espnet_tse_ser.inference import recording
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording, Segment, overall, recognize_recording
 from espnet_tse_ser.metrics.signal import si_sdr
+from espnet_tse_ser.models.build_joint import build_joint_model
 
 RATE = 16000
 
@@ -152,6 +155,26 @@ def test_windows_are_near_the_whole(joint, files):
         assert list(segment.probabilities.values()) == pytest.approx(row, abs=2e-3)
     # Without output the same.
     assert recognize_recording(joint, long, enrollment, None, **options) == segments
+
+
+def test_a_joint_model_without_an_enrollment(
+    tmp_path, files, enhancer_config, joint_config, capsys
+):
+    """A joint model with our enhancement: in a recording, and by windows of it."""
+    config = joint_config | {"tse": enhancer_config}
+    torch.manual_seed(3)
+    exp = write_experiment(tmp_path / "exp", config, build_joint_model(config), "valid.ua")
+    model = TSESER.from_pretrained(exp)
+    assert model.inputs == ("mixture",)
+    result = model(_read(files / "m.wav"))
+    options = [f"--model_dir={exp}", f"--mixture={files}/m.wav", f"--output_wav={files}/o.wav"]
+    assert errors.run(infer.main, options) == 0
+    short = json.loads(capsys.readouterr().out)
+    assert short["probabilities"] == pytest.approx(result.probabilities, abs=1e-4)
+    options += ["--window_seconds=1.2", "--segment_seconds=1"]
+    assert errors.run(infer.main, options) == 0
+    assert len(json.loads(capsys.readouterr().out)["segments"]) == 3
+    assert si_sdr(result.speech, soundfile.read(files / "o.wav")[0]) > 25
 
 
 def test_a_recogniser_alone(ser_dir, files):

@@ -162,7 +162,7 @@ def test_less_than_one_window(tse_config, batch, short):
     ("changes", "message"),
     [
         ({"encoder": "stft"}, "encoder: 'stft' is not supported; use conv"),
-        ({"extractor": "tcn"}, "use td_speakerbeam"),
+        ({"extractor": "rnn"}, "use td_speakerbeam, tcn"),
         ({"decoder": ["conv"]}, r"decoder: \['conv'\] is not supported; use conv"),
         ({"encoder": True}, "encoder: True is not supported; use conv"),
         ({"extractor_conf": {"layers": 3}}, "layers"),
@@ -186,5 +186,5 @@ def test_wrong_configurations_are_user_errors(tse_config, changes, message):
 
 
 def test_a_configuration_without_a_part_names_it(tse_config):
-    with pytest.raises(UserError, match="extractor: is missing; use td_speakerbeam"):
+    with pytest.raises(UserError, match="extractor: is missing; use td_speakerbeam, tcn"):
         build_extraction_model({k: v for k, v in tse_config.items() if k != "extractor"})

@@ -114,7 +114,10 @@ def test_the_pool_is_needed(task):
     ("further", "message"),
     [
         (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
-        (["--extractor", "absent"], "--extractor: expected one of td_speakerbeam, got 'absent'"),
+        (
+            ["--extractor", "absent"],
+            "--extractor: expected one of td_speakerbeam, tcn, got 'absent'",
+        ),
         (["--config", "none.yaml"], "none.yaml: no such configuration"),
     ],
 )

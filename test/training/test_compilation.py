@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.frontends.td_speakerbeam import extractor as td_speakerbeam
+from espnet_tse_ser.frontends.td_speakerbeam import tcn as td_speakerbeam
 from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.training.compilation import check_compile, compiled_extractors

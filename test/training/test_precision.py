@@ -6,7 +6,7 @@ from tiny_training import products, signal_at, train
 from two_processes import run_two
 
 from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError, run
-from espnet_tse_ser.frontends.td_speakerbeam import extractor as td_speakerbeam
+from espnet_tse_ser.frontends.td_speakerbeam import tcn as td_speakerbeam
 from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.build_tse import build_extraction_model
