@@ -1,0 +1,1 @@
+../../TEMPLATE/se_ser1/se_ser.sh
