@@ -27,6 +27,11 @@ def get_parser():
     parser.add_argument(
         "--speech", help="audio file: what a front-end made of the mixture (recognisers of both)"
     )
+    parser.add_argument(
+        "--front_end",
+        help="experiment of stage 6 that makes the speech of the mixture (recognisers alone that "
+        "are trained on denoised speech)",
+    )
     parser.add_argument("--output_wav", help="write the extracted target here (16-bit)")
     parser.add_argument(
         "--window_seconds",
@@ -87,9 +92,16 @@ def _check_output(path, *inputs):
 def _load(args, device, is_enrolled):
     from espnet_tse_ser.inference.model import TSESER
 
-    model = TSESER.from_pretrained(args.model_dir, device=device)
-    if args.output_wav is not None and not model.extracts:
-        raise UserError(f"--output_wav: {args.model_dir} does not extract; use a joint model")
+    front_end = None
+    if args.front_end is not None:
+        from espnet_tse_ser.frontends.loading import load_front_end
+
+        front_end = load_front_end(args.front_end, device=device)
+    model = TSESER.from_pretrained(args.model_dir, device=device, front_end=front_end)
+    if args.output_wav is not None and not model.extracts and front_end is None:
+        raise UserError(
+            f"--output_wav: {args.model_dir} does not extract; use a joint model or a --front_end"
+        )
     if model.extracts and "enrollment" in model.inputs and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
     return model
@@ -99,9 +111,11 @@ def _short(args, model, given):
     from espnet_tse_ser.audio.reading import write_audio
 
     samples, rate, _ = given["mixture"]
-    result = model.recognize(*([signal] for signal in model.arrange(given)))[0]
+    signals = model.arrange(given)
+    result = model.recognize(*([signal] for signal in signals))[0]
     if args.output_wav is not None:
-        write_audio(args.output_wav, result.speech, result.rate)
+        denoised = dict(zip(model.inputs, signals, strict=True)).get("speech")
+        write_audio(args.output_wav, result.speech if model.extracts else denoised, result.rate)
     return _as_json(result.probabilities) | {
         "sample_rate": result.rate,
         "seconds": round(len(samples) / rate, 3),
@@ -112,6 +126,7 @@ def _long(args, model, given):
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
 
     enrolled = model.extracts and "enrollment" in model.inputs
+    enrolled = enrolled or (model.front_end is not None and model.front_end.needs_enrollment)
     enrollment = model.prepare(*given["enrollment"]) if enrolled else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(

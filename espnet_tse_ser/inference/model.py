@@ -20,6 +20,7 @@ from espnet_tse_ser.frontends.extraction import (
     Embeddings,
     check_output,
     device_of,
+    extract,
     pad_signals,
     rescale,
 )
@@ -56,17 +57,32 @@ class TSESER:
     Args:
         model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
         device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
+        front_end: `FrontEnd` that gives the speech of a recogniser alone, or None: that is given.
+
+    Raises:
+        UserError: a front-end beside a joint model, or of another rate.
     """
 
-    def __init__(self, model, rate, device="cpu", epoch="n/a"):
+    def __init__(self, model, rate, device="cpu", epoch="n/a", front_end=None):
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
         self.recogniser = model.ser_model if self.extracts else model
+        self.front_end = front_end
+        if front_end is not None and (self.extracts or front_end.rate != rate):
+            raise UserError(
+                "a joint model has a front-end of its own; leave the other one out"
+                if self.extracts
+                else f"the front-end is for {front_end.rate} Hz, the recogniser for {rate} Hz"
+            )
 
     @classmethod
-    def from_pretrained(cls, model_dir, weights=None, device="cpu"):
+    def from_pretrained(cls, model_dir, weights=None, device="cpu", front_end=None):
         """Load an experiment of stage 10 or 11, or an unpacked archive of stage 16.
+
+        Args:
+            model_dir: its directory. weights: default those that were chosen on dev.
+            device, front_end: as above.
 
         Raises:
             UserError: a file is missing or broken, the directory holds another kind of model, or
@@ -78,7 +94,7 @@ class TSESER:
         model = _build(config, path)
         weights = weights or find_weights(model_dir, chosen_criterion(config, path))
         load_weights(model, Path(weights))
-        return cls(model, rate, device, epoch_of(weights))
+        return cls(model, rate, device, epoch_of(weights), front_end)
 
     @property
     def inputs(self):
@@ -121,6 +137,8 @@ class TSESER:
             UserError: as `prepare`; one is missing; or there is speech, but the model gets none
                 beside the mixture.
         """
+        if self.front_end is not None:
+            return self._denoise(given)
         if "speech" in given and not {"speech", "mixture"} <= {*self.inputs}:
             raise UserError(
                 f"this model recognises from {', '.join(self.inputs)}: it gets no speech beside "
@@ -144,6 +162,17 @@ class TSESER:
                 f"{given['speech'][-1]}: has not as many samples as the mixture; give both"
             )
         return signals
+
+    def _denoise(self, given):
+        """What `arrange` returns where the speech is what the front-end makes of the mixture."""
+        if "speech" in given:
+            raise UserError("a front-end gives the speech: leave out the one that is given")
+        if self.front_end.needs_enrollment and "enrollment" not in given:
+            raise UserError("this front-end extracts the target and needs an enrollment of it")
+        signals = {name: self.prepare(*what) for name, what in given.items()}
+        enrolled = [[signals["enrollment"]]] if self.front_end.needs_enrollment else []
+        (signals["speech"],) = extract(self.front_end, [signals["mixture"]], *enrolled)
+        return [signals[name] for name in self.inputs]
 
     @torch.no_grad()
     def recognize(self, *signals, embeddings=None, names=None):

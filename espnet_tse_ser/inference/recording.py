@@ -22,16 +22,21 @@ from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.frontends import windows
 from espnet_tse_ser.frontends.extraction import (
+    Embeddings,
+    Extraction,
     check_output,
     device_of,
+    extract,
     level_to_mixture,
     pad_signals,
+    rescale,
 )
 from espnet_tse_ser.frontends.td_speakerbeam.cpu_block import NormStatistics
 from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
 from espnet_tse_ser.progress import progress
 
 _BLOCK_SECONDS = 10  # read at a time
+_EDGE_SECONDS = 1.0  # of a window of a front-end from elsewhere, left to its neighbour
 
 
 @dataclass(frozen=True)
@@ -150,19 +155,22 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
     if not segment_seconds * model.rate >= 2 * MIN_SAMPLES:
         least = 2 * MIN_SAMPLES / model.rate
         raise UserError(f"--segment_seconds must be {least:g} or more, got {segment_seconds:g}")
-    if not model.extracts and model.inputs != ("speech",):
+    if not model.extracts and model.front_end is None and model.inputs != ("speech",):
         raise UserError(
             f"{recording.path}: is longer than --window_seconds {window_seconds:g}, and this model "
             f"recognises from {', '.join(model.inputs)}: that is not cut into segments; give more"
         )
     segments = _Segments(model, recording, enrollment, segment_seconds)
-    if not model.extracts:
+    if model.front_end is not None:
+        stream = _denoise(model.front_end, recording, enrollment, window_seconds)
+    elif not model.extracts:
         for block in recording.blocks():
             segments.add(block, block)
         return segments.all()
-    window = check_window(model.model.tse_model, model.rate, window_seconds)
-    embedding = model.embeddings()([enrollment])
-    stream = _extract(model.model.tse_model, recording, embedding, window)
+    else:
+        window = check_window(model.model.tse_model, model.rate, window_seconds)
+        embedding = model.embeddings()([enrollment])
+        stream = _extract(model.model.tse_model, recording, embedding, window)
     with contextlib.nullcontext() if output is None else _Output(output, model.rate) as writer:
         for mixture, estimate in stream:
             segments.add(mixture, estimate)
@@ -179,6 +187,38 @@ def overall(segments):
     """
     found = [s.probabilities for s in segments if s.probabilities is not None]
     return {label: sum(p[label] for p in found) / len(found) for label in found[0]}
+
+
+def _denoise(front_end, recording, enrollment, seconds):
+    """Yield pieces of the mixture and what a front-end makes of them, ``(n,)`` float32 both."""
+    if isinstance(front_end, Extraction):
+        window = check_window(front_end.model, front_end.rate, seconds)
+        embedding = Embeddings(front_end.model, front_end.rate)([enrollment])
+        yield from _extract(front_end.model, recording, embedding, window)
+        return
+    # Of another network nobody knows how far it sees.
+    edge = round(_EDGE_SECONDS * front_end.rate)
+    overlap = 2 * edge + round(windows.FADE_SECONDS * front_end.rate)
+    window = round(seconds * front_end.rate)
+    if window <= 2 * overlap:
+        raise UserError(
+            f"--window_seconds {seconds:g}: windows of this front-end must be longer than "
+            f"{2 * overlap / front_end.rate:g} s"
+        )
+    plan = windows.plan(recording.num_samples, window, overlap)
+    enrolled = [[enrollment]] if front_end.needs_enrollment else []
+    held = []
+
+    def estimates():
+        for mixture in progress(windows.cut(recording.blocks(), plan), "denoise", len(plan)):
+            held[:] = [mixture]
+            yield extract(front_end, [mixture], *enrolled, names=[recording.path])[0]
+
+    joined = windows.join(plan, estimates(), edge)
+    for (begin, end), (start, _), estimate in zip(
+        windows.pieces(plan, edge), plan, joined, strict=True
+    ):
+        yield held[0][begin - start : end - start], estimate
 
 
 @torch.no_grad()
@@ -250,6 +290,8 @@ class _Segments:
         if not self._mixture.is_silent:
             name = f"{self.name}: {start:.3f} to {end:.3f} s"
             signals = {stream: np.concatenate(parts) for stream, parts in self._signals.items()}
+            if self.model.front_end is not None:  # as `extract` has it
+                signals["speech"] = rescale(signals["speech"], signals["mixture"], name)
             row = self.model.classify(signals | {"enrollment": self._enrollment}, name)
             probabilities = dict(zip(self.model.labels, row, strict=True))
         self.found.append(Segment(start, end, probabilities))
