@@ -50,7 +50,7 @@ def declare(recipe, name, **options):
     (recipe / f"conf/systems/{name}.yaml").write_text("".join(lines))
 
 
-def start_recipe(recipe, *options, environment=None):
+def start_recipe(recipe, *options, environment=None, debug=None):
     """Start ``run.sh`` as the leader of a session, as a terminal would; its output goes to a file.
 
     Returns:
@@ -58,7 +58,7 @@ def start_recipe(recipe, *options, environment=None):
     """
     with open(recipe / "output.txt", "a", encoding="utf-8") as output:
         return subprocess.Popen(
-            ["./run.sh", *DEBUG, *options],
+            ["./run.sh", *(DEBUG if debug is None else debug), *options],
             cwd=recipe,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -70,10 +70,13 @@ def start_recipe(recipe, *options, environment=None):
         )
 
 
-def run_recipe(recipe, *options, environment=None):
-    """Run ``run.sh`` to its end, which has to be a good one, and return what it prints."""
+def run_recipe(recipe, *options, environment=None, debug=None):
+    """Run ``run.sh`` to its end, which has to be a good one, and return what it prints.
+
+    ``debug``: options in place of `DEBUG`.
+    """
     (recipe / "output.txt").unlink(missing_ok=True)
-    process = start_recipe(recipe, *options, environment=environment)
+    process = start_recipe(recipe, *options, environment=environment, debug=debug)
     try:
         status = process.wait(RUN_SECONDS)
     except subprocess.TimeoutExpired:

@@ -12,7 +12,7 @@ from shell_recipes import COMMON, ROOT, STAGES, TEMPLATE, bash, calls, run
 
 from espnet_tse_ser.configuration import chain, read_configuration
 
-RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*_mix/tse_ser1/run.sh"))
+RECIPES = sorted(p.parent for p in ROOT.glob("egs2/*/*_ser1/run.sh") if p.parts[-3] != "TEMPLATE")
 
 
 def test_shellcheck():
@@ -27,12 +27,16 @@ def test_shellcheck():
 
 @pytest.mark.parametrize("directory", RECIPES, ids=lambda d: d.parent.name)
 def test_recipe_layout(directory):
-    for name in ("tse_ser.sh", "status.sh"):
-        assert os.readlink(directory / name) == f"../../TEMPLATE/tse_ser1/{name}"
-    for name in ("path.sh", "cmd.sh", "db.sh", "utils"):
-        assert os.readlink(directory / name) == f"../../TEMPLATE/common/{name}"
-    for name in ("conf/slurm.conf", "conf/sweeps"):
-        assert os.readlink(directory / name) == f"../../../TEMPLATE/common/{name}"
+    links = {name: f"../../TEMPLATE/tse_ser1/{name}" for name in ("tse_ser.sh", "status.sh")}
+    links |= {n: f"../../TEMPLATE/common/{n}" for n in ("path.sh", "cmd.sh", "db.sh", "utils")}
+    links["conf/slurm.conf"] = "../../../TEMPLATE/common/conf/slurm.conf"
+    if directory.name == "se_ser1":
+        links["se_ser.sh"] = "../../TEMPLATE/se_ser1/se_ser.sh"
+        links["conf/systems"] = "../../../TEMPLATE/se_ser1/conf/systems"
+    else:
+        links["conf/sweeps"] = "../../../TEMPLATE/common/conf/sweeps"
+    for name, target in links.items():
+        assert os.readlink(directory / name) == target
     assert (directory / "local/path.sh").is_file()
     for name in ("run.sh", "local/data.sh"):
         assert os.access(directory / name, os.X_OK)
@@ -275,6 +279,22 @@ def test_a_new_recipe_has_files_of_its_own(tmp_path, source):
         Path(f"conf/{name}"): egs2 / "TEMPLATE/common/conf" / name
         for name in ("slurm.conf", "sweeps")
     }
+
+
+def test_a_new_recipe_of_noise(tmp_path):
+    egs2 = shutil.copytree(ROOT / "egs2", tmp_path / "egs2", symlinks=True)
+    setup = "TEMPLATE/tse_ser1/setup.sh --from ravdess_noise/se_ser1 new_noise/se_ser1"
+    assert bash(setup, egs2).returncode == 0
+    of, new = (egs2 / name / "se_ser1" for name in ("ravdess_noise", "new_noise"))
+    for path in of.glob("conf/**/*.yaml"):
+        made = new / path.relative_to(of)
+        assert made.read_bytes() == path.read_bytes() and not made.is_symlink()
+        if path.name.startswith("train_"):
+            assert read_configuration(made) == read_configuration(path)
+    assert (new / "se_ser.sh").resolve() == egs2 / "TEMPLATE/se_ser1/se_ser.sh"
+    assert (new / "conf/systems/trnet.yaml").is_file() and not (new / "conf/systems").is_symlink()
+    result = bash("./run.sh --help", new)
+    assert result.returncode == 0 and "[clean 20 15 10 5 0]" in result.stdout
 
 
 def test_setup_wants_a_recipe_to_begin_with(egs2):

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes a new recipe: egs2/TEMPLATE/tse_ser1/setup.sh [--from RECIPE] egs2/<corpus>/tse_ser1
+# One of noise: egs2/TEMPLATE/tse_ser1/setup.sh --from egs2/ravdess_noise/se_ser1 egs2/<corpus>/se_ser1
 set -e -u -o pipefail
 
 usage() {
@@ -43,7 +44,9 @@ while read -r link; do
     sed -i "s|^base:.*|base: ${base}|" "${target}/conf/${link#"${conf}/"}"
 done < <(find "${conf}" -type l -name "*.yaml")
 # What all recipes share is linked, unless RECIPE has its own.
-for name in tse_ser1/{tse_ser,status}.sh common/{path.sh,cmd.sh,db.sh,utils,conf/slurm.conf,conf/sweeps}; do
+scripts=(tse_ser1/{tse_ser,status}.sh)
+[ ! -e "${from}/se_ser.sh" ] || scripts+=(se_ser1/se_ser.sh)
+for name in "${scripts[@]}" common/{path.sh,cmd.sh,db.sh,utils,conf/slurm.conf,conf/sweeps}; do
     shared=${egs2}/TEMPLATE/${name}
     name=${name#*/}
     rm -rf "${target:?}/${name}"
