@@ -61,7 +61,8 @@ def main(argv=None):
     )
     stamp = stamp_of(next(iter(scores.values())))
     versions = results.environment()
-    plots = _plot(Path(args.exp_dir), output_dir / "plots", figures, stamp)
+    levels = any("level" in row for row in next(iter(scores.values())))
+    plots = _plot(Path(args.exp_dir), output_dir / "plots", figures, stamp, levels)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     header = {"date": today, **versions, "git commit": commit_of()}
     plots_shown = [path.relative_to(output_dir).as_posix() for path in plots]
@@ -78,12 +79,15 @@ def main(argv=None):
     )
 
 
-def _plot(exp_dir, directory, figures, stamp):
+def _plot(exp_dir, directory, figures, stamp, levels):
     """Draw all plots into ``directory`` and return their paths."""
     from espnet_tse_ser.report import plots
 
     paths = [directory / "ladder_ua.png"]
     plots.plot_ladder(paths[0], figures.results, figures.systems, stamp.warning)
+    if levels:
+        paths.append(directory / "levels_ua.png")
+        plots.plot_levels(paths[-1], figures.breakdown, figures.systems, stamp.warning)
     for result in figures.results:
         if result["fold"] == "all":
             name = result["system"]

@@ -65,8 +65,25 @@ def plot_ladder(path, results, systems, title=""):
     save(figure, path)
 
 
-def plot_sweep(path, sweep, all_systems, title=""):
-    """Draw UA and its interval of every system over the values (see `sweeps.summarise`)."""
+def plot_levels(path, cells, all_systems, title=""):
+    """Draw UA and its interval of every system over the levels of mixtures that have some.
+
+    Args:
+        cells: of `breakdown.break_down`.
+    """
+    rows = {}
+    for cell in cells:
+        if cell["by"] == ["snr_db"]:
+            rows.setdefault(cell["cell"][0], {})[cell["system"]] = cell
+    rows = [{"value": value, "systems": systems} for value, systems in rows.items()]
+    plot_sweep(path, {"sweep": "SNR", "rows": rows}, all_systems, title, has_main=False)
+
+
+def plot_sweep(path, sweep, all_systems, title="", has_main=True):
+    """Draw UA and its interval of every system over the values (see `sweeps.summarise`).
+
+    ``has_main``: the first row is that of the main mixtures, which are no value.
+    """
     figure, axes = new_figure(2.5 + 0.9 * len(sweep["rows"]), 4)
     systems = [s for s in all_systems if any(s in row["systems"] for row in sweep["rows"])]
     for number, system in enumerate(systems):
@@ -78,7 +95,7 @@ def plot_sweep(path, sweep, all_systems, title=""):
         colour = COLOURS[number % len(COLOURS)]
         positions, values = [x for x, _ in points], [100 * m["ua"] for _, m in points]
         axes.plot(positions, values, "o", color=colour, markersize=4, label=system)
-        first = int(sweep["rows"][0]["systems"].get(system) is not None)  # main is no value
+        first = int(has_main and sweep["rows"][0]["systems"].get(system) is not None)
         axes.plot(positions[first:], values[first:], color=colour)
         for x, measures in points:
             if measures["ua_ci"]:

@@ -39,6 +39,7 @@ def test_results_hold_every_system_and_level(recipe):
     text = (recipe / "exp/RESULTS.md").read_text()
     assert "| TRNet w/o L_low | denoised | denoised | 384 |" in text
     assert "| trnet | baseline_n | 10 dB | 128 |" in text
+    assert (recipe / "exp/plots/levels_ua.png").stat().st_size > 10000
 
 
 def test_the_same_noise_at_every_level(recipe):

@@ -62,7 +62,7 @@ hf_repo=                  # Hugging Face repository, user/name (empty: no upload
 # Number (the line's), name, what it does, what it reads, what it writes.
 stage_table() {
     cat <<EOF
-data|Data preparation|db.sh local/data.sh|data/{emo,interferer,pretrain} ${clean}
+data|Data preparation|db.sh local/data.sh|data/{emo,${source_set},pretrain} ${clean}
 mixture_table|Mixture table|${dumpdir}/clean|${table_dir}
 check|Data check|${dumpdir}/clean ${table_dir}|${table_dir}/log
 simulate|Simulation|${dumpdir}/clean ${table_dir}|${mix}
