@@ -72,7 +72,7 @@ def test_plots_are_written(tmp_path):
 
 def test_seeds_of_a_fold_share_its_colour(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     curve = {("ua", "valid"): ([1, 2], [0.25, 0.5])}
     plots.plot_training("t.png", {"1": curve, "1_seed3": curve, "2": curve}, "ser_clean")
     (axes,) = figures[0].axes
