@@ -46,7 +46,7 @@ class CheckedTask:
         if args.scheduler is not None and has_epochs(args.scheduler_conf):
             distributed_option = build_dataclass(DistributedOption, args)
             factory = cls.build_iter_factory(args, distributed_option, mode="train")
-            updates = count_updates(factory, args.accum_grad)
+            updates = count_updates(factory, args.accum_grad, where)
             args.scheduler_conf = in_steps(args.scheduler_conf, updates)
             check_schedule(args, f"{where}: scheduler_conf")
         return optimizers

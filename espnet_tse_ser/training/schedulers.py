@@ -175,8 +175,10 @@ def in_steps(conf, updates):
     return conf | {name: round(n * updates) for name, n in epochs.items() if n is not None}
 
 
-def count_updates(iter_factory, accum_grad):
+def count_updates(iter_factory, accum_grad, where):
     """Updates of the weights in an epoch; None if its batches are not known beforehand.
+
+    ``where`` begins messages: the file of the configuration.
 
     Raises:
         UserError: there is none.
@@ -186,19 +188,20 @@ def count_updates(iter_factory, accum_grad):
         return None
     if len(batches) < accum_grad:
         raise UserError(
-            f"accum_grad: {accum_grad} batches make one update, but an epoch has {len(batches)}; "
-            "give less, or smaller batches"
+            f"{where}: accum_grad: {accum_grad} batches make one update, but an epoch has "
+            f"{len(batches)}; give less, or smaller batches"
         )
     return len(batches) // accum_grad
 
 
-def check_lengths(schedulers, updates, epochs):
+def check_lengths(schedulers, updates, epochs, where):
     """Hold the lengths of schedules against that of the training.
 
     A training that goes on for longer is logged, since its rate stays what it is in the end.
 
     Args:
         schedulers: some may be None. updates: of an epoch. epochs: of the whole training.
+        where: beginning of messages, the file of the configuration.
 
     Raises:
         UserError: the training ends long before the schedule (its rate would not come down), or
@@ -209,14 +212,13 @@ def check_lengths(schedulers, updates, epochs):
         name = _LENGTHS.get(type(scheduler))
         length = steps if name is None else getattr(scheduler, name)
         sizes = (
-            f"{name} is {length} steps, but the training has {steps}: {epochs} epochs of {updates}"
+            f"{where}: scheduler_conf: {name} is {length} steps, but the training has {steps}: "
+            f"{epochs} epochs of {updates}"
         )
         if steps < 0.875 * length or isinstance(scheduler, OneCycleLR) and steps > length:
-            raise UserError(
-                f"scheduler_conf: {sizes}; give {name}: {epochs} epochs, or another max_epoch"
-            )
+            raise UserError(f"{sizes}; give {name}: {epochs} epochs, or another max_epoch")
         if steps > 1.125 * length:
-            logger.warning("scheduler_conf: %s; the rate stays what it is in the end", sizes)
+            logger.warning("%s; the rate stays what it is in the end", sizes)
 
 
 def _epochs(value):

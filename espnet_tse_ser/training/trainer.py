@@ -221,6 +221,7 @@ class _Sized:
 class _Options(TrainerOptions):
     """ESPnet's and ours."""
 
+    config: str | None = None
     autocast: str = "none"
     compile: bool = False
     plan: list = dataclasses.field(default_factory=list)
@@ -289,9 +290,10 @@ class ExtractionTrainer(Trainer):
                 mixed_training(model, trainer_options.autocast, device),
                 compiled_extractors(model, trainer_options.compile),
             ):
-                updates = count_updates(train_iter_factory, trainer_options.accum_grad)
+                where = trainer_options.config or "the options"
+                updates = count_updates(train_iter_factory, trainer_options.accum_grad, where)
                 if updates is not None:
-                    check_lengths(schedulers, updates, trainer_options.max_epoch)
+                    check_lengths(schedulers, updates, trainer_options.max_epoch, where)
                 super().run(
                     model=model,
                     schedulers=schedulers,

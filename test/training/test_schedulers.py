@@ -154,32 +154,33 @@ def _schedulers(length):
 @pytest.mark.parametrize("kind", range(5))
 def test_a_training_that_ends_before_its_schedule_is_refused(kind):
     scheduler = _schedulers(540)[kind]
-    check_lengths([scheduler, None], updates=18, epochs=30)
-    check_lengths([scheduler], updates=19, epochs=25)  # 475
+    check_lengths([scheduler, None], 18, 30, "a.yaml")
+    check_lengths([scheduler], 19, 25, "a.yaml")  # 475
     message = (
         "(max_steps|total|total_steps) is 540 steps, but the training has 95: 5 epochs of 19; "
     )
-    with pytest.raises(UserError, match=f"scheduler_conf: {message}give .*: 5 epochs, or"):
-        check_lengths([None, scheduler], updates=19, epochs=5)
+    with pytest.raises(UserError, match=f"^a.yaml: scheduler_conf: {message}give .*: 5 epochs, or"):
+        check_lengths([None, scheduler], 19, 5, "a.yaml")
 
 
 @pytest.mark.parametrize("kind", range(4))
 def test_a_training_that_goes_on_after_its_schedule_says_so(kind, caplog):
     scheduler = _schedulers(540)[kind]
-    check_lengths([scheduler], updates=20, epochs=30)
+    check_lengths([scheduler], 20, 30, "a.yaml")
     assert not caplog.records
-    check_lengths([scheduler], updates=22, epochs=30)
+    check_lengths([scheduler], 22, 30, "a.yaml")
+    assert caplog.messages[0].startswith("a.yaml: scheduler_conf: ")
     assert "is 540 steps, but the training has 660: 30 epochs of 22; the rate stays" in caplog.text
 
 
 def test_a_schedule_that_ends_with_an_error_is_long_enough():
     schedulers = [torch.optim.lr_scheduler.OneCycleLR(_optimizer(), 0.1, total_steps=9), None]
-    check_lengths(schedulers, 9, 1)
+    check_lengths(schedulers, 9, 1, "a.yaml")
     with pytest.raises(
         UserError, match="total_steps is 9 steps, but the training has 10: 2 epochs"
     ):
-        check_lengths(schedulers, 5, 2)
+        check_lengths(schedulers, 5, 2, "a.yaml")
 
 
 def test_without_a_length_nothing_is_to_be_fitted():
-    check_lengths([torch.optim.lr_scheduler.ExponentialLR(_optimizer(), 0.9), None], 1, 1)
+    check_lengths([torch.optim.lr_scheduler.ExponentialLR(_optimizer(), 0.9), None], 1, 1, "a.yaml")
