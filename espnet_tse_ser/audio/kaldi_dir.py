@@ -22,13 +22,14 @@ def read_table(path):
     Raises:
         UserError: the file is missing or no text, a line has no value, a key is no id or occurs
             twice, a value is not what a file of that name has (utt2spk: ids, utt2fold: folds,
-            utt2num_samples: lengths, ...), or the lines are not sorted in the C locale.
+            utt2num_samples: lengths, *.scp: no pipes, ...), or the lines are not sorted in the C
+            locale.
     """
     path = Path(path)
     if not path.is_file():
         what = "is no file" if os.path.lexists(path) else "no such file"
         raise UserError(f"{path}: {what}; run the stage that prepares this data directory")
-    check_value = _CHECKS.get(path.name)
+    check_value = _CHECKS.get(path.name, _check_place if path.suffix == ".scp" else None)
     name, table, previous, checked = str(path), {}, "", set()
     text = read_text(path)
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
@@ -113,6 +114,17 @@ def invert(table):
 def _check_ids(text, where):
     for word in text.split(" "):
         check_id(word, where)
+
+
+def _check_place(text, where):
+    if "|" not in text and ".ark" not in text:
+        return
+    from espnet_tse_ser.audio.ark import split_place  # takes a while to import
+
+    try:
+        split_place(text)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_length(text, where):

@@ -26,6 +26,8 @@ def test_round_trip_in_the_c_locale(tmp_path):
         ("a x\n\nb x\n", "line 2: expected"),
         ("\n", "line 1: expected"),
         ("", "is empty"),
+        ("a x\nb cat x |\n", "line 2: 'b': cat x .: pipes are not supported: write a file"),
+        ("a x.ark:0\nb x.ark\n", "line 2: 'b': x.ark: of an archive one entry is read"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
