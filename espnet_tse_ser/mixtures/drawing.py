@@ -147,7 +147,8 @@ def enrollment_choices(targets, neutral="neu"):
         if not choices[utt]:
             raise UserError(
                 f"target '{utt}': speaker '{entry.speaker}' has no other '{neutral}' utterance to "
-                "enroll with; drop the speaker or give another neutral label"
+                f"enroll with; drop the speaker, call what is neutral '{neutral}' in utt2emo, or "
+                "mix without enrollments (--enrollment false in a recipe)"
             )
     return choices
 

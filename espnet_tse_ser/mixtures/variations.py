@@ -27,7 +27,7 @@ from espnet_tse_ser.values.numbers import SHARE, UTTERANCE_SECONDS, Number
 
 @dataclass(frozen=True)
 class Variation:
-    """What a test changes; None leaves it as it is in the mixture table.
+    """What a sweep changes; None leaves it as it is in the mixture table.
 
     Args:
         about: one sentence for the table. sweep: the table. value: the row's label in it.
@@ -65,7 +65,7 @@ def read_variation(path):
     """
     path = Path(path)
     if not re.fullmatch(r"[-\w.+]+", path.stem):
-        raise UserError(f"{path}: the name of a test has only letters, digits and - _ . +; rename")
+        raise UserError(f"{path}: the name of a sweep has only letters, digits and - _ . +; rename")
     variation = Variation(**check_options(read_yaml(path), Variation, path))
     for name in ("sources", *_OF_TALKERS):
         if variation.snr == CLEAN and getattr(variation, name) is not None:

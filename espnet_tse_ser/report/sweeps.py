@@ -95,7 +95,7 @@ def read_points(sweeps_dir, conf_dir, labels, systems, names=None, own=None):
         described = (conf.sweep, conf.value, conf.about)
         points.append(Point(path.stem, *described, scores))
     if not points:
-        raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a test")
+        raise UserError(f"{conf_dir}: no <name>.yaml in it; each describes a point of a sweep")
     plots = {}
     for sweep in dict.fromkeys(point.sweep for point in points):
         other = plots.setdefault(plot_name(sweep), sweep)

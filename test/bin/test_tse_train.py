@@ -198,8 +198,8 @@ def test_errors_name_what_is_wrong(train, tmp_path, config, tse_config):
         ({"no_such_key": 1}, "train_tse.yaml: unknown key 'no_such_key'"),
         (
             {"scheduler": "tristagelr", "scheduler_conf": {"max_steps": 9}},
-            "train_tse.yaml: scheduler_conf: max_steps is 9 steps, but the training has 4: 2 epochs of "
-            "2; give max_steps: 2 epochs",
+            "train_tse.yaml: scheduler_conf: max_steps is 9 steps, but the training has 4: 2 "
+            "epochs of 2; give max_steps: 2 epochs",
         ),
         ({"accum_grad": 3}, "train_tse.yaml: accum_grad: 3 .* an epoch has 2 .steps_per_epoch"),
         (

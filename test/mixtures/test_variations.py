@@ -265,7 +265,7 @@ def test_no_sound_file(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(UserError, match=message):
             read_variation(tmp_path / "bad.yaml")
-    with pytest.raises(UserError, match="only letters, digits"):
+    with pytest.raises(UserError, match="the name of a sweep has only letters, digits"):
         read_variation(tmp_path / "a b.yaml")
     with pytest.raises(UserError, match="missing.yaml"):
         read_variation(tmp_path / "missing.yaml")
