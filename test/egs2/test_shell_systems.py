@@ -210,3 +210,5 @@ def test_the_status_of_every_training(recipe, run_pl):
     assert lines[5] == ["scores of clean_clean default", "-", "-"]
     assert "FAILED: exp/ser_noisy_default/fold2/log/ser_train.log (exit status 2)" in result.stdout
     assert not (recipe / "exp/scores").exists()
+    other = bash(f"./status.sh {options} --mix_tag same", recipe).stdout
+    assert re.search("^scores of clean_clean default_same +-", other, re.MULTILINE)

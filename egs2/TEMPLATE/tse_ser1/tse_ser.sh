@@ -173,7 +173,7 @@ print_status() {
             print_runs "${dir}" "${expdir}/${dir}" tse_ser_train
         done < <(planned joint)
         while IFS='|' read -r system tag _; do
-            print_runs "scores of ${system} ${tag}" "${scores}/${system}/${tag}" recognize
+            print_runs "scores of ${system} ${tag}${suffix}" "${scores}/${system}/${tag}" recognize
         done < <(planned row)
     } | ${python} -m espnet_tse_ser.bin.status
 }
