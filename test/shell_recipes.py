@@ -58,7 +58,7 @@ DATA_SH = r"""#!/usr/bin/env bash
 echo "data.sh $*" >> calls.txt
 for set in emo interferer pretrain; do
     mkdir -p data/$set
-    for file in wav.scp utt2spk; do echo "a b" > data/$set/$file; done
+    for file in wav.scp utt2spk utt2emo utt2fold; do echo "a b" > data/$set/$file; done
 done
 """
 

@@ -108,7 +108,9 @@ class Runner:
         for name in step["expects"].split():
             path = f"{step.dir}/{name}"
             if not os.path.isfile(path) or os.path.getsize(path) == 0:
-                raise UserError(f"{program[0]} wrote no {path}")
+                raise UserError(
+                    f"{program[0]} wrote no {path}; {program[0]} --help lists its options"
+                )
         step.marks.finish(step["writes"])
         self._release_locks()
 

@@ -170,9 +170,13 @@ def _check(targets, sources, seed, num_sources, gender_state, noise_split):
         raise UserError(f"--num_sources {num_sources}: there is no pool of them; give --sources")
     if noise_split == "none" and (sources is None or sources.kind != NOISE):
         raise UserError("--noise_split none: the sources are no noise; leave it out")
-    unlabelled = [e.utt for e in targets.entries.values() if e.emotion is None or e.fold is None]
-    if unlabelled:
-        raise UserError(f"target '{unlabelled[0]}' has no emotion or fold; see utt2emo, utt2fold")
+    for trait, table in (("emotion", "utt2emo"), ("fold", "utt2fold")):
+        for entry in targets.entries.values():
+            if getattr(entry, trait) is None:
+                raise UserError(
+                    f"target '{entry.utt}' has no {trait}: there is no {targets.name}/{table}; "
+                    f"let local/data.sh make data/emo/{table} and run stage 1 again"
+                )
     if sources is None or sources is targets:
         return
     if sources.kind == NOISE and gender_state != "random":

@@ -169,6 +169,23 @@ def test_a_stage_without_what_it_needs(recipe):
     assert not (recipe / "dump/mix").exists()
 
 
+def test_what_a_corpus_lacks_is_noticed_in_the_first_stage(recipe):
+    data_sh = recipe / "local/data.sh"
+    whole = data_sh.read_text()
+    for table in ("utt2emo", "utt2fold"):
+        data_sh.write_text(f"{whole}rm data/emo/{table}\n")
+        result = run(recipe, "--stop_stage data")
+        assert result.returncode == 1
+        assert f"local/data.sh wrote no data/emo/{table}; local/data.sh --help" in result.stderr
+    data_sh.write_text(whole)
+    assert run(recipe, "--stop_stage data").returncode == 0
+    result = run(recipe, "--source_set esd --stop_stage mixture_table")
+    assert result.returncode == 1
+    assert "make data/esd (stage 1); its --help lists what it can make, for --local_data_opts" in (
+        result.stderr
+    )
+
+
 def test_other_settings_stop_and_say_what_differs(recipe):
     assert run(recipe, "--stop_stage tse").returncode == 0
     calls(recipe)

@@ -319,7 +319,9 @@ def test_a_program(recipe):
     assert recipe.run([step])[1] == ["data: done already"]
     (recipe.directory / "data/out").unlink()
     (recipe.directory / "in").write_text("")
-    assert recipe.run([step])[2] == "tse_ser.sh: ./data.sh wrote no data/out\n"
+    assert recipe.run([step])[2] == (
+        "tse_ser.sh: ./data.sh wrote no data/out; ./data.sh --help lists its options\n"
+    )
     (recipe.directory / "in").unlink()
     script.write_text("#!/bin/sh\nexit 3\n")
     assert recipe.run([step])[2] == "tse_ser.sh: ./data.sh failed\n"

@@ -114,7 +114,7 @@ def test_unfit_pools(pools):
     with pytest.raises(UserError, match=r"speaker\(s\) t1m are targets and interferers"):
         spoiled = renamed(interferers, group=lambda e: "t1m" if e.speaker == "im0" else e.speaker)
         draw_mixtures(targets, spoiled, Levels(), 0)
-    with pytest.raises(UserError, match="target 't2m-1' has no emotion or fold"):
+    with pytest.raises(UserError, match="target 't2m-1' has no fold: .*/utt2fold; let local/data"):
         spoiled = renamed(targets, fold=lambda e: None if e.utt == "t2m-1" else e.fold)
         draw_mixtures(spoiled, interferers, Levels(), 0)
     with pytest.raises(

@@ -195,7 +195,8 @@ stage_number() {
 # --- the stages -----------------------------------------------------------------------------
 
 stage_data() {
-    local set name path files settings=() expected="emo/wav.scp pretrain/wav.scp"
+    local set name path files settings=() expected="pretrain/wav.scp"
+    expected+=" emo/wav.scp emo/utt2emo emo/utt2fold"
     for set in "${source_set}" ${pretrain_noise}; do
         [ "${set}" = emo ] || expected+=" ${set}/wav.scp"
     done
@@ -237,7 +238,8 @@ stage_mixture_table() {
     [ "${enrollment}" = true ] || further+=(--without_enrollment)
     [ "${every_level}" = false ] || further+=(--every_level)
     [ -d "${clean}/${source_set}" ] || fail "--source_set ${source_set}: there is no" \
-        "${clean}/${source_set}; local/data.sh has to make data/${source_set} (stage 1)"
+        "${clean}/${source_set}: local/data.sh has to make data/${source_set} (stage 1); its --help lists" \
+        "what it can make, for --local_data_opts"
     step --input "${clean}/emo/.done" --input "${clean}/${source_set}/.done" \
         --writes "mixtures.tsv splits/*/*.lst" "${table_dir}" \
         mixture_table --scheme "${scheme}" --targets "${clean}/emo" \
