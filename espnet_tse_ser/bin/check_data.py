@@ -92,7 +92,8 @@ def main(argv=None):
         split = splits[fold]
         logging.info(
             "fold %s: train %d, dev %d, test %d; dev: %s",
-            *(fold, *(len(split[side]) for side in split), describe_dev([split], speaker_of)),
+            *(fold, *(len(split[side]) for side in split)),
+            describe_dev([split], speaker_of, args.scheme),
         )
     noise_of = {m.mixture: [s.group for s in m.of_kind(NOISE)] for m in mixtures}
     if shared := shared_noise(splits.values(), noise_of):

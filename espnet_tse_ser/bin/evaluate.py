@@ -104,7 +104,7 @@ def main(argv=None):
     mixtures, targets, sources = _mixtures(args, folds, variation)
     write_mixtures(output_dir / "mixtures.tsv", mixtures)
     tests = tables.read_tests(output_dir / "mixtures.tsv", folds)
-    measured = measure(args.table_dir, tests)
+    measured = measure(args.table_dir, tests, args.scheme)
     criterion = "valid.ua" if args.scheme == OPTIMISTIC else None  # that of hypothesis, stage 12
     runs = {(fold, seed): run_name(fold, seed, seeds[0]) for fold in tests for seed in seeds}
     sum_of = functools.cache(_checksum)  # rows share models

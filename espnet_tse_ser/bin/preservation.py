@@ -70,7 +70,8 @@ def main(argv=None):
     folds = tuple(sorted({row["fold"] for row in rows}, key=fold_key))
     measured = None, None
     if args.table_dir is not None:
-        measured = measure(args.table_dir, read_tests(Path(args.table_dir) / "mixtures.tsv", folds))
+        tests = read_tests(Path(args.table_dir) / "mixtures.tsv", folds)
+        measured = measure(args.table_dir, tests, args.scheme)
     stamp = Stamp(args.scheme, measured[0], folds, (), len(entries), measured[1])
     figures = {
         "scheme": stamp.as_dict(),

@@ -75,7 +75,7 @@ def main(argv=None):
     tests = tables.read_tests(Path(args.table_dir) / "mixtures.tsv", folds)
     tse_tables = parse_tagged(args.tse_scores, "--tse_scores")
     tse_scores = {tag: tables.read_tse_scores(path, tests) for tag, path in tse_tables.items()}
-    measured = measure(args.table_dir, tests)
+    measured = measure(args.table_dir, tests, args.scheme)
     labels, joined = None, {}
     for row, configuration in _rows(args, tables):
         hypotheses = {}

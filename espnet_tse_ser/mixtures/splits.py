@@ -194,11 +194,12 @@ def shared_noise(splits, noise_of, tested=None):
     return shared
 
 
-def describe_dev(splits, speaker_of):
+def describe_dev(splits, speaker_of, scheme=None):
     """How the dev sets of folds were cut, and which share of the training side they are, in words.
 
     Args:
         splits: of each fold the ids of ``train``, ``dev`` and ``test``. speaker_of: id -> speaker.
+        scheme: that they were made for; None: not known.
 
     >>> split = {"train": ["a1", "a2", "b1"], "dev": ["c1"], "test": ["d1"]}
     >>> describe_dev([split], {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "d1": "d"})
@@ -212,4 +213,6 @@ def describe_dev(splits, speaker_of):
         ways.add("by utterance" if train & dev else "by speaker")
         shares.add(100 * len(split["dev"]) / (len(split["dev"]) + len(split["train"])))
     ends = dict.fromkeys(f"{share:.1f}" for share in (min(shares), max(shares)))
+    if scheme == "loso_speaker":  # which cuts no dev sets: they follow from the groups
+        ways = {"the rest of the test speaker's group"}
     return f"{' and '.join(sorted(ways))}, {' to '.join(ends)} % of the training side"

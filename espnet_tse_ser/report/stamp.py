@@ -80,14 +80,14 @@ def stamp_of(rows):
     return Stamp(scheme, dev, tuple(folds), tuple(seeds), tested, utterances and int(utterances))
 
 
-def measure(table_dir, tests):
+def measure(table_dir, tests, scheme=None):
     """How the folds are split, in words, and how many utterances the mixture table has in all.
 
     The words are of the dev sets and, where it is so, of noise in both training and test.
 
     Args:
         table_dir: of stage 2, with the lists of the folds.
-        tests: what is tested of which folds, from `tables.read_tests`.
+        tests: what is tested of which folds, from `tables.read_tests`. scheme: None: not known.
     """
     from espnet_tse_ser.audio.id_list import read_ids, select
     from espnet_tse_ser.metrics.tables import read_tests
@@ -100,7 +100,7 @@ def measure(table_dir, tests):
     for fold in tests:
         lists = {side: path.parent / "splits" / f"fold{fold}" / f"{side}.lst" for side in SIDES}
         splits.append({side: select(speaker_of, read_ids(lists[side]), path) for side in SIDES})
-    words = describe_dev(splits, speaker_of)
+    words = describe_dev(splits, speaker_of, scheme)
     if shared_noise(splits, *(_noise_of(rows) for rows in (table, _by_id(tests)))):
         words += "; noise shared between train and test"
     return words, len(speaker_of)

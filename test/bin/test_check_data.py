@@ -86,6 +86,15 @@ def test_what_dev_is_and_what_is_never_tested(data, caplog):
     assert f"fold 2: {dev}" in caplog.text and f"fold 1: {dev}" not in caplog.text
 
 
+def test_what_dev_is_of_speakers(data, caplog):
+    caplog.set_level("INFO")
+    scheme = ("--scheme", "loso_speaker")
+    shutil.rmtree(data.table)
+    draw = [*pool_options(data), "--output_dir", str(data.table), *scheme]
+    assert run(mixture_table.main, draw) == 0 and check(data, *scheme, "--folds", "1") == 0
+    assert "test 5; dev: the rest of the test speaker's group, 20.0 % of the tra" in caplog.text
+
+
 def test_targets_may_interfere_with_each_other(data, caplog):
     caplog.set_level("INFO")
     among_targets(data)

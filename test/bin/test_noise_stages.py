@@ -221,6 +221,10 @@ def test_noise_in_all_folds(root, tmp_path, capsys, caplog):
         assert words.endswith("% of the training side; noise shared between train and test") == (
             shared
         )
+        of_speakers = measure(
+            directory, read_tests(directory / "mixtures.tsv", ["1"]), "loso_speaker"
+        )
+        assert of_speakers[0].startswith("the rest of the test speaker's group, ")
         assert f"dev: {words}; fold 1; " in Stamp("loso", words, ("1",), ("0",), 10, 30).text()
     # In a test with other noise than that of the table, none is shared
     tests = {"1": read_tests(tmp_path / "mixtures.tsv", ["1"])["1"]}

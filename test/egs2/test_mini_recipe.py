@@ -217,7 +217,10 @@ def test_dev_is_the_other_speaker_of_the_session(recipe):
         for row in table_of(recipe, "speakers")
         if row["fold"] in ("1", "10")
     }
-    assert "Scheme loso_speaker" in (recipe / "exp/results_speakers/RESULTS.md").read_text()
+    assert (
+        "Scheme loso_speaker; dev: the rest of the test speaker's group, "
+        in (recipe / "exp/results_speakers/RESULTS.md").read_text()
+    )
 
 
 def test_an_epoch_chosen_on_the_test_fold_is_marked(recipe):

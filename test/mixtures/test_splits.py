@@ -58,6 +58,9 @@ def test_shares_of_dev_that_differ_between_folds():
     assert describe_dev([few, few], SPEAKERS) == "by speaker, 33.3 % of the training side"
     both = "by speaker and by utterance, 25.0 to 33.3 % of the training side"
     assert describe_dev([few, more], SPEAKERS) == both
+    rest = "the rest of the test speaker's group, 25.0 to 33.3 % of the training side"
+    assert describe_dev([few, more], SPEAKERS, "loso_speaker") == rest
+    assert describe_dev([few, more], SPEAKERS, "loso") == both
     same = {"train": ["m0-ang0"], "dev": ["m1-ang0"], "test": ["m1-ang0"]}
     assert describe_dev([same], SPEAKERS) == "the test fold"
 
