@@ -24,6 +24,11 @@ def read_config(model_dir):
     Raises:
         UserError: the file is missing, broken or not a mapping.
     """
+    if Path(model_dir).is_file():
+        raise UserError(
+            f"{model_dir}: is a file, not the directory of a model; unpack an archive of stage 16 "
+            f"with `python3 -m zipfile -e {model_dir} DIR` and give DIR"
+        )
     path = Path(model_dir) / "config.yaml"
     if not path.is_file():
         raise UserError(f"{path}: no such file; is {model_dir} a trained model?")

@@ -1,5 +1,6 @@
 import builtins
 import shutil
+import subprocess
 import sys
 import types
 import zipfile
@@ -31,7 +32,12 @@ def test_archive_holds_config_and_weights_and_is_reproducible(tmp_path, model_di
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         for name in ("valid.ua.best.pth", "config.yaml"):
             assert archive.read(name) == (model_dir / name).read_bytes()
-        archive.extractall(tmp_path / "unpacked")
+    with pytest.raises(
+        UserError, match="a.zip: is a file, .* with `(.*) DIR` and give DIR"
+    ) as error:
+        TSESER.from_pretrained(tmp_path / "a.zip")
+    command = str(error.value).split("`")[1].replace("DIR", str(tmp_path / "unpacked"))
+    subprocess.run(command.split(), check=True)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     assert TSESER.from_pretrained(tmp_path / "unpacked").rate == 16000
 
