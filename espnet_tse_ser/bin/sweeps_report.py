@@ -44,7 +44,7 @@ def main(argv=None):
     log_to_stderr()
     from espnet_tse_ser.files import write_json, write_text
     from espnet_tse_ser.metrics import tables
-    from espnet_tse_ser.report import plots, results, sweeps
+    from espnet_tse_ser.report import plots, results, sweeps, sweeps_report
     from espnet_tse_ser.systems.command_line import chosen_rows
     from espnet_tse_ser.systems.system import read_systems
 
@@ -85,7 +85,8 @@ def main(argv=None):
         logger.warning("%s/%s: no %s.yaml in %s", args.sweeps_dir, name, name, args.conf_dir)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     versions = results.environment()
-    text = sweeps.render(summary, unknown, {"date": today, **versions}, stamp, systems, shown)
+    header = {"date": today, **versions}
+    text = sweeps_report.render(summary, unknown, header, stamp, systems, shown)
     write_text(output_dir / "RESULTS_SWEEPS.md", text)
     figures = {"environment": versions, "labels": labels, "scheme": stamp.as_dict()}
     write_json(output_dir / "sweeps.json", {**figures, "sweeps": summary, "unknown": unknown})

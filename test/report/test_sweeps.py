@@ -15,6 +15,7 @@ from espnet_tse_ser.report import sweeps
 from espnet_tse_ser.report.results import measure_rows
 from espnet_tse_ser.report.stamp import Stamp
 from espnet_tse_ser.report.sweeps import Point
+from espnet_tse_ser.report.sweeps_report import render
 from espnet_tse_ser.systems.system import Claim, System, name_rows
 
 NOISY = ("noisy_noisy", "base", "ft")
@@ -105,7 +106,7 @@ def test_claims_of_another_system(main):
     assert compared["ft (default+default+w1)", "noisy_noisy"] == expected
     claiming = ["light (b)", "light (default)", "ft (default)", "ft (default+default+w1)"]
     assert list(row["against_main"]) == claiming
-    text = sweeps.render([sweep], [], {}, Stamp(), rows)
+    text = render([sweep], [], {}, Stamp(), rows)
     (line,) = [line for line in text.splitlines() if line.startswith("|  | n |")]
     for column in ("UA light (b)", "ft (default) - noisy_noisy", "light (b) - light (b) of main"):
         assert f"| {column} |" in line
@@ -119,7 +120,7 @@ def test_text(main):
         Point("c", "talkers", 3, "three talkers", on_main_seed(variation("6", ("ft",)))),
     ]
     summary = sweeps.summarise(tests, main, LABELS, ROWS)
-    text = sweeps.render(
+    text = render(
         summary,
         ["old"],
         {"date": "d"},
@@ -249,7 +250,7 @@ def test_other_folds_and_seeds_are_said(main):
     fewer = {name: [r for r in main[name] if r["fold"] == "2"] for name in NOISY}
     tests = [Point("t", "x", 1, "y", fewer), Point("u", "x", 2, "y", {n: more[n] for n in NOISY})]
     summary = sweeps.summarise(tests, more, LABELS, ROWS)
-    text = sweeps.render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")), ROWS)
+    text = render(summary, [], {}, Stamp(folds=("1", "2", "3"), seeds=("0", "9")), ROWS)
     assert "Of other folds or seeds: 1 (folds 2, seeds 0).\n" in text
     row = summary[0]["rows"][1]
     assert row["folds"] == ["2"] and row["recovered"]["ft"]["n"] == row["n"] == 48
@@ -261,7 +262,7 @@ def test_a_share_of_fewer_targets_says_so(main):
     test = Point("t", "x", 1, "y", {name: main[name] for name in NOISY})
     (sweep,) = sweeps.summarise([test], few, LABELS, ROWS)
     assert sweep["rows"][1]["n"] == 144 and sweep["rows"][1]["recovered"]["ft"]["n"] == 96
-    assert " (96 in both) |" in sweeps.render([sweep], [], {}, Stamp(), ROWS)
+    assert " (96 in both) |" in render([sweep], [], {}, Stamp(), ROWS)
 
 
 def test_a_row_of_former_mixtures_is_left_out(tmp_path, caplog):
