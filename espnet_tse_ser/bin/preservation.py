@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.progress import log_to_stderr, map_progress
-from espnet_tse_ser.report.stamp import Stamp, add_scheme_option, check_name, measure
+from espnet_tse_ser.report.stamp import Stamp, add_scheme_option, check_name, commit_of, measure
 from espnet_tse_ser.values.ids import check_id
 from espnet_tse_ser.values.numbers import COUNT, RATE
 
@@ -55,6 +55,7 @@ def main(argv=None):
     from espnet_tse_ser.metrics.tables import read_tests
     from espnet_tse_ser.report import preservation_table
     from espnet_tse_ser.report.preservation_report import render
+    from espnet_tse_ser.report.results import environment
     from espnet_tse_ser.values.ids import fold_key
 
     check_name(args.scheme)
@@ -80,8 +81,9 @@ def main(argv=None):
         "recognition": preservation_table.recognition(rows, labels) if labels else [],
         "prediction": preservation_table.predict(rows) if labels else [],
     }
+    header = {**environment(), "git commit": commit_of()}
     write_json(output_dir / "preservation.json", figures)
-    write_text(output_dir / "PRESERVATION.md", render(figures, stamp))
+    write_text(output_dir / "PRESERVATION.md", render(figures, stamp, header))
     logger.info("wrote %s, preservation.json and PRESERVATION.md", path)
 
 

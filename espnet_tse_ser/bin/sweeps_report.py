@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.progress import log_to_stderr
-from espnet_tse_ser.report.stamp import check_table, stamp_of
+from espnet_tse_ser.report.stamp import check_table, commit_of, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def main(argv=None):
         logger.warning("%s/%s: no %s.yaml in %s", args.sweeps_dir, name, name, args.conf_dir)
     today = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     versions = results.environment()
-    header = {"date": today, **versions}
+    header = {"date": today, **versions, "git commit": commit_of()}
     text = sweeps_report.render(summary, unknown, header, stamp, systems, shown)
     write_text(output_dir / "RESULTS_SWEEPS.md", text)
     figures = {"environment": versions, "labels": labels, "scheme": stamp.as_dict()}

@@ -13,6 +13,11 @@ def table(columns, rows):
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def head(facts):
+    """The table at the head of a report: what there is to say about the run, name -> value."""
+    return table(["", ""], [[name, value or "n/a"] for name, value in facts.items()])
+
+
 def marked(measures, name, with_interval=True):
     """A measure in % with its interval, marked where it is a mean without some class."""
     mark = "*" if name in ("ua", "macro_f1") and measures["classes_missing"] else ""

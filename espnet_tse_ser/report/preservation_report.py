@@ -1,20 +1,21 @@
 """PRESERVATION.md: the figures of preservation.json as tables."""
 
 from espnet_tse_ser.metrics.preservation import MEASURES, MIN_VOICED
-from espnet_tse_ser.report.markdown import stamped, table
+from espnet_tse_ser.report.markdown import head, stamped, table
 from espnet_tse_ser.report.preservation_table import ALL_MEASURES
 from espnet_tse_ser.report.stamp import Stamp
 
 _ARROWS = {True: "higher is better", False: "lower is better"}
 
 
-def render(figures, stamp=None):
+def render(figures, stamp=None, header=None):
     """The text of PRESERVATION.md.
 
     Args:
         figures: dict with ``summary``, ``changes``, ``recognition`` and ``prediction``, the values
             of the functions of `preservation_table`; the last two are empty without posteriors.
         stamp: `Stamp`, printed with every table.
+        header: what to say about the run, name -> value (versions, commit).
     """
     stamp, summary = stamp or Stamp(), figures["summary"]
     overall = [s for s in summary if s["emotion"] == s["gender_state"] == "all"]
@@ -33,6 +34,8 @@ def render(figures, stamp=None):
     ]
     text = stamp.text()
     shown = [sections[0], *(stamped(section, text) for section in sections[1:] if section)]
+    if header:
+        shown.insert(1, head(header))
     return "\n\n".join(shown) + "\n"
 
 

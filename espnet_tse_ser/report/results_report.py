@@ -7,6 +7,7 @@ from espnet_tse_ser.metrics.breakdown import FACTORS
 from espnet_tse_ser.metrics.speaker_totals import EMOTION
 from espnet_tse_ser.mixtures.table import CLEAN
 from espnet_tse_ser.report.markdown import (
+    head,
     marked,
     note_on_classes,
     number,
@@ -63,7 +64,7 @@ def render(figures, header, stamp=None, plots=(), declared=()):
     sections = [
         "# Results\n\nWritten by `python -m espnet_tse_ser.bin.results`; the same figures are in "
         "results.json, the utterances behind them in the `score_utt.tsv` of each system.",
-        table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
+        head(header),
         *(stamped(section, stamp.text()) for section in measured if section),
         stamped(_folds(figures), stamp.text(by_fold=True)),
         stamped(_confusions(figures.labels, pooled), stamp.text()),

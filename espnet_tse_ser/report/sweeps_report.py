@@ -2,6 +2,7 @@
 
 from espnet_tse_ser.report import results_report as report
 from espnet_tse_ser.report.markdown import (
+    head,
     marked,
     note_on_classes,
     number,
@@ -29,7 +30,7 @@ def render(sweeps, unknown, header, stamp, systems, plots=()):
         f"corrected for the number of tests.{_gaps(systems)}"
         + " All figures are of the epoch with the best UA."
         * stamp.optimistic,
-        table(["", ""], [[name, value or "n/a"] for name, value in header.items()]),
+        head(header),
     ]
     for sweep in sweeps:
         sections.append(stamped(_section(sweep, systems), stamp.text()))

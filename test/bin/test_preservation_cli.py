@@ -12,6 +12,7 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
 from espnet_tse_ser.metrics.preservation import MEASURES, acoustic_measures, kl_divergence, track
 from espnet_tse_ser.report.preservation_table import COLUMNS
+from espnet_tse_ser.report.stamp import commit_of
 
 LABELS = ["ang", "hap", "neu", "sad"]
 FS = 16000
@@ -122,6 +123,7 @@ def test_without_posteriors_and_with_one_fold(dirs):
     stamp = figures["scheme"]
     assert (stamp["tested"], stamp["utterances"], stamp["seeds"]) == (len(rows) // 2, 40, [])
     text = (root / "out/PRESERVATION.md").read_text()
+    assert f"| git commit | {commit_of() or 'n/a'} |\n\n## By condition" in text
     assert f"dev: by speaker, 50.0 % of the training side; fold 2; {len(rows) // 2} of 40" in text
 
 

@@ -8,6 +8,7 @@ from score_tables import write_scores
 
 from espnet_tse_ser.bin import sweeps_report
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.report.stamp import commit_of
 
 SYSTEMS = ("clean_clean", "noisy_noisy", "base", "ft")
 MADE = {"scheme": "loso", "dev": "by speaker, 9 %", "utterances": "50"}
@@ -51,6 +52,7 @@ def test_outputs(exp, caplog):
     assert [row["value"] for row in talkers["rows"]] == ["main"]
     assert talkers["missing"] == {"talkers_3": ["noisy_noisy", "base", "ft"]}
     text = (exp / "out/RESULTS_SWEEPS.md").read_text()
+    assert f"| git commit | {commit_of() or 'n/a'} |\n\n## SNR, dB" in text
     assert "Scheme loso; dev: by speaker, 9 %; folds 1, 2 pooled" in text
     assert "no means over folds); 40 of 50 utterances; seed 0." in text
     assert "Not run yet: snr_5 (ft)." in text and "(plots/sweep_SNR_dB.png)" in text
