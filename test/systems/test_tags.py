@@ -1,9 +1,14 @@
 """Tags of configurations and models, and those of several parts."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.systems.tags import check_tag, join_tags, split_tag, tag_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,13 @@ from espnet_tse_ser.systems.tags import check_tag, join_tags, split_tag, tag_of
 )
 def test_what_gives_a_tag(source, kind, tag):
     assert tag_of(source, kind) == tag
+
+
+def test_the_readme_has_the_tags_of_front_ends():
+    text = (ROOT / "egs2/TEMPLATE/tse_ser1/README.md").read_text(encoding="utf-8")
+    sources = re.findall("--frontend ([^ ]+/[^ ]+)", text)
+    assert len(sources) == 2
+    assert all(f"`{tag_of(source, 'tse')}`" in text for source in sources)
 
 
 @pytest.mark.parametrize("name", ["a+b", "a b", "JOB", "aJOBb", "-a", "ä", "a|b", "$a", "a'b"])
