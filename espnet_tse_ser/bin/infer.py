@@ -7,13 +7,17 @@ then the mean's.
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import to_json
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.progress import log_to_stderr
 from espnet_tse_ser.values.numbers import Number
+
+logger = logging.getLogger(__name__)
 
 _LENGTH = Number(0, 10**6, above=True)  # s
 
@@ -52,6 +56,7 @@ def get_parser():
 def main(argv=None):
     """Recognise one recording."""
     args = get_parser().parse_args(argv)
+    log_to_stderr("WARNING")
     # Files first: a wrong one must not wait for the model.
     if args.output_wav is not None:
         _check_output(Path(args.output_wav), args.mixture, args.enrollment, args.speech)
@@ -104,6 +109,12 @@ def _load(args, device, is_enrolled):
         )
     if model.extracts and "enrollment" in model.inputs and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
+    if model.condition == "denoised" and model.inputs == ("speech",) and front_end is None:
+        logger.warning(
+            "%s was trained on denoised speech, but gets the recording as it is; --front_end DIR "
+            "(stage 6) denoises it",
+            args.model_dir,
+        )
     return model
 
 

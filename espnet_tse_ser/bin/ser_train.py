@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
+from espnet_tse_ser.systems.system import CONDITIONS
 from espnet_tse_ser.values.numbers import SEED
 
 
@@ -18,6 +19,9 @@ def get_parser():
     )
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
+    parser.add_argument(
+        "--condition", choices=CONDITIONS, help="what that is; infer then knows what to ask for"
+    )
     parser.add_argument(
         "--data_dir", required=True, help="mixture directory: utt2emo, utt2num_samples, streams"
     )
@@ -54,6 +58,7 @@ def main(argv=None):
         if args.stats is None:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
+    options.condition = args.condition
     tables = _find_tables(args, options)
     if args.feats is not None:
         _check_feats(args, options, tables)

@@ -58,17 +58,18 @@ class TSESER:
         model: `ESPnetTSESERModel` or `ESPnetSERModel`. rate: sampling rate of the model in Hz.
         device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
         front_end: `FrontEnd` that gives the speech of a recogniser alone, or None: that is given.
+        condition: what a recogniser alone was trained on, e.g. "denoised"; None: not known.
 
     Raises:
         UserError: a front-end beside a joint model, or of another rate.
     """
 
-    def __init__(self, model, rate, device="cpu", epoch="n/a", front_end=None):
+    def __init__(self, model, rate, device="cpu", epoch="n/a", front_end=None, condition=None):
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
         self.recogniser = model.ser_model if self.extracts else model
-        self.front_end = front_end
+        self.front_end, self.condition = front_end, condition
         if front_end is not None and (self.extracts or front_end.rate != rate):
             raise UserError(
                 "a joint model has a front-end of its own; leave the other one out"
@@ -94,7 +95,7 @@ class TSESER:
         model = _build(config, path)
         weights = weights or find_weights(model_dir, chosen_criterion(config, path))
         load_weights(model, Path(weights))
-        return cls(model, rate, device, epoch_of(weights), front_end)
+        return cls(model, rate, device, epoch_of(weights), front_end, config.get("condition"))
 
     @property
     def inputs(self):

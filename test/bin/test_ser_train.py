@@ -141,7 +141,7 @@ def test_no_statistics_without_normalisation(data, tmp_path, caplog):
 
 
 def test_training_learns_resumes_and_repeats(data, tmp_path):
-    _train(data, tmp_path / "whole")
+    _train(data, tmp_path / "whole", "--condition", "noisy")
     epochs = read_tsv(tmp_path / "whole" / "epochs.tsv", ["epoch", "valid_ua", "valid_wa"])
     assert [row["epoch"] for row in epochs] == ["1", "2", "3", "4"]
     assert max(float(row["valid_ua"]) for row in epochs) > 0.5  # chance is 0.25
@@ -151,6 +151,7 @@ def test_training_learns_resumes_and_repeats(data, tmp_path):
     assert_measures(SERTask, tmp_path / "whole")
     config = read_config(tmp_path / "whole")
     assert config["labels"] == LABELS and config["stats_file"] is None
+    assert config["condition"] == "noisy"
     model = build_ser_model(config)
     load_weights(model, tmp_path / "whole" / "valid.ua.best.pth")
     assert model.normalize.std.max() != 1

@@ -43,7 +43,8 @@ def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
         "ser_train --config conf/train_ser.yaml --scp dump/denoised_default/wav.scp "
         "--data_dir dump/mix --split data/mix/splits/fold2 "
         "--stats exp/ser_stats_default/denoised/fold2/feats_stats.npz "
-        "--output_dir exp/ser_denoised_default/fold2 --seed 5 --labels ang hap neu sad --ngpu 0"
+        "--output_dir exp/ser_denoised_default/fold2 --seed 5 --labels ang hap neu sad "
+        "--condition denoised --ngpu 0"
     ) in done
     assert (
         "recognize --model_dir exp/tse_ser_ft_default/fold1 --data_dir dump/mix "

@@ -1,6 +1,7 @@
 """A recogniser alone behind a front-end: arrays, files, recordings by windows."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_a_recording_by_windows(ser_dir, enhancer_dir, mixture, own):
         recognize_recording(model, Recording(path, 16000), None, None, window_seconds=0.05, **how)
 
 
-def test_the_command(ser_dir, enhancer_dir, mixture, tmp_path, capsys):
+def test_the_command(ser_dir, enhancer_dir, mixture, tmp_path, capsys, caplog):
     samples, path = mixture
     options = {"model_dir": ser_dir, "mixture": path, "front_end": enhancer_dir}
     command = [f"--{name}={value}" for name, value in options.items()]
@@ -96,6 +97,20 @@ def test_the_command(ser_dir, enhancer_dir, mixture, tmp_path, capsys):
     written, _ = soundfile.read(output)
     np.testing.assert_allclose(written, expected, atol=1.1 / 32768)
 
+    # The remark on what a recogniser is trained on, unless it gets that.
+    exp = shutil.copytree(ser_dir, tmp_path / "exp")
+    (exp / "config.yaml").write_text((exp / "config.yaml").read_text() + "condition: denoised\n")
+    for directory, further, warns in (
+        (exp, [], True),
+        (exp, command[2:], False),
+        (ser_dir, [], False),
+    ):
+        caplog.clear()
+        assert errors.run(infer.main, [f"--model_dir={directory}", command[1], *further]) == 0
+        said = f"{exp} was trained on denoised speech, but gets the recording as it is; --front_e"
+        assert [said in message for message in caplog.messages] == [True] * warns
+
+    capsys.readouterr()
     assert errors.run(infer.main, [*command, "--window_seconds=6", f"--output_wav={output}"]) == 0
     assert len(json.loads(capsys.readouterr().out)["segments"]) == 3
     assert len(soundfile.read(output)[0]) == len(samples)

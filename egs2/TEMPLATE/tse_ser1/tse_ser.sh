@@ -435,6 +435,7 @@ stage_ser() {
                 learns_from=(--input "${expdir}/${teacher}/${run}/embeddings/.done")
             fi
             step --train "${num_threads:-1}" --batch --config "${config}" \
+                --unrecorded "--condition ${condition}" \
                 --input "${expdir}/${stats}/.done" "${needs[@]}" "${learns_from[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
                 ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
