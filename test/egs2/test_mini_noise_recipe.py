@@ -11,7 +11,8 @@ from espnet_tse_ser.bin import infer
 from espnet_tse_ser.files import read_tsv
 
 SYSTEMS = ["baseline_c", "baseline_n", "baseline_e", "trnet_no_low", "trnet_no_high", "trnet"]
-SHORT = ["--tse_config", "conf/train_se_debug.yaml", "--ser_args", "--max_epoch 2"]
+TWO_EPOCHS = "--max_epoch 2 --scheduler_conf max_steps=24"
+SHORT = ["--tse_config", "conf/train_se_debug.yaml", "--ser_args", TWO_EPOCHS]
 MACHINE = ["--num_threads", "1", "--nj", "2"]
 
 
