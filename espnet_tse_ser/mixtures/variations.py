@@ -95,7 +95,7 @@ def vary(
         sources: the `Pool` that the variation draws from: the table's own unless
             ``variation.sources`` names another; None where nothing has any.
         fold_of: fold of each group in it (see `sources.group_folds`).
-        seed: of the new draws, which depend on it and on the mixture's id alone.
+        seed: of the new draws, which depend on it and on the target's id alone.
         gender_state, levels: of the table, which hold where the variation says nothing else:
             new interferers have that gender state and its loudness (`Levels`), and with levels in
             the mode "snr" the mixture keeps its SNR.
@@ -107,7 +107,8 @@ def vary(
     Raises:
         UserError: there is no source or enrollment of the kind that is asked for.
     """
-    rng = np.random.default_rng([seed, 3, zlib.crc32(mixture.mixture.encode())])
+    # Of the target: its mixtures at other levels get the same sources.
+    rng = np.random.default_rng([seed, 3, zlib.crc32(mixture.target.encode())])
     entry = targets[mixture.target]
     state = variation.gender_state or gender_state
     count = _count(mixture, variation, sources, num_sources)
@@ -154,6 +155,7 @@ def vary(
         gains=guard_gains(gains, signals),
         enrollment=enrollment,
         seed=seed,
+        mixture=mixture.mixture,
         tail=tail,
         enrollment_samples=samples,
         level=_level(mixture, variation),

@@ -104,6 +104,14 @@ def test_every_level_of_an_utterance(targets, noise):
             if m.gain_db == loud.gain_db:  # the mixture was not lowered against clipping
                 assert source.gain_db - first.gain_db == pytest.approx(10 - level, abs=1e-3)
         assert clean.gain_db == max(m.gain_db for m in found.values())
+    other = Variation(about="x.", sweep="x", value=1, sources="noise")  # other noise of the set
+    folds = group_folds(targets, noise, 0)
+    for utt in [*targets.entries][:4]:
+        of_utt = [m for m in mixtures if m.target == utt]
+        varied = [vary(m, other, targets, noise, folds, 1, levels=SET) for m in of_utt]
+        assert [(m.mixture, m.level) for m in varied] == [(m.mixture, m.level) for m in of_utt]
+        assert len({(s.utt, s.offset) for m in varied for s in m.sources}) == 1
+        assert [m.snr_db for m in varied[1:]] == pytest.approx([10, 0, -2.5], abs=0.01)
     with pytest.raises(UserError, match="mixtures at every level need a set of them: give snr_set"):
         draw_mixtures(targets, noise, Levels("snr"), seed=0, every_level=True)
     with pytest.raises(UserError, match="snr_set: 10 is there twice; name each level once"):
