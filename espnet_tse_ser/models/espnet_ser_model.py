@@ -155,10 +155,10 @@ class ESPnetSERModel(AbsESPnetModel):
         feats, num_frames = self._features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": num_frames}
 
-    def _features(self, speech, lengths):
+    def _features(self, speech, lengths, **level):
         if speech.dim() == 3:
             return speech, lengths
         # Without parameters it is signal processing, not a network.
         is_network = any(True for _ in self.frontend.parameters())
         with contextlib.nullcontext() if is_network else float32(speech):
-            return self.frontend(speech, lengths)
+            return self.frontend(speech, lengths, **level)

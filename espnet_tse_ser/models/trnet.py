@@ -2,6 +2,7 @@
 
 import torch
 
+from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation
@@ -21,7 +22,9 @@ class TRNet(ESPnetSERModel):
         L = CE + low_weight MSE(X', X_clean) + high_weight MSE(e', e_clean)
 
     ``e_clean`` is the embedding that a recogniser of clean speech (the teacher, of the same
-    architecture) has of the same utterance. Squared errors are means over all valid elements.
+    architecture) has of the same utterance. Squared errors are means over all valid elements. Where
+    the front-end takes the level out of a signal, it is that of the denoised speech, for mixture
+    and clean speech too: what is blended and compared has one gain.
 
     Args:
         labels, frontend, ..., pooling, dropout, ..., hidden: of `ESPnetSERModel`.
@@ -77,6 +80,12 @@ class TRNet(ESPnetSERModel):
         if bridge:
             self.bridge = Bridge(pooling.output_size())
 
+    def _level(self, speech, lengths):
+        """The level that the front-end takes out of all signals of a batch, as its option."""
+        if not getattr(self.frontend, "level_norm", False):
+            return {}
+        return {"level": standardize(speech, lengths)[1]}
+
     def refine(self, speech, speech_lengths, mixture, mixture_lengths):
         """Refine what a front-end made of mixtures.
 
@@ -92,7 +101,8 @@ class TRNet(ESPnetSERModel):
         with float32(feats):
             feats, score = widened(feats), feats.new_ones(len(feats))
             if self.compensation is not None:
-                noisy, _ = self._features(mixture, mixture_lengths)
+                level = self._level(speech, speech_lengths)
+                noisy, _ = self._features(mixture, mixture_lengths, **level)
                 feats, score = self.compensation(widened(noisy), feats, num_frames)
         before = after = self.encode(feats, num_frames)
         if self.bridge is not None:
@@ -124,7 +134,8 @@ class TRNet(ESPnetSERModel):
         with float32(logits):
             loss = self.emotion_loss(logits, emotion)
             with torch.no_grad():
-                reference, _ = self._features(clean, clean_lengths)
+                level = self._level(batch["speech"], batch["speech_lengths"])
+                reference, _ = self._features(clean, clean_lengths, **level)
             low = self._low_loss(feats, reference, num_frames)
             high = (embedded - embedding).square().mean()
             loss = loss + self.low_weight * low + self.high_weight * high

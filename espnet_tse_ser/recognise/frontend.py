@@ -81,11 +81,13 @@ class LogMelFrontend(AbsFrontend):
         """Number of mel bands."""
         return self.n_mels
 
-    def forward(self, speech, lengths):
+    def forward(self, speech, lengths, level=None):
         """Compute the features.
 
         Args:
             speech: ``(B, T)``; lengths: valid samples ``(B,)``, at least 1.
+            level: `Level` of another signal, to which ``level_norm`` gives a root mean square of 1
+                in place of each utterance itself.
 
         Returns:
             ``(B, F, n_mels)`` with zeros in padded frames, and the valid frames ``(B,)``,
@@ -96,7 +98,10 @@ class LogMelFrontend(AbsFrontend):
         >>> tuple(feats.shape), num_frames.tolist()
         ((2, 6, 40), [6, 4])
         """
-        speech, _ = standardize(speech, lengths, rms=1.0 if self.level_norm else None)
+        if self.level_norm:
+            speech, _ = standardize(speech, lengths, rms=1.0, level=level)
+        else:
+            speech, _ = standardize(speech, lengths, rms=None)
         speech, lengths = fix_length(speech, lengths, self.fixed_samples, self.tile)
         padded = F.pad(speech, (self.n_fft // 2, self.n_fft // 2))
         spectrum = torch.stft(

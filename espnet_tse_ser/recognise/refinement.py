@@ -22,7 +22,8 @@ class Compensation(torch.nn.Module):
 
     ``r_f`` is the cosine, over time, of band f in both. ``S = hardtanh(w . r + b)`` in [0, 1]
     becomes 1 where the mixture is clean, and ``X' = S X_noisy + (1 - S) X_denoised``. The weights
-    begin where the score has a gradient: w = 0, b = 0.5.
+    begin where the score has a gradient, w = 0, b = 0.5, and a score that has come to an end of its
+    range keeps the gradient that leads back (`clip`).
 
     Args:
         bands: features a frame.
@@ -62,7 +63,7 @@ class Compensation(torch.nn.Module):
         weighted = self.weight * self._similarity(noisy, denoised, mask)
         if self.per != "band":
             weighted = weighted.sum(dim=-1, keepdim=True)
-        score = F.hardtanh(weighted + self.bias, 0.0, 1.0)  # (B, F or 1, bands or 1)
+        score = clip(weighted + self.bias)  # (B, F or 1, bands or 1)
         blended = (score * noisy + (1 - score) * denoised) * mask
         if self.per == "utterance":
             return blended, score[:, 0, 0]
@@ -92,6 +93,28 @@ class Compensation(torch.nn.Module):
         channels = x.transpose(1, 2).reshape(-1, 1, x.shape[1])
         total = F.conv1d(channels, kernel, padding=self.window // 2)
         return total.reshape(len(x), x.shape[2], -1).transpose(1, 2)
+
+
+class _Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(0.0, 1.0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        # A descent moves against the gradient.
+        leads_out = ((x < 0) & (gradient > 0)) | ((x > 1) & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0.0)
+
+
+def clip(x):
+    """Hardtanh between 0 and 1, whose gradient beyond the ends is 0 only where it leads out.
+
+    Torch's has none there: a score that is 0 for all utterances after the first epochs stays 0.
+    """
+    return _Clip.apply(x)
 
 
 class Bridge(torch.nn.Module):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.models.build_ser import build_ser_model
 
@@ -47,7 +48,9 @@ def test_the_loss_is_that_of_the_paper(batch, normalized):
     error, count, embedded, logits = 0.0, 0, [], []
     for i, length in enumerate(LENGTHS):  # one by one
         one = [batch[name][i : i + 1, :length] for name in ("speech", "mixture", "clean")]
-        denoised, noisy, clean = (model.frontend(s, torch.tensor([length]))[0] for s in one)
+        level = standardize(one[0], torch.tensor([length]))[1]
+        how = {"lengths": torch.tensor([length]), "level": level}
+        denoised, noisy, clean = (model.frontend(s, **how)[0] for s in one)
         frames = torch.tensor([denoised.shape[1]])
         feats, score = model.compensation(noisy, denoised, frames)
         scale = model.normalize.std if normalized else 1.0
@@ -61,6 +64,17 @@ def test_the_loss_is_that_of_the_paper(batch, normalized):
     torch.testing.assert_close(stats["low"].squeeze(), low.detach())
     torch.testing.assert_close(stats["high"].squeeze(), high.detach())
     torch.testing.assert_close(loss.squeeze(), cross + 0.3 * low + 0.7 * high)
+
+
+def test_one_gain_for_what_is_blended_and_compared(batch):
+    """Mixture and clean speech of the denoised speech's own waveform: nothing to be lost."""
+    model = build().eval()
+    batch["mixture"] = batch["clean"] = batch["speech"]
+    _, stats, _ = model(**batch)
+    assert stats["low"].item() == pytest.approx(0, abs=1e-9)
+    batch["clean"] = 0.5 * batch["speech"]
+    _, stats, _ = model(**batch)
+    assert stats["low"].item() > 1  # (2 ln 2)^2, but near the offset of the logarithm
 
 
 def test_everything_is_trained_from_the_start(batch):

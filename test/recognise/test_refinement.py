@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation
+from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation, clip
 
 BANDS, FRAMES = 5, 12
 
@@ -81,6 +81,16 @@ def test_the_score_can_be_learned_from_the_start(spectra, per):
     assert score.tolist() == pytest.approx([0.5, 0.5])
     (blended - spectra[0]).square().mean().backward()
     assert compensation.weight.grad.abs().min() > 0 and compensation.bias.grad.abs().min() > 0
+
+
+def test_a_score_at_the_end_of_its_range_can_come_back():
+    values = [-2.0, -2.0, 0.25, 0.75, 3.0, 3.0]
+    x = torch.tensor(values, requires_grad=True)
+    weights = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    found = clip(x)
+    torch.testing.assert_close(found, torch.nn.functional.hardtanh(x, 0.0, 1.0))
+    (found * weights).sum().backward()
+    assert x.grad.tolist() == [0, -1, 1, -1, 1, 0]
 
 
 def test_what_is_clean_is_taken_as_it_is():

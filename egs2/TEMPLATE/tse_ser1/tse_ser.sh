@@ -414,7 +414,8 @@ stage_ser_stats() {
 embed_by() {
     local run fold
     while read -r run fold _; do
-        step --network --batch --input "${expdir}/$1/${run}/.done" --input "${mix}/.done" \
+        step --network --batch --unrecorded "--batch_size ${batch_size}" \
+            --input "${expdir}/$1/${run}/.done" --input "${mix}/.done" \
             --writes "embeddings.scp teacher_train.lst" "${expdir}/$1/${run}/embeddings" \
             ser_embed --model_dir "${expdir}/$1/${run}" --data_dir "${mix}" \
             --scp "${mix}/spk1.scp" --split "${table_dir}/splits/fold${fold}" \
@@ -424,10 +425,13 @@ embed_by() {
 
 # shellcheck disable=SC2086
 stage_ser() {
-    local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from
+    local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from embedded=
     while IFS='|' read -r dir stats condition tag ser_tag config frozen teacher _; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
-        [ -z "${teacher}" ] || embed_by "${teacher}"
+        if [ -n "${teacher}" ] && [[ " ${embedded} " != *" ${teacher} "* ]]; then
+            embed_by "${teacher}"
+            embedded+=" ${teacher}"
+        fi
         while read -r run fold run_seed; do
             taught=() learns_from=()
             if [ -n "${teacher}" ]; then
@@ -578,7 +582,8 @@ refinement() {
         for fold in ${folds}; do
             inputs+=(--input "${expdir}/${dir}/fold${fold}/.done")
         done
-        step --redo --network --batch "${inputs[@]}" --input "$(done_of "${condition}" "${tag}")" \
+        step --redo --network --batch --unrecorded "--batch_size ${batch_size}" \
+            "${inputs[@]}" --input "$(done_of "${condition}" "${tag}")" \
             --writes "REFINEMENT.md refinement.tsv *.png" "${results}/refinement/${dir}" \
             refinement --model_dir "${expdir}/${dir}" --data_dir "${mix}" \
             --scp "$(scp_of "${condition}" "${tag}")" --table_dir "${table_dir}" --folds "${folds}" \
