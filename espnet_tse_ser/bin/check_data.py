@@ -22,6 +22,9 @@ def get_parser():
     parser.add_argument(
         "--pretrain_noise", help="formatted pool of noise in the front-end's pretraining"
     )
+    parser.add_argument(
+        "--sweep_sources", nargs="*", default=[], help="formatted pools of sources in sweeps alone"
+    )
     parser.add_argument("--table_dir", required=True, help="directory of mixtures.tsv and splits")
     parser.add_argument("--labels", default="ang hap neu sad", help="the known emotions")
     parser.add_argument("--folds", default="", help="folds that are to be there, and tested")
@@ -63,6 +66,8 @@ def main(argv=None):
             raise UserError(
                 f"--pretrain_noise {args.pretrain_noise}: holds talkers; give them as --pretrain"
             )
+    for directory in args.sweep_sources:
+        pools[f"sources of sweeps ({Path(directory).name})"] = Pool.read(directory, args.fs)
     table_dir = Path(args.table_dir)
     mixtures = read_mixtures(table_dir / "mixtures.tsv")
     if sources is None and any(m.sources for m in mixtures):

@@ -27,7 +27,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model_dir", required=True, help="experiment, e.g. exp/tse_ser_X/fold1")
     parser.add_argument("--mixture", required=True, help="audio file, any rate and channel count")
-    parser.add_argument("--enrollment", help="audio file of the target alone (joint models)")
+    parser.add_argument("--enrollment", help="audio file of the target alone, for extraction")
     parser.add_argument(
         "--speech", help="audio file: what a front-end made of the mixture (recognisers of both)"
     )
@@ -107,8 +107,11 @@ def _load(args, device, is_enrolled):
         raise UserError(
             f"--output_wav: {args.model_dir} does not extract; use a joint model or a --front_end"
         )
-    if model.extracts and "enrollment" in model.inputs and not is_enrolled:
-        raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
+    if args.speech is not None and front_end is not None:
+        raise UserError("--front_end gives the speech: leave out --speech, or --front_end")
+    if _is_enrolled(model) and not is_enrolled:
+        who = args.model_dir if model.extracts or front_end is None else args.front_end
+        raise UserError(f"{who} extracts the target and needs --enrollment, its speech")
     if model.condition == "denoised" and model.inputs == ("speech",) and front_end is None:
         logger.warning(
             "%s was trained on denoised speech, but gets the recording as it is; --front_end DIR "
@@ -116,6 +119,12 @@ def _load(args, device, is_enrolled):
             args.model_dir,
         )
     return model
+
+
+def _is_enrolled(model):
+    """Whether a model, or its front-end, takes an enrollment."""
+    needed = model.front_end is not None and model.front_end.needs_enrollment
+    return needed or "enrollment" in model.inputs
 
 
 def _short(args, model, given):
@@ -136,9 +145,7 @@ def _short(args, model, given):
 def _long(args, model, given):
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
 
-    enrolled = model.extracts and "enrollment" in model.inputs
-    enrolled = enrolled or (model.front_end is not None and model.front_end.needs_enrollment)
-    enrollment = model.prepare(*given["enrollment"]) if enrolled else None
+    enrollment = model.prepare(*given["enrollment"]) if _is_enrolled(model) else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(
         model,

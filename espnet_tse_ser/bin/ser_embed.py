@@ -29,12 +29,11 @@ def main(argv=None):
     """Embed the training and dev utterances of a fold."""
     args = get_parser().parse_args(argv)
     from espnet_tse_ser.audio.id_list import read_ids
-    from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.inference.model import TSESER
     from espnet_tse_ser.inference.recognition import embed_set
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
     from espnet_tse_ser.progress import log_to_stderr
-    from espnet_tse_ser.training.teacher import check_teacher, write_embeddings
+    from espnet_tse_ser.training.teacher import check_teacher, seen_by, write_embeddings
 
     log_to_stderr()
     device = set_up(args)
@@ -44,7 +43,7 @@ def main(argv=None):
             f"{args.model_dir}: recognises from {', '.join(model.inputs)}; a teacher recognises "
             "from speech alone"
         )
-    seen = list(read_table(Path(args.model_dir) / "data/train/speech.scp"))
+    seen = seen_by(args.model_dir)
     check_teacher(seen, args.split, args.model_dir)
     ids = [i for part in ("train", "dev") for i in read_ids(Path(args.split) / f"{part}.lst")]
     ids = sorted(dict.fromkeys(ids))

@@ -81,7 +81,12 @@ def _find_tables(args, options):
     where = f"{args.config}: model: {options.model}"
     given = {"speech": args.scp, "embedding": args.embeddings}
     names = streams_of(get_class("model", options.model), where)
-    if "embedding" in names and args.embeddings is not None:
+    if args.embeddings is not None:
+        if "embedding" not in names:
+            raise UserError(
+                f"{where}: is not trained towards a teacher's embeddings; leave --embeddings (a "
+                "system's teacher) out, or take a model that is, such as trnet"
+            )
         check_teacher(None, args.split, args.embeddings)
     return {name: find_table(name, args.data_dir, given, where) for name in names}
 

@@ -54,10 +54,10 @@ def main(argv=None):
         tse_config = f"{args.tse_dir}/config.yaml"
         rate = get_rate(tse, "sample_rate", tse_config)
     else:
-        if recorded.record.kind == "enh" and not recorded.record.ours:
+        if recorded.record.kind == "enh":
             raise UserError(
                 f"--tse_dir {args.tse_dir}: stands for {recorded.record.source}, an enhancement "
-                "model; a joint training starts with a TD-SpeakerBeam, or this package's TCN"
+                "model; a joint training starts with a TD-SpeakerBeam"
             )
         tse, tse_config = read_yaml(recorded.config), recorded.config
         rate = recorded.record.rate

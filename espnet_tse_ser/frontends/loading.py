@@ -53,7 +53,9 @@ def take_model(source, model_dir, data_rate, rate=None, device="cpu"):
     """
     files, revision = fetch(source, model_dir)
     if source == DEEPFILTERNET:
-        kind, ours, rate = "enh", False, data_rate  # it resamples
+        if rate is not None:
+            raise UserError(f"{source}: takes signals of any rate; leave --frontend_fs out")
+        kind, ours, rate = "enh", False, data_rate
     else:
         kind, ours, rate = _inspect(source, files, data_rate, rate)
     front_end = _load(files, source, kind, ours, rate, device)

@@ -4,6 +4,7 @@ import torch
 
 from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation
 from espnet_tse_ser.training.precision import float32, widened
@@ -121,12 +122,12 @@ class TRNet(ESPnetSERModel):
             clean: the target alone ``(B, T)``. embedding: of the teacher ``(B, E)``.
 
         Raises:
-            ValueError: the teacher's embedding has another size.
+            UserError: the teacher's embedding has another size.
         """
         refined = self.refine(**of_streams(batch, self.inputs))
         feats, num_frames, _, embedded, score = refined
         if embedding.shape[1:] != embedded.shape[1:]:
-            raise ValueError(
+            raise UserError(
                 f"the teacher's embeddings have {embedding.shape[1]} values, this model's have "
                 f"{embedded.shape[1]}: give both recognisers the same encoder and pooling"
             )

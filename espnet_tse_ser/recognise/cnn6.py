@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
 from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.values.kinds import Several
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, KERNEL, Number
 
@@ -88,7 +89,11 @@ class MaskedBatchNorm(torch.nn.BatchNorm2d):
         """Normalise ``(B, C, F, D)``; mask ``(B, 1, F, 1)``, or what is broadcast to x."""
         if not self.training:
             return super().forward(x)
-        count = mask.expand(len(x), 1, *x.shape[2:]).sum()
+        with float32(x):
+            return self._of_batch(widened(x), mask)
+
+    def _of_batch(self, x, mask):
+        count = mask.expand(len(x), 1, *x.shape[2:]).sum(dtype=torch.float)
         mean = (x * mask).sum(dim=(0, 2, 3), keepdim=True) / count
         centred = x - mean
         variance = (centred.square() * mask).sum(dim=(0, 2, 3), keepdim=True) / count

@@ -34,6 +34,9 @@ class Compensation(torch.nn.Module):
             correlation; without, the cosine depends on the offset of the features.
         offset: added to the features before the cosine; 20.8 is that of energies of 16-bit
             integers against those of samples in [-1, 1].
+
+    Raises:
+        ValueError: ``offset`` with ``centred``, on which it has no effect.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Compensation(torch.nn.Module):
         offset: Number(-100, 100) = 0.0,
     ):
         super().__init__()
+        if centred and offset:
+            raise ValueError("offset has no effect on what is centred; leave it out")
         self.per, self.window, self.centred, self.offset = per, window, centred, offset
         self.weight = torch.nn.Parameter(torch.zeros(bands))
         self.bias = torch.nn.Parameter(torch.full((bands if per == "band" else 1,), 0.5))

@@ -8,7 +8,7 @@ import numpy as np
 from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
 from espnet_tse_ser.mixtures.table import CLEAN
-from espnet_tse_ser.report.markdown import number, over_speakers, table
+from espnet_tse_ser.report.markdown import head, number, over_speakers, table
 from espnet_tse_ser.report.plots import COLOURS, new_figure, save
 from espnet_tse_ser.report.results_report import level_name
 
@@ -48,14 +48,15 @@ def level_key(level):
     return float("inf") if level == CLEAN else float(level)
 
 
-def render(levels):
-    """The table of `scores_by_level`."""
+def render(levels, facts):
+    """The table of `scores_by_level`, below what there is to say about it (name -> value)."""
     rows = [
         [level_name(r["level"]), r["n"], r["speakers"], number(r["score"], 3, r["score_ci"])]
         for r in levels
     ]
     return (
-        "# Refinement\n\nThe estimated score S, 1 for a mixture that seems clean, "
+        f"# Refinement\n\n{head(facts)}\n\n"
+        "The estimated score S, 1 for a mixture that seems clean, "
         f"{over_speakers(levels[0]['speakers'])}.\n\n"
         + table(["level", "n", "speakers", "S"], rows)
         + "\n"
@@ -96,9 +97,10 @@ def plot_embeddings(path, embeddings, labels, seed=0):
     names = sorted(set(labels))
     for at, (title, points) in enumerate(zip(embeddings, panels, strict=True), 1):
         axes = figure.add_subplot(-(-len(panels) // columns), columns, at)
-        for colour, name in zip(COLOURS, names, strict=False):
+        for place, name in enumerate(names):
             mine = points[[label == name for label in labels]]
-            axes.plot(*mine.T, ".", color=colour, markersize=3, label=name if at == 1 else None)
+            how = {"color": COLOURS[place % len(COLOURS)], "label": name if at == 1 else None}
+            axes.plot(*mine.T, ".+x*"[place // len(COLOURS) % 4], markersize=3, **how)
         axes.set(
             title=title, xticks=[], yticks=[], xlim=_ends(places[:, 0]), ylim=_ends(places[:, 1])
         )

@@ -247,12 +247,12 @@ def _check(system, systems, path):
             if name == system.name:
                 raise UserError(f"{path}: claims: a system is not compared with itself")
     if system.teacher is not None:
-        teacher = systems.get(system.teacher)
-        if teacher is None or teacher.train != "clean" or system.train not in CONDITIONS:
-            known = " ".join(s.name for s in systems.values() if s.train == "clean")
+        known = [s.name for s in systems.values() if s.train == "clean" and s.teacher is None]
+        if system.teacher not in known or system.train not in CONDITIONS:
+            known = " ".join(name for name in known if name != system.name)
             raise UserError(
-                f"{path}: teacher: '{system.teacher}' is to be a system with train: clean, of one "
-                f"with a recogniser of its own; known: {known}"
+                f"{path}: teacher: '{system.teacher}' is to be a system with train: clean and no "
+                f"teacher, of one with a recogniser of its own; known: {known}"
             )
     if system.starts_from is not None:
         start = systems.get(system.starts_from)

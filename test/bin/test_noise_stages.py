@@ -200,6 +200,11 @@ def test_noise_of_pretraining_that_is_tested_is_refused(root, tmp_path, capsys):
         directories = ["--data_dir", f"{tmp_path}/data", "--output_dir", f"{tmp_path}/apart"]
         assert run(format_audio.main, [*directories, *combine]) == 0
     assert run(check_data.main, [*check, f"{tmp_path}/apart"]) == 0
+    # Nor does noise of a sweep that is in the training, or in pretraining.
+    capsys.readouterr()
+    sweep = [f"{tmp_path}/apart", "--sweep_sources", f"{tmp_path}/apart"]
+    assert run(check_data.main, [*check, *sweep]) == 2
+    assert "is in pretraining noise and in sources of sweeps (apart)" in capsys.readouterr().err
 
 
 def test_noise_in_all_folds(root, tmp_path, capsys, caplog):

@@ -131,6 +131,9 @@ def test_a_teacher_comes_first(printed, conf):
     (conf / "systems/other.yaml").write_text(text.replace("clean_clean", "noisy_noisy"))
     with pytest.raises(UserError, match="teacher: 'noisy_noisy' is to be a system with train: cl"):
         printed(names="other")
+    (conf / "systems/other.yaml").write_text(text.replace("clean_clean", "other"))
+    with pytest.raises(UserError, match="teacher: 'other' is to be a system with train: cl"):
+        printed(names="other")
     other = f"row: 9\nlabel: y\ntrain: clean\ntest: noisy\nrecogniser: {conf}/train_ser_b.yaml\n"
     (conf / "systems/clean_b.yaml").write_text(other)
     (conf / "train_ser_b.yaml").touch()

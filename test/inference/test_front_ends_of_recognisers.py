@@ -84,7 +84,7 @@ def test_a_recording_by_windows(ser_dir, enhancer_dir, mixture, own):
         recognize_recording(model, Recording(path, 16000), None, None, window_seconds=0.05, **how)
 
 
-def test_the_command(ser_dir, enhancer_dir, mixture, tmp_path, capsys, caplog):
+def test_the_command(ser_dir, enhancer_dir, tse_dir, mixture, tmp_path, capsys, caplog):
     samples, path = mixture
     options = {"model_dir": ser_dir, "mixture": path, "front_end": enhancer_dir}
     command = [f"--{name}={value}" for name, value in options.items()]
@@ -96,6 +96,14 @@ def test_the_command(ser_dir, enhancer_dir, mixture, tmp_path, capsys, caplog):
     (expected,) = extract(model.front_end, [samples - samples.mean()])
     written, _ = soundfile.read(output)
     np.testing.assert_allclose(written, expected, atol=1.1 / 32768)
+
+    for more, message in (
+        ([f"--front_end={tse_dir}"], f"{tse_dir} extracts the target and needs --enrollment"),
+        ([f"--speech={path}"], "--front_end gives the speech: leave out --speech"),
+    ):
+        for seconds in (6, 60):
+            assert errors.run(infer.main, [*command, *more, f"--window_seconds={seconds}"]) == 2
+            assert message in capsys.readouterr().err
 
     # The remark on what a recogniser is trained on, unless it gets that.
     exp = shutil.copytree(ser_dir, tmp_path / "exp")

@@ -111,9 +111,7 @@ def test_what_is_left_out(batch):
 
 
 def test_a_teacher_of_another_size(batch):
-    with pytest.raises(
-        ValueError, match="teacher's embeddings have 9 values, this model's have 10"
-    ):
+    with pytest.raises(UserError, match="teacher's embeddings have 9 values, this model's have 10"):
         build()(**batch | {"embedding": torch.zeros(3, 9)})
 
 

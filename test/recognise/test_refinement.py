@@ -23,8 +23,7 @@ def trained(**options):
     return compensation
 
 
-@pytest.mark.parametrize("centred", [False, True])
-@pytest.mark.parametrize("offset", [0.0, 3.0])
+@pytest.mark.parametrize("centred, offset", [(False, 0.0), (False, 3.0), (True, 0.0)])
 def test_one_score_an_utterance(spectra, centred, offset):
     """Equations of low-level refinement, written out."""
     compensation = trained(centred=centred, offset=offset)

@@ -17,6 +17,7 @@ from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.training.preprocessor import EmotionPreprocessor
 from espnet_tse_ser.training.streams import OneOfTarget
+from espnet_tse_ser.training.teacher import check_teacher
 
 CRITERION = {"best_model_criterion": [["valid", "ua", "max"]], "one_per_target": True}
 TRNET = {"model": "trnet", **CRITERION}
@@ -152,6 +153,17 @@ def test_a_teacher_of_another_fold(levels, teacher, tmp_path):
     ):
         embed(levels, teacher, tmp_path / "embeddings", "fold2")
     table = embed(levels, teacher, tmp_path / "embeddings")
+    split = tmp_path / "split"  # of loso_speaker: another fold's test speaker is this one's dev
+    split.mkdir()
+    for name, ids in (
+        ("dev", tested[:1]),
+        ("test", sorted(read_table(teacher / "data/dev/utt2emo"))),
+    ):
+        (split / f"{name}.lst").write_text("".join(f"{i}\n" for i in ids))
+    with pytest.raises(UserError, match="embeddings.scp: the teacher was chosen by"):
+        check_teacher(None, split, table)
+    (split / "dev.lst").write_text((split / "test.lst").read_text())  # best_test_epoch
+    check_teacher(None, split, table)
     options = (
         "--embeddings",
         str(table),
@@ -160,6 +172,15 @@ def test_a_teacher_of_another_fold(levels, teacher, tmp_path):
     )
     with pytest.raises(UserError, match=f"embeddings.scp: the teacher was trained on .*{first}"):
         train(levels, tmp_path / "t", "wav.scp", *options, **TRNET)
+
+
+def test_a_teacher_without_effect(levels, teacher, tmp_path, caplog):
+    table = embed(levels, teacher, tmp_path / "embeddings")
+    with pytest.raises(UserError, match="model: emotion: is not trained towards a teacher"):
+        train(levels, tmp_path / "t", "wav.scp", "--embeddings", str(table), **CRITERION)
+    (table.parent / "teacher_dev.lst").unlink()
+    check_teacher(None, levels["mixtures"] / "table/splits/fold2", table)
+    assert "nobody knows what the teacher has seen" in caplog.text
 
 
 def test_a_model_of_two_inputs_is_no_teacher(levels, teacher, tmp_path):

@@ -250,15 +250,22 @@ stage_mixture_table() {
 }
 
 stage_check() {
-    local noise needs
+    local noise needs set others=()
     use_noise --pretrain_noise
+    # Sources that sweeps alone have are nobody else's.
+    for set in $(planned sweep | cut -d '|' -f 2 | sort -u); do
+        [ "${set}" != emo ] && [ "${set}" != "${source_set}" ] || continue
+        others+=("${clean}/${set}")
+        needs+=(--input "${clean}/${set}/.done")
+    done
+    [ ${#others[@]} -eq 0 ] || others=(--sweep_sources "${others[@]}")
     # It tells the share of dev in each fold, and what is never tested.
     step --redo --name check --tell "fold .*|noise is shared .*|.* never tested.*|.* no violation" \
         --input "${table_dir}/.done" --input "${clean}/pretrain/.done" "${needs[@]}" \
         "${table_dir}" check_data --scheme "${scheme}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" \
         --pretrain "${clean}/pretrain" --table_dir "${table_dir}" --labels "${labels}" \
-        --folds "${folds}" "${noise[@]}" ${noise_split:+--noise_split "${noise_split}"}
+        --folds "${folds}" "${noise[@]}" "${others[@]}" ${noise_split:+--noise_split "${noise_split}"}
 }
 
 # use_noise OPTION: with noise in pretraining set noise to this option of a command, needs to its input.
@@ -416,7 +423,7 @@ embed_by() {
     while read -r run fold _; do
         step --network --batch --unrecorded "--batch_size ${batch_size}" \
             --input "${expdir}/$1/${run}/.done" --input "${mix}/.done" \
-            --writes "embeddings.scp teacher_train.lst" "${expdir}/$1/${run}/embeddings" \
+            --writes "embeddings.scp teacher_*.lst" "${expdir}/$1/${run}/embeddings" \
             ser_embed --model_dir "${expdir}/$1/${run}" --data_dir "${mix}" \
             --scp "${mix}/spk1.scp" --split "${table_dir}/splits/fold${fold}" \
             --output_dir "${expdir}/$1/${run}/embeddings"
@@ -587,7 +594,7 @@ refinement() {
             --writes "REFINEMENT.md refinement.tsv *.png" "${results}/refinement/${dir}" \
             refinement --model_dir "${expdir}/${dir}" --data_dir "${mix}" \
             --scp "$(scp_of "${condition}" "${tag}")" --table_dir "${table_dir}" --folds "${folds}" \
-            --output_dir "${results}/refinement/${dir}"
+            --scheme "${scheme}" --output_dir "${results}/refinement/${dir}"
     done < <(planned recogniser)
 }
 

@@ -25,5 +25,5 @@ for set in pretrain_noise noise; do
         --output_dir "data/${set}"
     part=$((part + 1))
 done
-prepare musan --root "${MUSAN}" --parts noise/free-sound --complete "${complete}" \
+prepare musan --root "${MUSAN}" --subsets noise/free-sound --complete "${complete}" \
     --output_dir data/unmatched
