@@ -55,7 +55,7 @@ def main(argv=None):
         given[f"{phase}_shape_file"] = [f"{data}/utt2num_samples"]
     options = parse_task_options(SERTask, ["--config", args.config, *further], **given)
     if options.normalize is not None:
-        if args.stats is None:
+        if not args.stats:
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
     options.condition = args.condition

@@ -82,7 +82,7 @@ def _inspect(source, files, data_rate, rate):
             f"(ESPnet writes 8000 where nobody said it), give --frontend_fs {data_rate}"
         )
     ours = "extractor" in config and _is_ours(config, files.config)
-    if ours and not needs_enrollment(config):
+    if ours and not needs_enrollment(config, files.config):
         kind = "enh"
     return kind, ours, rate
 

@@ -78,7 +78,7 @@ class ModelFiles:
             return self.record.kind == "tse"
         from espnet_tse_ser.models.build_tse import needs_enrollment
 
-        return needs_enrollment(read_yaml(self.config))
+        return needs_enrollment(read_yaml(self.config), self.config)
 
 
 def files_of(model_dir, weights=None):

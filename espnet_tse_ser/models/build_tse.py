@@ -118,9 +118,10 @@ def build_extraction_model(config, where="the extraction model"):
         raise UserError(f"{where}: model_conf or criterions: {error}; correct it") from error
 
 
-def needs_enrollment(config):
-    """Whether the model of a configuration that `check_extraction_config` takes has enrollments."""
-    return _get_class("extractor", config.get("extractor"), "extractor").needs_enrollment
+def needs_enrollment(config, where):
+    """Whether the model of a configuration takes enrollments; ``where``: of `_get_class`."""
+    where = f"{where}: extractor"
+    return _get_class("extractor", config.get("extractor"), where).needs_enrollment
 
 
 def criterion_names(config):

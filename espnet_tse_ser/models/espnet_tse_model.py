@@ -68,8 +68,8 @@ class ESPnetTSEModel(ESPnetExtractionModel):
 
     @property
     def needs_enrollment(self):
-        """Whether it extracts with an enrollment; an enhancement model does without."""
-        return self.extractor.needs_enrollment
+        """Whether it extracts with an enrollment (ESPnet's extractor does); enhancement without."""
+        return getattr(self.extractor, "needs_enrollment", True)
 
     def extract(self, speech_mix, lengths, enroll=None, enroll_lengths=None):
         """Extract the target.

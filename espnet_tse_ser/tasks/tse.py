@@ -94,7 +94,7 @@ class TSETask(CheckedTask, DistributedTask, TargetSpeakerExtractionTask):
     def check_options(cls, options, where):
         vars(options).update(check_extraction_config(vars(options), where))
         mixing = mixing_options(PretrainingOptions, options.mixing_conf, where("mixing_conf"))
-        if needs_enrollment(vars(options)) != (mixing.enroll_segment is not None):
+        if needs_enrollment(vars(options), "the options") != (mixing.enroll_segment is not None):
             fault = "needs enrollments; give enroll_segment"
             if mixing.enroll_segment is not None:
                 fault = "takes no enrollment; give enroll_segment: null"

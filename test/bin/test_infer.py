@@ -228,7 +228,7 @@ def test_an_output_that_is_not_finite(run, files, tmp_path, joint_dir, joint_con
 def test_bad_options(run, files, tse_dir, ser_dir, joint_dir):
     _fails(run(enrollment=None), "needs --enrollment", files)
     _fails(run(model_dir=files), "config.yaml: no such file; is", files)
-    _fails(run(model_dir=files / "m.wav"), "m.wav/config.yaml: no such file", files)
+    _fails(run(model_dir=files / "m.wav"), "m.wav: is a file, not the directory of a model", files)
     _fails(run(model_dir=tse_dir), "is neither a joint nor a SER model", files)
     _fails(run(model_dir=ser_dir), "does not extract; use a joint model", files)
     _fails(run(output_wav=files / "out" / "out.mp3"), "out.mp3: the name must end in .wav", files)

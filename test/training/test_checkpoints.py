@@ -229,7 +229,7 @@ def test_configurations(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("a: 1\n")
     assert read_config(tmp_path) == {"a": 1}
-    with pytest.raises(UserError, match="is .* a trained model"):
+    with pytest.raises(UserError, match="config.yaml: is a file, not the directory of a model"):
         read_config(path)  # a file instead of its directory
     for text, message in (
         ("a: [1", "line 1: not valid YAML"),
