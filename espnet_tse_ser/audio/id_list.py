@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import read_text
+from espnet_tse_ser.files import read_text, write_text
 from espnet_tse_ser.values.ids import check_id
 
 
@@ -38,6 +38,11 @@ def read_lines(path):
             check_id(text, f"{path}: line {number}")
             ids.append(text)
     return ids
+
+
+def write_ids(path, ids):
+    """Write a list of ids, sorted, atomically."""
+    write_text(path, "".join(f"{i}\n" for i in sorted(ids)))
 
 
 def select(table, ids, name):

@@ -109,7 +109,7 @@ def _load(args, device, is_enrolled):
         )
     if args.speech is not None and front_end is not None:
         raise UserError("--front_end gives the speech: leave out --speech, or --front_end")
-    if _is_enrolled(model) and not is_enrolled:
+    if model.needs_enrollment and not is_enrolled:
         who = args.model_dir if model.extracts or front_end is None else args.front_end
         raise UserError(f"{who} extracts the target and needs --enrollment, its speech")
     if model.condition == "denoised" and model.inputs == ("speech",) and front_end is None:
@@ -119,12 +119,6 @@ def _load(args, device, is_enrolled):
             args.model_dir,
         )
     return model
-
-
-def _is_enrolled(model):
-    """Whether a model, or its front-end, takes an enrollment."""
-    needed = model.front_end is not None and model.front_end.needs_enrollment
-    return needed or "enrollment" in model.inputs
 
 
 def _short(args, model, given):
@@ -145,7 +139,7 @@ def _short(args, model, given):
 def _long(args, model, given):
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
 
-    enrollment = model.prepare(*given["enrollment"]) if _is_enrolled(model) else None
+    enrollment = model.prepare(*given["enrollment"]) if model.needs_enrollment else None
     recording = Recording(args.mixture, model.rate)
     segments = recognize_recording(
         model,

@@ -53,7 +53,7 @@ def get_parser():
 def main(argv=None):
     """Write the mixture table and the splits."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.files import write_text
+    from espnet_tse_ser.audio.id_list import write_ids
     from espnet_tse_ser.mixtures.drawing import draw_mixtures
     from espnet_tse_ser.mixtures.pool import Pool
     from espnet_tse_ser.mixtures.splits import fold_of_speakers, split_fold
@@ -93,8 +93,7 @@ def main(argv=None):
         )
         for name, utts in split.items():
             path = output_dir / "splits" / f"fold{fold}" / f"{name}.lst"
-            ids = sorted(uid for utt in utts for uid in mixtures_of[utt])
-            write_text(path, "".join(f"{uid}\n" for uid in ids))
+            write_ids(path, (uid for utt in utts for uid in mixtures_of[utt]))
     write_mixtures(output_dir / "mixtures.tsv", mixtures)
 
 

@@ -105,6 +105,12 @@ class TSESER:
         enrolled = self.model.tse_model.needs_enrollment or "enrollment" in self.recogniser.inputs
         return ("mixture", "enrollment") if enrolled else ("mixture",)
 
+    @property
+    def needs_enrollment(self):
+        """Whether the model, or its front-end, takes an enrollment."""
+        needed = self.front_end is not None and self.front_end.needs_enrollment
+        return needed or "enrollment" in self.inputs
+
     def __call__(self, mixture, enrollment=None, rate=None, speech=None):
         """Recognise one recording.
 

@@ -207,18 +207,11 @@ def _denoise(front_end, recording, enrollment, seconds):
         )
     plan = windows.plan(recording.num_samples, window, overlap)
     enrolled = [[enrollment]] if front_end.needs_enrollment else []
-    held = []
 
-    def estimates():
-        for mixture in progress(windows.cut(recording.blocks(), plan), "denoise", len(plan)):
-            held[:] = [mixture]
-            yield extract(front_end, [mixture], *enrolled, names=[recording.path])[0]
+    def estimate(mixture):
+        return extract(front_end, [mixture], *enrolled, names=[recording.path])[0]
 
-    joined = windows.join(plan, estimates(), edge)
-    for (begin, end), (start, _), estimate in zip(
-        windows.pieces(plan, edge), plan, joined, strict=True
-    ):
-        yield held[0][begin - start : end - start], estimate
+    yield from _pieces(recording, plan, edge, estimate, "denoise")
 
 
 @torch.no_grad()
@@ -228,28 +221,42 @@ def _extract(model, recording, embedding, window):
     overlap = windows.overlap(model, recording.rate)
     stride = model.encoder.stride
     plan = windows.plan(recording.num_samples, window, overlap, stride)
-    device, held, statistics = device_of(model), [], None
+    device, statistics = device_of(model), None
     level = Level(*torch.tensor([[0.0], [recording.rms]], dtype=torch.double, device=device))
 
-    def estimates(label):
-        for mixture in progress(windows.cut(recording.blocks(), plan), label, len(plan)):
-            held[:] = [mixture]
-            padded = pad_signals([mixture], device)
-            estimate = model.extract_embedded(*padded, embedding, statistics, level)[0]
-            estimate = estimate.cpu().numpy()
-            check_output(estimate, recording.path)
-            yield estimate
+    def estimate(mixture):
+        padded = pad_signals([mixture], device)
+        estimated = model.extract_embedded(*padded, embedding, statistics, level)[0].cpu().numpy()
+        check_output(estimated, recording.path)
+        return estimated
 
     if len(plan) > 1 and model.extractor.has_global_norms:
         statistics = NormStatistics()
-        for _ in estimates("measure"):
-            pass
+        for mixture in _windows(recording, plan, "measure"):
+            estimate(mixture)
         statistics.collected()
-    joined = windows.join(plan, estimates("extract"), edge)
-    for (begin, end), (start, _), estimate in zip(
+    yield from _pieces(recording, plan, edge, estimate, "extract")
+
+
+def _windows(recording, plan, label):
+    """The mixture in each window of a plan."""
+    return progress(windows.cut(recording.blocks(), plan), label, len(plan))
+
+
+def _pieces(recording, plan, edge, estimate, label):
+    """Yield pieces of the mixture and their estimates: of windows, joined."""
+    held = []
+
+    def estimates():
+        for mixture in _windows(recording, plan, label):
+            held[:] = [mixture]
+            yield estimate(mixture)
+
+    joined = windows.join(plan, estimates(), edge)
+    for (begin, end), (start, _), estimated in zip(
         windows.pieces(plan, edge), plan, joined, strict=True
     ):
-        yield held[0][begin - start : end - start], estimate
+        yield held[0][begin - start : end - start], estimated
 
 
 class _Segments:

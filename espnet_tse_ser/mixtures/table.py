@@ -19,6 +19,15 @@ LEVELS = Several(Either(Number(-100, 100), Choice(CLEAN)))  # a set of SNRs in d
 NONE = "none"  # the emotion of unlabelled speech, the gender state of a mixture without talkers
 
 
+def level_key(level):
+    """The value by which levels are ordered, clean last.
+
+    >>> sorted(["clean", "10", "-5"], key=level_key)
+    ['-5', '10', 'clean']
+    """
+    return float("inf") if level == CLEAN else float(level)
+
+
 @dataclass(frozen=True)
 class Source:
     """What disturbs a target, as it is in a mixture.

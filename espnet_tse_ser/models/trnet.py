@@ -87,11 +87,12 @@ class TRNet(ESPnetSERModel):
             return {}
         return {"level": standardize(speech, lengths)[1]}
 
-    def refine(self, speech, speech_lengths, mixture, mixture_lengths):
+    def refine(self, speech, speech_lengths, mixture, mixture_lengths, level=None):
         """Refine what a front-end made of mixtures.
 
         Args:
             speech: denoised ``(B, T)``, with lengths ``(B,)``; mixture: the same of its mixture.
+            level: what `_level` gives of the speech, where it is known.
 
         Returns:
             features ``(B, F, D)`` of the front-end, valid frames ``(B,)``, embedding ``(B, E)``
@@ -102,7 +103,7 @@ class TRNet(ESPnetSERModel):
         with float32(feats):
             feats, score = widened(feats), feats.new_ones(len(feats))
             if self.compensation is not None:
-                level = self._level(speech, speech_lengths)
+                level = self._level(speech, speech_lengths) if level is None else level
                 noisy, _ = self._features(mixture, mixture_lengths, **level)
                 feats, score = self.compensation(widened(noisy), feats, num_frames)
         before = after = self.encode(feats, num_frames)
@@ -124,7 +125,8 @@ class TRNet(ESPnetSERModel):
         Raises:
             UserError: the teacher's embedding has another size.
         """
-        refined = self.refine(**of_streams(batch, self.inputs))
+        level = self._level(batch["speech"], batch["speech_lengths"])
+        refined = self.refine(**of_streams(batch, self.inputs), level=level)
         feats, num_frames, _, embedded, score = refined
         if embedding.shape[1:] != embedded.shape[1:]:
             raise UserError(
@@ -135,7 +137,6 @@ class TRNet(ESPnetSERModel):
         with float32(logits):
             loss = self.emotion_loss(logits, emotion)
             with torch.no_grad():
-                level = self._level(batch["speech"], batch["speech_lengths"])
                 reference, _ = self._features(clean, clean_lengths, **level)
             low = self._low_loss(feats, reference, num_frames)
             high = (embedded - embedding).square().mean()

@@ -7,7 +7,7 @@ import numpy as np
 
 from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
-from espnet_tse_ser.mixtures.table import CLEAN
+from espnet_tse_ser.mixtures.table import level_key
 from espnet_tse_ser.report.markdown import head, number, over_speakers, table
 from espnet_tse_ser.report.plots import COLOURS, new_figure, save
 from espnet_tse_ser.report.results_report import level_name
@@ -41,11 +41,6 @@ def scores_by_level(rows):
             }
         )
     return found
-
-
-def level_key(level):
-    """The value by which levels are ordered, clean last."""
-    return float("inf") if level == CLEAN else float(level)
 
 
 def render(levels, facts):
@@ -93,10 +88,11 @@ def plot_embeddings(path, embeddings, labels, seed=0):
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(stacked)
     panels = np.split(places, len(embeddings))
     columns = 2 if len(panels) > 1 else 1
-    figure, _ = new_figure(4 * columns + 1, 3.4 * -(-len(panels) // columns), axes=False)
+    rows = -(-len(panels) // columns)
+    figure, _ = new_figure(4 * columns + 1, 3.4 * rows, axes=False)
     names = sorted(set(labels))
     for at, (title, points) in enumerate(zip(embeddings, panels, strict=True), 1):
-        axes = figure.add_subplot(-(-len(panels) // columns), columns, at)
+        axes = figure.add_subplot(rows, columns, at)
         for place, name in enumerate(names):
             mine = points[[label == name for label in labels]]
             how = {"color": COLOURS[place % len(COLOURS)], "label": name if at == 1 else None}

@@ -19,7 +19,7 @@ from espnet_tse_ser.metrics.speaker_totals import (
     speaker_totals,
 )
 from espnet_tse_ser.metrics.tables import MADE_WITH
-from espnet_tse_ser.mixtures.table import CLEAN, NONE
+from espnet_tse_ser.mixtures.table import NONE, level_key
 from espnet_tse_ser.systems.system import are_alike, pairs_of
 from espnet_tse_ser.values.ids import fold_key
 
@@ -204,13 +204,8 @@ def _parts(rows):
     yield "gender_state", "all"
     for state in _states(rows):
         yield "gender_state", state
-    for level in sorted({row["level"] for row in rows if "level" in row}, key=_decibels):
+    for level in sorted({row["level"] for row in rows if "level" in row}, key=level_key):
         yield "level", level
-
-
-def _decibels(level):
-    """The value by which levels are ordered, clean last."""
-    return float("inf") if level == CLEAN else float(level)
 
 
 def _states(rows):

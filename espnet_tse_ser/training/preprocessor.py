@@ -45,13 +45,16 @@ class EmotionPreprocessor:
             data["emotion"] = np.array([label_index(uid, data["emotion"], self.labels)], np.int64)
         return data
 
+    def rng(self, uid, *further):
+        """A generator that depends on the seed, the epoch, an id and ``further`` numbers alone."""
+        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode()), *further])
+
     def _crop(self, uid, stream):
         longest = self.max_samples if stream.ndim == 1 else self.max_frames
         if longest is None or len(stream) <= longest:
             return stream
         # Drawn anew for each stream of an utterance: they have one length, and so one start.
-        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
-        start = int(rng.integers(len(stream) - longest + 1))
+        start = int(self.rng(uid).integers(len(stream) - longest + 1))
         return stream[start : start + longest]
 
 

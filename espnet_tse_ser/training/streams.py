@@ -1,11 +1,8 @@
 """Streams: what a recogniser gets of an utterance, and what it is trained towards."""
 
 import collections.abc
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from espnet_tse_ser.audio.decoded import DecodedOnce
 from espnet_tse_ser.audio.signals import Features, Signals
@@ -109,9 +106,7 @@ class OneOfTarget(collections.abc.Mapping):
 
     def __getitem__(self, target):
         ids = self.mixtures_of[target]
-        seed, epoch = self.preprocessor.seed, self.preprocessor.epoch
-        rng = np.random.default_rng([seed, epoch, zlib.crc32(target.encode()), 1])
-        return self.stream[ids[rng.integers(len(ids))]]
+        return self.stream[ids[self.preprocessor.rng(target, 1).integers(len(ids))]]
 
     def __iter__(self):
         return iter(self.mixtures_of)

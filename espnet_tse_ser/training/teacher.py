@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 
 from espnet_tse_ser.audio.ark import write_array
-from espnet_tse_ser.audio.id_list import read_ids, read_lines
+from espnet_tse_ser.audio.id_list import read_ids, read_lines, write_ids
 from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.files import atomic_path, write_text
+from espnet_tse_ser.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def write_embeddings(directory, embeddings, seen):
     with atomic_path(ark) as path, open(path, "wb") as stream:
         places = {i: f"{ark}:{write_array(stream, i, e)}" for i, e in embeddings.items()}
     for side in _SEEN:
-        write_text(directory / _name(side), "".join(f"{i}\n" for i in sorted(seen[side])))
+        write_ids(directory / _name(side), seen[side])
     write_table(directory / "embeddings.scp", places)
 
 
