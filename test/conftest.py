@@ -27,13 +27,13 @@ def _one_thread():
 
 # Files that take longest, so that no process is left with one of them at the end. The first makes
 # `mini_recipe`; those that need it too come when it is there, or a process would wait for it.
-FIRST = [
-    *("test_drills", "test_slurm_pl", "test_imports", "test_stops", "test_fuzz"),
-    *("test_shell_stages", "test_shell_systems", "test_kills", "test_mini_recipe"),
-    *("test_multi_node", "test_interruption", "test_ser_train", "test_shell_steps"),
-    *("test_shell_marks", "test_shell_names", "test_shell", "test_cases", "test_prefetching"),
-    *("test_compilation", "test_mini", "test_distributed", "test_tse_train", "test_tse_ser_train"),
-]
+FIRST = """
+    test_drills test_slurm_pl test_imports test_stops test_fuzz test_mini_noise_recipe
+    test_shell_stages test_shell_systems test_kills test_mini_recipe test_multi_node
+    test_interruption test_ser_train test_shell_steps test_shell_marks test_shell_names test_shell
+    test_cases test_prefetching test_compilation test_mini test_distributed test_tse_train
+    test_tse_ser_train
+""".split()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""Stage 8: SI-SDR, STOI and wrong speakers of extracted speech, one line an utterance."""
+"""Stage 8: SI-SDR, SSNR, STOI, PESQ and wrong speakers of what a front-end extracted."""
 
 import argparse
 import logging
@@ -14,13 +14,17 @@ logger = logging.getLogger(__name__)
 
 _READ = ("wav.scp", "spk1.scp", "spk2.scp", "mixtures.tsv")
 _DESCRIBED = ("fold", "gender_state", "snr_db")
+_GROUPED = ("speaker", "level")  # for the means
 
 
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
     parser.add_argument("--denoised_dir", required=True, help="extracted speech (stage 7)")
-    parser.add_argument("--output", required=True, help="table to write (score_utt.tsv)")
+    parser.add_argument(
+        "--output", required=True, help="table to write (score_utt.tsv); SIGNALS.md is put beside"
+    )
+    parser.add_argument("--pesq", action="store_true", help="measure PESQ too (package pesq)")
     parser.add_argument(
         "--fs", type=RATE.option, default=16000, help="sampling rate of all audio in Hz"
     )
@@ -32,17 +36,23 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     from espnet_tse_ser.audio.outputs import check_no_input
-    from espnet_tse_ser.files import write_tsv
+    from espnet_tse_ser.files import write_text, write_tsv
+    from espnet_tse_ser.metrics.fields import QUALITY_COLUMNS
     from espnet_tse_ser.metrics.tables import TSE_COLUMNS
+    from espnet_tse_ser.report.front_end import render, summarise
 
     tables = [Path(d) / name for d in (args.data_dir, args.denoised_dir) for name in _READ]
     check_no_input(args.output, tables, "--output")
     _open.cache_clear()
     ids = sorted(_open(args.data_dir, args.denoised_dir, args.fs)[0])
     logger.info("scoring %d utterances of %s", len(ids), args.denoised_dir)
-    score = partial(_score, args.data_dir, args.denoised_dir, args.fs)
-    write_tsv(args.output, map_progress(score, ids, "score", args.nj), TSE_COLUMNS)
-    logger.info("wrote %s", args.output)
+    score = partial(_score, args.data_dir, args.denoised_dir, args.fs, args.pesq)
+    rows = list(map_progress(score, ids, "score", args.nj))
+    columns = (*TSE_COLUMNS, *QUALITY_COLUMNS)
+    write_tsv(args.output, [{c: row[c] for c in columns} for row in rows], columns)
+    summary = Path(args.output).parent / "SIGNALS.md"
+    write_text(summary, render(summarise(rows), args.denoised_dir))
+    logger.info("wrote %s and %s", args.output, summary)
 
 
 @lru_cache(maxsize=1)  # once in each process
@@ -54,7 +64,7 @@ def _open(data_dir, denoised_dir, fs):
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 
     table = Path(data_dir) / "mixtures.tsv"
-    rows = index_rows(table, read_tsv(table, ("mixture", *_DESCRIBED)), "mixture")
+    rows = index_rows(table, read_tsv(table, ("mixture", "speaker", *_DESCRIBED)), "mixture")
     extracted = Path(denoised_dir) / "wav.scp"
     for path in (Path(data_dir) / "wav.scp", extracted, Path(data_dir) / "spk1.scp"):
         different = read_table(path).keys() ^ rows.keys()
@@ -66,10 +76,11 @@ def _open(data_dir, denoised_dir, fs):
     return rows, MixtureDir(data_dir, sorted(rows), fs, scored=True), read_table(extracted)
 
 
-def _score(data_dir, denoised_dir, fs, utt):
+def _score(data_dir, denoised_dir, fs, with_pesq, utt):
     """One row of the table (module level, so that it can be sent to a process)."""
     from espnet_tse_ser.audio.reading import read_audio
     from espnet_tse_ser.inference.scoring import score
+    from espnet_tse_ser.metrics.signal import quality_scores
 
     rows, data, extracted = _open(data_dir, denoised_dir, fs)
     # It may be silent: that is a score, not an error.
@@ -80,8 +91,11 @@ def _score(data_dir, denoised_dir, fs, utt):
             f"{rate} Hz, but its target has {data.lengths[utt]} samples, 1 channel, {fs} Hz; "
             "delete it and run stage 7 again"
         )
-    described = {column: rows[utt][column] for column in _DESCRIBED}
-    return {"id": utt} | described | score(data, utt, estimate[:, 0])
+    estimate = estimate[:, 0]
+    described = {column: rows[utt].get(column, "") for column in (*_DESCRIBED, *_GROUPED)}
+    signals = [data.audio("ref", utt), estimate, data.audio("mix", utt)]
+    quality = quality_scores(*signals, fs, with_pesq)
+    return {"id": utt} | described | score(data, utt, estimate) | quality
 
 
 if __name__ == "__main__":

@@ -241,8 +241,8 @@ class TSESER:
         """What a TRNet gives of a batch, as of `recognition.refine_set`; see `recognize`."""
         streams = self._pad(dict(zip(self.inputs, signals, strict=True)))
         refined = self.recogniser.refine(**of_streams(streams, self.recogniser.inputs))
-        *embeddings, scores = (part.cpu().numpy() for part in refined[2:])
-        return list(zip(*embeddings, scores.tolist(), strict=True))
+        before, after = (part.cpu().numpy() for part in (refined.before, refined.after))
+        return list(zip(before, after, refined.score.tolist(), strict=True))
 
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""

@@ -1,9 +1,13 @@
-"""Measures of an extracted signal: SI-SDR, STOI and whether the right speaker was extracted."""
+"""Measures of an extracted signal: SI-SDR, SSNR, STOI, PESQ, and whose speech it is."""
 
 import warnings
 
 import numpy as np
 
+from espnet_tse_ser.errors import UserError
+
+SSNR_LIMITS = (-10.0, 35.0)  # dB, of a segment: beyond, no difference is audible
+PESQ_MODES = {8000: "nb", 16000: "wb"}  # by rate
 SI_SDR_LIMIT = 100.0  # dB; a silent estimate or an exact copy would otherwise be infinite
 
 
@@ -83,6 +87,80 @@ def stoi(reference, estimate, fs=16000):
             return float("nan")
 
 
+def ssnr(reference, estimate, fs=16000):
+    """Segmental signal-to-noise ratio in dB (Loizou, "Speech Enhancement", 2013, section 11.1.1).
+
+    The mean, over segments of 30 ms of which three quarters overlap, Hann windowed, of
+    ``10 log10(|s|^2 / |s - e|^2)``, each within `SSNR_LIMITS`. The level of the estimate matters.
+
+    Args:
+        reference: clean signal s, ``(num_samples,)``.
+        estimate: signal to be rated e, ``(num_samples,)``, of the reference's level.
+        fs: rate of both in Hz.
+
+    Returns:
+        dB, or NaN when the signals are shorter than a segment.
+
+    Raises:
+        ValueError: as `si_sdr`.
+    """
+    reference, estimate = _pair(reference, estimate)
+    if not reference.any():
+        raise ValueError("SSNR is undefined for a silent reference")
+    size = round(0.03 * fs)
+    if len(reference) < size:
+        return float("nan")
+    window = np.hanning(size + 2)[1:-1]
+
+    def energies(signal):
+        segments = np.lib.stride_tricks.sliding_window_view(signal, size)[:: size // 4]
+        return np.square(segments * window).sum(axis=1)
+
+    signal, noise = energies(reference), energies(reference - estimate)
+    low, high = (10 ** (limit / 10) for limit in SSNR_LIMITS)
+    # A silent segment has as little signal as can be, whatever its noise.
+    ratios = np.full(len(signal), low)
+    np.divide(signal, noise, out=ratios, where=(signal > 0) & (noise > 0))
+    ratios[(signal > 0) & (noise == 0)] = high
+    return float(np.mean(10 * np.log10(ratios.clip(low, high))))
+
+
+def pesq(reference, estimate, fs=16000):
+    """Perceptual evaluation of speech quality, about 1 (bad) to 4.6, by the package ``pesq``.
+
+    ITU-T P.862.2 (wide band) at 16 kHz, P.862 (narrow band) at 8 kHz.
+
+    Args:
+        reference: clean signal, ``(num_samples,)``.
+        estimate: signal to be rated, ``(num_samples,)``.
+        fs: rate of both in Hz.
+
+    Returns:
+        PESQ as MOS-LQO, or NaN where it finds too little speech, in either signal.
+
+    Raises:
+        UserError: the package is not installed, or ``fs`` is another rate.
+        ValueError: as `si_sdr`.
+    """
+    try:
+        import pesq as package
+    except ImportError:
+        raise UserError(
+            "PESQ needs the package pesq: pip install pesq (it is compiled: a C compiler is needed)"
+        ) from None
+    if fs not in PESQ_MODES:
+        raise UserError(f"PESQ is defined at 8000 and 16000 Hz, not at {fs}; leave it out")
+    reference, estimate = _pair(reference, estimate)
+    if not reference.any():
+        raise ValueError("PESQ is undefined for a silent reference")
+    if not estimate.any():
+        return float("nan")
+    try:
+        return float(package.pesq(fs, reference, estimate, PESQ_MODES[fs]))
+    except (package.NoUtterancesError, package.BufferTooShortError):
+        return float("nan")
+
+
 def is_wrong_speaker(estimate, target, interferers):
     """Whether the estimate is closer (in SI-SDR) to any of the interferers than to the target.
 
@@ -121,9 +199,27 @@ def signal_scores(target, estimate, mixture, interferers, fs, with_stoi=True):
         "stoi": stoi(target, estimate, fs) if with_stoi else np.nan,
     }
     wrong = int(is_wrong_speaker(estimate, target, interferers)) if interferers else ""
-    return {name: "" if value != value else f"{value:.6f}" for name, value in scores.items()} | {
-        "wrong_speaker": wrong
-    }
+    return _fields(scores) | {"wrong_speaker": wrong}
+
+
+def quality_scores(target, estimate, mixture, fs, with_pesq=False):
+    """Further measures of one extracted signal, as fields of the table of a front-end.
+
+    Args:
+        target, estimate, mixture, fs: as of `signal_scores`. with_pesq: False leaves PESQ empty.
+
+    Returns:
+        dict with ``ssnr_mix``, ``ssnr`` (dB), ``pesq_mix`` and ``pesq``, strings as there.
+    """
+    signals = {"_mix": mixture, "": estimate}
+    scores = {f"ssnr{name}": ssnr(target, signal, fs) for name, signal in signals.items()}
+    for name, signal in signals.items():
+        scores[f"pesq{name}"] = pesq(target, signal, fs) if with_pesq else np.nan
+    return _fields(scores)
+
+
+def _fields(scores):
+    return {name: "" if value != value else f"{value:.6f}" for name, value in scores.items()}
 
 
 def _pair(reference, estimate):

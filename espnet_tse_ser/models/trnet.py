@@ -1,5 +1,7 @@
 """TRNet: a recogniser of denoised speech, refined by the mixture and towards clean speech."""
 
+from typing import NamedTuple
+
 import torch
 
 from espnet_tse_ser.audio.levels import standardize
@@ -11,6 +13,25 @@ from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.training.streams import of_streams
 from espnet_tse_ser.values.kinds import Choice, Flag, Maybe, Several
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
+
+_LEAST = 0.01  # of a mean squared error that another is relative to: 0.4 dB in log-mel energies
+
+
+class Refined(NamedTuple):
+    """What refinement gives of a batch.
+
+    Args:
+        denoised, feats: features ``(B, F, D)`` of the denoised speech, and after the compensation.
+        num_frames: valid ones ``(B,)``. before, after: embedding ``(B, E)``, and after the bridge.
+        score: ``(B,)``, 1 for what seems clean (and where there is no compensation).
+    """
+
+    denoised: torch.Tensor
+    feats: torch.Tensor
+    num_frames: torch.Tensor
+    before: torch.Tensor
+    after: torch.Tensor
+    score: torch.Tensor
 
 
 class TRNet(ESPnetSERModel):
@@ -31,6 +52,10 @@ class TRNet(ESPnetSERModel):
         labels, frontend, ..., pooling, dropout, ..., hidden: of `ESPnetSERModel`.
         low_weight, high_weight: alpha and beta of the paper; 0 leaves a loss out.
         low_normalized: the low-level loss is that of normalised features.
+        low_relative: the low-level loss is, of each utterance, its error relative to that of its
+            denoised speech, so that all utterances count alike. Without, those that the front-end
+            changes most rule: on RAVDESS a mixture at 0 dB has nine times the weight of a clean
+            one, and the score of clean speech never gets away from that of noise.
         compensation: leave it out with False: the features are those of the denoised speech.
         bridge: leave it out with False: the classifier gets the embedding as it is.
         per, window, centred, offset: of `Compensation`.
@@ -42,7 +67,12 @@ class TRNet(ESPnetSERModel):
 
     inputs = ("speech", "mixture")
     targets = ("clean", "embedding")
-    measures = ESPnetSERModel.measures | {"low": "min", "high": "min", "score": "max"}
+    measures = ESPnetSERModel.measures | {
+        "ce": "min",
+        "low": "min",
+        "high": "min",
+        "score": "max",
+    }
 
     def __init__(
         self,
@@ -60,6 +90,7 @@ class TRNet(ESPnetSERModel):
         low_weight: Number(0) = 0.5,
         high_weight: Number(0) = 0.5,
         low_normalized: Flag() = False,
+        low_relative: Flag() = False,
         compensation: Flag() = True,
         bridge: Flag() = True,
         per: Choice(*PER) = "utterance",
@@ -74,7 +105,7 @@ class TRNet(ESPnetSERModel):
         if not compensation and (bridge or low_weight):
             raise ValueError("without compensation there is no bridge, and low_weight is 0")
         self.low_weight, self.high_weight = low_weight, high_weight
-        self.low_normalized = low_normalized
+        self.low_normalized, self.low_relative = low_normalized, low_relative
         self.compensation = self.bridge = None
         if compensation:
             self.compensation = Compensation(frontend.output_size(), per, window, centred, offset)
@@ -95,26 +126,25 @@ class TRNet(ESPnetSERModel):
             level: what `_level` gives of the speech, where it is known.
 
         Returns:
-            features ``(B, F, D)`` of the front-end, valid frames ``(B,)``, embedding ``(B, E)``
-            before the bridge and after it, and score ``(B,)``: 1 for what seems clean (and where
-            there is no compensation).
+            `Refined`
         """
-        feats, num_frames = self._features(speech, speech_lengths)
-        with float32(feats):
-            feats, score = widened(feats), feats.new_ones(len(feats))
+        denoised, num_frames = self._features(speech, speech_lengths)
+        with float32(denoised):
+            feats = denoised = widened(denoised)
+            score = feats.new_ones(len(feats))
             if self.compensation is not None:
                 level = self._level(speech, speech_lengths) if level is None else level
                 noisy, _ = self._features(mixture, mixture_lengths, **level)
-                feats, score = self.compensation(widened(noisy), feats, num_frames)
+                feats, score = self.compensation(widened(noisy), denoised, num_frames)
         before = after = self.encode(feats, num_frames)
         if self.bridge is not None:
             with float32(before):
                 after = self.bridge(widened(before), score)
-        return feats, num_frames, before, after, score
+        return Refined(denoised, feats, num_frames, before, after, score)
 
     def logits(self, speech, speech_lengths, mixture, mixture_lengths):
         """Classify: ``(B, len(labels))``; arguments as of `refine`."""
-        return self.classify(self.refine(speech, speech_lengths, mixture, mixture_lengths)[3])
+        return self.classify(self.refine(speech, speech_lengths, mixture, mixture_lengths).after)
 
     def losses(self, emotion, clean, clean_lengths, embedding, **batch):
         """As of `ESPnetSERModel`.
@@ -127,27 +157,36 @@ class TRNet(ESPnetSERModel):
         """
         level = self._level(batch["speech"], batch["speech_lengths"])
         refined = self.refine(**of_streams(batch, self.inputs), level=level)
-        feats, num_frames, _, embedded, score = refined
-        if embedding.shape[1:] != embedded.shape[1:]:
+        if embedding.shape[1:] != refined.after.shape[1:]:
             raise UserError(
                 f"the teacher's embeddings have {embedding.shape[1]} values, this model's have "
-                f"{embedded.shape[1]}: give both recognisers the same encoder and pooling"
+                f"{refined.after.shape[1]}: give both recognisers the same encoder and pooling"
             )
-        logits = self.classify(embedded)
+        logits = self.classify(refined.after)
         with float32(logits):
-            loss = self.emotion_loss(logits, emotion)
+            loss = cross_entropy = self.emotion_loss(logits, emotion)
             with torch.no_grad():
                 reference, _ = self._features(clean, clean_lengths, **level)
-            low = self._low_loss(feats, reference, num_frames)
-            high = (embedded - embedding).square().mean()
+            low = self._low_loss(refined, reference)
+            high = (refined.after - embedding).square().mean()
             loss = loss + self.low_weight * low + self.high_weight * high
-        stats = {"low": low.detach(), "high": high.detach(), "score": score.detach().mean()}
-        return logits, loss, stats
+        stats = {"ce": cross_entropy, "low": low, "high": high, "score": refined.score.mean()}
+        return logits, loss, {name: value.detach() for name, value in stats.items()}
 
-    def _low_loss(self, feats, reference, num_frames):
-        """Mean squared error over the valid frames."""
-        error = feats - reference
-        if self.low_normalized:
-            error = error / self.normalize.std
-        mask = frame_mask(num_frames, feats.shape[1])[..., None]
-        return (error * mask).square().sum() / (num_frames.sum() * feats.shape[2])
+    def _low_loss(self, refined, reference):
+        """Mean squared error over the valid frames, or the mean of its ratios."""
+        num_frames, bands = refined.num_frames, reference.shape[2]
+        mask = frame_mask(num_frames, reference.shape[1])[..., None]
+
+        def error_of(feats):
+            """Sum of squares of each utterance ``(B,)``."""
+            error = feats - reference
+            if self.low_normalized:
+                error = error / self.normalize.std
+            return (error * mask).square().sum(dim=(1, 2))
+
+        error = error_of(refined.feats)
+        if self.low_relative:
+            of_denoised = error_of(refined.denoised)
+            return (error / of_denoised.clamp(min=_LEAST * num_frames * bands)).mean()
+        return error.sum() / (num_frames.sum() * bands)

@@ -43,7 +43,15 @@ def dirs(tmp_path):
 def write_mixtures(data, interferers):
     """The part of a mixture table that scoring reads, with these interferers of each mixture."""
     rows = [
-        dict(mixture=uid, interferers=",".join(found), fold="1", gender_state="same", snr_db="0.5")
+        dict(
+            mixture=uid,
+            speaker="s1" if uid == "a" else "s2",
+            interferers=",".join(found),
+            fold="1",
+            gender_state="same",
+            snr_db="0.5",
+            level="10" if uid == "b" else "clean",
+        )
         for uid, found in interferers.items()
     ]
     write_tsv(data / "mixtures.tsv", rows, list(rows[0]))
@@ -74,6 +82,23 @@ def test_scores(dirs, tmp_path):
     assert [rows[uid]["wrong_speaker"] for uid in IDS] == ["0", "1", "0"]
     assert rows["short"]["stoi"] == rows["short"]["stoi_mix"] == ""
     assert rows["a"]["fold"] == "1" and rows["a"]["snr_db"] == "0.5"
+
+
+def test_means_by_level(dirs, tmp_path):
+    rows = {row["id"]: row for row in score(dirs, tmp_path / "score_utt.tsv")}
+    lines = (tmp_path / "SIGNALS.md").read_text().splitlines()
+    (columns,) = [line for line in lines if line.startswith("| mixtures")]
+    assert columns == (
+        "| mixtures | n | SI-SDR, dB in | SI-SDR, dB out | SSNR, dB in | SSNR, dB out "
+        "| STOI in | STOI out |"
+    )
+    cells = {line.split(" | ")[0]: line.strip("| ").split(" | ") for line in lines}
+    assert [*cells][-3:] == ["| all", "| 10", "| clean"]
+    assert cells["| 10"][1] == "1" and cells["| all"][1] == "3"
+    assert cells["| 10"][3] == f"{float(rows['b']['si_sdr']):.2f}"
+    mean = sum(float(rows[uid]["ssnr"]) for uid in IDS) / 3
+    assert cells["| all"][5].startswith(f"{mean:.2f} [")
+    assert cells["| all"][7].endswith("] (2)")  # one is too short
 
 
 def test_number_of_processes_does_not_matter(dirs, tmp_path):

@@ -1,4 +1,6 @@
-"""SI-SDR, STOI and the wrong-speaker test."""
+"""SI-SDR, STOI, SSNR, PESQ and the wrong-speaker test."""
+
+import sys
 
 import numpy as np
 import pystoi
@@ -10,12 +12,16 @@ from torchmetrics.functional.audio import (
     short_time_objective_intelligibility,
 )
 
+from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.signal import (
     SI_SDR_LIMIT,
     is_wrong_speaker,
+    pesq,
+    quality_scores,
     si_sdr,
     si_sdr_improvement,
     signal_scores,
+    ssnr,
     stoi,
 )
 
@@ -68,7 +74,7 @@ def test_si_sdr_improvement():
     assert value == pytest.approx(20, abs=0.5)
 
 
-@pytest.mark.parametrize("measure", [si_sdr, stoi])
+@pytest.mark.parametrize("measure", [si_sdr, ssnr, stoi])
 def test_signals_must_match_and_have_a_reference(measure):
     for reference, estimate in [
         (noise(0), noise(0)[1:]),
@@ -121,6 +127,54 @@ def test_stoi_of_too_little_speech_is_nan():
     mostly_silent[:800] = noise(0, 800)
     assert np.isnan(stoi(mostly_silent, mostly_silent))
     assert np.isnan(stoi(noise(0, 100), noise(0, 100)))
+
+
+def test_ssnr_equals_a_loop_over_segments():
+    rate = 8000
+    reference = noise(0, rate) * (np.sin(np.arange(rate) / 900) > 0)  # with silence
+    estimate = reference + 10 ** np.linspace(-3, 1, rate) * noise(1, rate)
+    estimate[:300] = reference[:300]
+    window = [0.5 - 0.5 * np.cos(2 * np.pi * n / 241) for n in range(1, 241)]
+    found = []
+    for start in range(0, rate - 240 + 1, 60):
+        segment = [(window[n], reference[start + n], estimate[start + n]) for n in range(240)]
+        signal = sum((w * x) ** 2 for w, x, _ in segment)
+        error = sum((w * (x - y)) ** 2 for w, x, y in segment)
+        if signal == 0:
+            found.append(-10)
+        elif error == 0:
+            found.append(35)
+        else:
+            found.append(min(35, max(-10, 10 * np.log10(signal / error))))
+    assert -10 in found and 35 in found and len({*found}) > 30
+    assert ssnr(reference, estimate, rate) == pytest.approx(np.mean(found), abs=1e-9)
+
+
+def test_ssnr_of_less_than_a_segment_is_nan():
+    assert np.isnan(ssnr(noise(0, 479), noise(1, 479), 16000))
+    assert ssnr(noise(0, 480), noise(0, 480), 16000) == pytest.approx(35)
+
+
+@pytest.mark.parametrize("rate, scale, shift", [(16000, 1.3669, 3.8224), (8000, 1.4945, 4.6607)])
+def test_pesq_of_a_copy_is_what_the_recommendations_map_the_best_to(rate, scale, shift):
+    pytest.importorskip("pesq", reason="pesq is not installed")
+    speech = noise(0, 3 * rate) * (np.sin(np.arange(3 * rate) / rate * 9) > -0.5) * 0.1
+    best = 0.999 + 4 / (1 + np.exp(-scale * 4.5 + shift))  # P.862.2 and P.862.1 of a raw 4.5
+    assert pesq(speech, speech, rate) == pytest.approx(best, abs=1e-4)
+    noisy = [pesq(speech, speech + level * noise(1, 3 * rate), rate) for level in (0.01, 0.1)]
+    assert best > noisy[0] > noisy[1] > 1
+    assert np.isnan(pesq(speech, np.zeros(3 * rate), rate))
+    assert np.isnan(pesq(speech[:100], speech[:100], rate))
+    with pytest.raises(UserError, match="8000 and 16000 Hz, not at 44100"):
+        pesq(speech, speech, 44100)
+
+
+def test_pesq_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    scores = quality_scores(noise(0), noise(1), noise(2), 16000)
+    assert scores["pesq"] == scores["pesq_mix"] == "" and float(scores["ssnr"]) < 0
+    with pytest.raises(UserError, match="pip install pesq"):
+        quality_scores(noise(0), noise(1), noise(2), 16000, with_pesq=True)
 
 
 def test_wrong_speaker():

@@ -41,11 +41,13 @@ def batch():
     return found | {"emotion": torch.tensor([[0], [2], [3]]), "utt_id": ["a", "b", "c"]}
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("normalized", [False, True])
-def test_the_loss_is_that_of_the_paper(batch, normalized):
-    model = build(low_weight=0.3, high_weight=0.7, low_normalized=normalized).eval()
+def test_the_loss_is_that_of_the_paper(batch, normalized, relative):
+    conf = {"low_normalized": normalized, "low_relative": relative}
+    model = build(low_weight=0.3, high_weight=0.7, **conf).eval()
     loss, stats, _ = model(**batch)
-    error, count, embedded, logits = 0.0, 0, [], []
+    error, count, ratios, embedded, logits = 0.0, 0, [], [], []
     for i, length in enumerate(LENGTHS):  # one by one
         one = [batch[name][i : i + 1, :length] for name in ("speech", "mixture", "clean")]
         level = standardize(one[0], torch.tensor([length]))[1]
@@ -56,12 +58,15 @@ def test_the_loss_is_that_of_the_paper(batch, normalized):
         scale = model.normalize.std if normalized else 1.0
         error += ((feats - clean) / scale).square().sum()
         count += feats.numel()
+        norms = [((x - clean) / scale).norm() for x in (feats, denoised)]
+        ratios.append((norms[0] / norms[1]) ** 2)
         embedded.append(model.bridge(model.encode(feats, frames), score)[0])
         logits.append(model.classifier(embedded[-1]))
-    low = error / count
+    low = sum(ratios) / 3 if relative else error / count
     high = (torch.stack(embedded) - batch["embedding"]).square().mean()
     cross = torch.nn.functional.cross_entropy(torch.stack(logits), batch["emotion"][:, 0])
     torch.testing.assert_close(stats["low"].squeeze(), low.detach())
+    torch.testing.assert_close(stats["ce"].squeeze(), cross)
     torch.testing.assert_close(stats["high"].squeeze(), high.detach())
     torch.testing.assert_close(loss.squeeze(), cross + 0.3 * low + 0.7 * high)
 
@@ -75,6 +80,14 @@ def test_one_gain_for_what_is_blended_and_compared(batch):
     batch["clean"] = 0.5 * batch["speech"]
     _, stats, _ = model(**batch)
     assert stats["low"].item() > 1  # (2 ln 2)^2, but near the offset of the logarithm
+
+
+def test_a_relative_error_ends_where_the_denoised_speech_is_as_good_as_clean(batch):
+    model = build(low_relative=True).eval()
+    batch["clean"] = batch["speech"] * (1 + 1e-6)
+    _, stats, _ = model(**batch)  # the mixture is another signal; half of it is blended in
+    squares = [model.frontend(batch[n], batch["speech_lengths"])[0] for n in ("speech", "mixture")]
+    assert 0 < stats["low"].item() < (squares[0] - squares[1]).square().mean() / 4 / 0.01 * 2
 
 
 def test_everything_is_trained_from_the_start(batch):
@@ -102,8 +115,8 @@ def test_what_is_left_out(batch):
     assert without.bridge is None and plain.compensation is None
     streams = {k: v for k, v in batch.items() if k.startswith(("speech", "mixture"))}
     embedding = plain.embed(batch["speech"], batch["speech_lengths"])
-    torch.testing.assert_close(plain.refine(**streams)[3], embedding)
-    assert plain.refine(**streams)[4].tolist() == [1, 1, 1]
+    torch.testing.assert_close(plain.refine(**streams).after, embedding)
+    assert plain.refine(**streams).score.tolist() == [1, 1, 1]
     loss, stats, _ = without(**batch)
     expected = without.emotion_loss(without.logits(**streams), batch["emotion"][:, 0])
     torch.testing.assert_close(loss.squeeze(), expected + 0.5 * stats["low"].squeeze())

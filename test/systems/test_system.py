@@ -53,7 +53,9 @@ def test_the_papers_systems():
 
 def test_every_recipe_has_them():
     for recipe in SYSTEMS_DIR.parents[3].glob("*/tse_ser1/conf/systems"):
-        assert read_systems(recipe) == SYSTEMS
+        found = read_systems(recipe)
+        own = {path.stem for path in recipe.glob("*.yaml") if not path.is_symlink()}
+        assert {name: found[name] for name in found if name not in own} == SYSTEMS
 
 
 def test_order_is_by_row_then_name(declare):

@@ -53,6 +53,7 @@ joint_tag=                # name of the joint models (empty: the config's, witho
 tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
+pesq=false                # true: PESQ of what front-ends make of mixtures too (pip install pesq, which compiles)
 feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
 sweeps=                   # test variations, of conf/sweeps, e.g. "snr_* talkers_3" (empty: all that are there; none)
 ## Publishing
@@ -339,13 +340,15 @@ stage_extract() {
 }
 
 stage_tse_score() {
-    local tag denoised dir
+    local tag denoised dir also=()
+    [ "${pesq}" = false ] || also=(--pesq)
     while IFS='|' read -r tag _; do
         denoised=${dumpdir}/denoised_${tag}${suffix}
         dir=${expdir}/tse_${tag}/scoring${suffix}
         step --redo --unrecorded "--nj ${nj}" --input "${denoised}/.done" --input "${mix}/.done" \
-            --writes score_utt.tsv "${dir}" \
-            tse_score --data_dir "${mix}" --denoised_dir "${denoised}" --output "${dir}/score_utt.tsv"
+            --writes "score_utt.tsv SIGNALS.md" "${dir}" \
+            tse_score --data_dir "${mix}" --denoised_dir "${denoised}" --output "${dir}/score_utt.tsv" \
+            "${also[@]}"
     done < <(planned front_end)
 }
 
@@ -715,7 +718,7 @@ for list in "folds:${folds}" "more_seeds:${seed} ${more_seeds}" "labels:${labels
 done
 [[ ${feats_dtype} =~ ^(float32|float16|none)$ ]] || usage_error "--feats_dtype '${feats_dtype}' is not float32, float16 or none"
 [[ ${mix_tag} =~ ^[A-Za-z0-9_.-]*$ && ${mix_tag} != *JOB* ]] || usage_error "--mix_tag '${mix_tag}': only letters, digits and _.- can be in it"
-for option in enrollment every_level; do
+for option in enrollment every_level pesq; do
     [[ ${!option} =~ ^(true|false)$ ]] || usage_error "--${option} '${!option}': it is true or false"
 done
 [ -z "${pretrain_noise}" ] || is_name "${pretrain_noise}" ||

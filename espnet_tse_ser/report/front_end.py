@@ -1,0 +1,77 @@
+"""What a front-end makes of mixtures: measures of its signals, by level or by gender state."""
+
+from espnet_tse_ser.metrics.comparison import interval, rounded
+from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
+from espnet_tse_ser.mixtures.table import NONE, level_key
+from espnet_tse_ser.report.markdown import number, over_speakers, table
+
+# Of the mixture and of what the front-end makes of it: column, title, digits.
+MEASURES = (
+    ("si_sdr", "SI-SDR, dB", 2),
+    ("ssnr", "SSNR, dB", 2),
+    ("stoi", "STOI", 3),
+    ("pesq", "PESQ", 2),
+)
+
+
+def summarise(rows):
+    """Mean measures, of all rows and of each part of them.
+
+    Args:
+        rows: list of dicts of a table of stage 8, with the speaker of the target.
+
+    Returns:
+        list of dicts: part ("all", a level or a gender state), n, speakers, and for each column of
+        `MEASURES` and for it with ``_mix`` its mean, ``_ci`` (95 % over speakers) and ``_n``
+        (the number of rows that have one); mean and interval None where there is none.
+    """
+    column = "level" if any(row["level"] for row in rows) else "gender_state"
+    parts = {row[column] for row in rows} - {NONE}
+    parts = sorted(parts, key=level_key if column == "level" else None)
+    found = []
+    for part in ["all", *parts]:
+        chosen = [row for row in rows if part in ("all", row[column])]
+        summary = {"part": part, "n": len(chosen), "speakers": len({r["speaker"] for r in chosen})}
+        for name, _, _ in MEASURES:
+            for measure in (f"{name}_mix", name):
+                summary |= _mean(chosen, measure)
+        found.append(summary)
+    return found
+
+
+def render(summaries, front_end):
+    """The tables of `summarise`, of what is named ``front_end``."""
+    shown = [m for m in MEASURES if any(s[f"{m[0]}_n"] for s in summaries)]
+    columns = [f"{title} {end}" for _, title, _ in shown for end in ("in", "out")]
+    rows = [
+        [
+            s["part"],
+            s["n"],
+            *(_cell(s, f"{c}{end}", d) for c, _, d in shown for end in ("_mix", "")),
+        ]
+        for s in summaries
+    ]
+    return (
+        f"# Signals of {front_end}\n\nMeans over utterances, "
+        f"{over_speakers(summaries[0]['speakers'])}. Parentheses say of how many of the n, where "
+        "it is not all: a clean mixture has no SI-SDR, STOI and PESQ need speech enough.\n\n"
+        + table(["mixtures", "n", *columns], rows)
+        + "\n"
+    )
+
+
+def _mean(rows, measure):
+    known = [row for row in rows if row[measure]]
+    found = {measure: None, f"{measure}_ci": None, f"{measure}_n": len(known)}
+    if known:
+        values = [[float(row[measure]), 1] for row in known]
+        totals = cluster_totals(values, [row["speaker"] for row in known])
+        found[measure] = rounded(mean_of(totals.sum(0)))
+        found[f"{measure}_ci"] = interval(cluster_interval(totals, mean_of))
+    return found
+
+
+def _cell(summary, measure, digits):
+    known = summary[f"{measure}_n"]
+    text = number(summary[measure], digits, summary[f"{measure}_ci"])
+    return text if known in (0, summary["n"]) else f"{text} ({known})"
