@@ -17,6 +17,9 @@ def get_parser():
     parser.add_argument("--sources", help="formatted pool of talkers or noise, as in stage 2")
     parser.add_argument("--output_dir", required=True, help="mixture directory to write")
     parser.add_argument(
+        "--reuse", help="another mixture directory: what is the same in its table is copied from it"
+    )
+    parser.add_argument(
         "--job", type=COUNT.option, default=1, help="which of the --nj jobs this is, from 1"
     )
     parser.add_argument("--nj", type=COUNT.option, default=1, help="number of jobs")
@@ -51,14 +54,15 @@ def main(argv=None):
         clear_remains(rendered_from)  # which any job writes
         write_mixture_dir(args.output_dir, mixtures, targets)
         return
-    rendered = simulate(
+    rendered, copied = simulate(
         mixtures[args.job - 1 :: args.nj],
         targets,
         Pool.read_sources(args.sources, args.targets, targets),
         args.output_dir,
         f"simulate {args.job}/{args.nj}",
+        args.reuse,
     )
-    logging.info("%d mixtures rendered, the others were there", rendered)
+    logging.info("%d mixtures rendered, %d copied, the others were there", rendered, copied)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from espnet_tse_ser.audio.kaldi_dir import NOISE, TALKER, invert, write_table
-from espnet_tse_ser.audio.reading import write_audio
+from espnet_tse_ser.audio.reading import as_stored, read_audio, write_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import AtomicFiles, is_written
 from espnet_tse_ser.mixtures.mixing import mix, place
-from espnet_tse_ser.mixtures.table import write_mixtures
+from espnet_tse_ser.mixtures.table import read_mixtures, write_mixtures
 from espnet_tse_ser.progress import progress
 
 ENROLL = "enroll_spk1"  # an enrollment that is no whole utterance
@@ -70,29 +70,56 @@ def enrollment_audio(mixture, targets):
     return enrollment[: mixture.enrollment_samples or None]
 
 
-def simulate(mixtures, targets, sources, directory, label="simulate"):
+def simulate(mixtures, targets, sources, directory, label="simulate", other=None):
     """Render the mixtures that are not there yet.
 
     Args:
         mixtures: list of `Mixture` (of one job). targets, sources: `Pool`, see `render`.
         directory: receives ``audio/{mix,spk1,spk2,...}/<id>.flac``, 16 bit.
+        other: directory of another set of mixtures: those that are the same in its table are copied
+            from it. The first is rendered all the same, and compared.
 
     Returns:
-        number of mixtures rendered now.
+        numbers of mixtures rendered and copied now.
+
+    Raises:
+        UserError: what was rendered in ``other`` differs.
     """
-    rendered = 0
+    known = {m.mixture: m for m in read_mixtures(Path(other) / "mixtures.tsv")} if other else {}
+    rendered = copied = 0
     with AtomicFiles() as files:
         for mixture in progress(mixtures, label):
             paths = signal_paths(directory, mixture)
             if all(map(is_written, paths.values())):
                 continue
-            signals = render(mixture, targets, sources)
-            if is_composed(mixture):
-                signals[ENROLL] = enrollment_audio(mixture, targets)
-            for name, signal in signals.items():
+            others = signal_paths(other, mixture) if known.get(mixture.mixture) == mixture else {}
+            if others and all(map(is_written, others.values())):
+                if not copied:
+                    _check_same(mixture, _render_all(mixture, targets, sources), others, targets.fs)
+                for name, path in others.items():
+                    files.write(paths[name], path.read_bytes())
+                copied += 1
+                continue
+            for name, signal in _render_all(mixture, targets, sources).items():
                 write_audio(paths[name], signal, targets.fs, files)
             rendered += 1
-    return rendered
+    return rendered, copied
+
+
+def _render_all(mixture, targets, sources):
+    signals = render(mixture, targets, sources)
+    if is_composed(mixture):
+        signals[ENROLL] = enrollment_audio(mixture, targets)
+    return signals
+
+
+def _check_same(mixture, signals, paths, fs):
+    for name, path in paths.items():
+        if not np.array_equal(read_audio(path)[0][:, 0], as_stored(signals[name], fs)):
+            raise UserError(
+                f"{path}: is not what the row of '{mixture.mixture}' gives now; speech or noise has "
+                "changed since: remove that set of mixtures and render it again"
+            )
 
 
 def write_mixture_dir(directory, mixtures, targets):

@@ -2,6 +2,7 @@
 
 import errno
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 from tiny_corpora import FS, loudness, pool_options, write_corpora
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
+from espnet_tse_ser.audio.reading import read_audio, write_audio
 from espnet_tse_ser.bin import simulate as command
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.mixtures.drawing import draw_mixtures
@@ -38,7 +40,7 @@ def mixtures(pools):
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory, pools, mixtures):
     directory = tmp_path_factory.mktemp("mix")
-    assert simulate(mixtures, *pools, directory) == len(mixtures)
+    assert simulate(mixtures, *pools, directory) == (len(mixtures), 0)
     write_mixture_dir(directory, mixtures, pools[0])
     return directory
 
@@ -152,10 +154,31 @@ def test_restart_renders_only_what_is_missing(tmp_path, rendered, pools, mixture
     signal_paths(tmp_path, mixtures[6])["mix"].write_bytes(b"")
     kept = signal_paths(tmp_path, mixtures[4])["mix"]
     before = kept.stat().st_mtime_ns
-    assert simulate(mixtures, *pools, tmp_path) == len(mixtures) - 8
+    assert simulate(mixtures, *pools, tmp_path) == (len(mixtures) - 8, 0)
     assert kept.stat().st_mtime_ns == before
     assert audio_bytes(tmp_path) == audio_bytes(rendered)
-    assert simulate(mixtures, *pools, tmp_path) == 0
+    assert simulate(mixtures, *pools, tmp_path) == (0, 0)
+
+
+def test_what_another_set_has_is_copied(tmp_path, rendered, pools, mixtures):
+    other = tmp_path / "other"
+    simulate(mixtures[2:], *pools, other)
+    table = [replace(mixtures[2], gain_db=mixtures[2].gain_db - 1), *mixtures[3:]]
+    write_mixtures(other / "mixtures.tsv", table)
+    signal_paths(other, mixtures[5])["mix"].unlink()
+    found = simulate(mixtures, *pools, tmp_path / "set", other=other)
+    assert found == (4, len(mixtures) - 4)  # two are not there, one differs, one is not whole
+    assert audio_bytes(tmp_path / "set") == audio_bytes(rendered)
+
+
+def test_another_set_of_other_audio(tmp_path, rendered, pools, mixtures):
+    other = tmp_path / "other"
+    simulate(mixtures[:2], *pools, other)
+    write_mixtures(other / "mixtures.tsv", mixtures[:2])
+    path = signal_paths(other, mixtures[0])["spk1"]
+    write_audio(path, 0.5 * read_audio(path)[0][:, 0], pools[0].fs)
+    with pytest.raises(UserError, match=f"{path}: is not what the row of .* render it again"):
+        simulate(mixtures, *pools, tmp_path / "set", other=other)
 
 
 def test_unrendered_mixtures(tmp_path, pools, mixtures):

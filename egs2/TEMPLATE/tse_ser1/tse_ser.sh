@@ -278,7 +278,10 @@ use_noise() {
 }
 
 stage_simulate() {
-    step --nj "${nj}" --input "${table_dir}/.done" --input "${table_dir}/mixtures.tsv" \
+    local main=${dumpdir}/mix also=
+    # What another set has in common with the main one is copied, the same bytes.
+    [ -z "${suffix}" ] || [ ! -e "${main}/.done" ] || also="--reuse ${main}"
+    step --nj "${nj}" --unrecorded "${also}" --input "${table_dir}/.done" --input "${table_dir}/mixtures.tsv" \
         --writes "*.scp utt2* spk2* mixtures.tsv" "${mix}" \
         simulate --table_dir "${table_dir}" --targets "${clean}/emo" \
         --sources "${clean}/${source_set}" --output_dir "${mix}"
