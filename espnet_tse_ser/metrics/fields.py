@@ -11,7 +11,8 @@ from espnet_tse_ser.values.numbers import SEED, Number
 SI_SDRS = ("si_sdr_mix", "si_sdr", "si_sdri")
 STOIS = ("stoi_mix", "stoi")
 SIGNAL_COLUMNS = (*SI_SDRS, *STOIS, "wrong_speaker")
-QUALITY_COLUMNS = ("ssnr_mix", "ssnr", "pesq_mix", "pesq")  # of a front-end's own table
+# Of a front-end's own table.
+QUALITY_COLUMNS = ("ssnr_mix", "ssnr", "pesq_mix", "pesq", "tsos", "pause_level")
 MIXTURE_COLUMNS = ("snr_db", "overlap", "num_interferers", "interferer_emotions")
 
 NUMBERS = {

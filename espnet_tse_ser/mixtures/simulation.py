@@ -117,8 +117,8 @@ def _check_same(mixture, signals, paths, fs):
     for name, path in paths.items():
         if not np.array_equal(read_audio(path)[0][:, 0], as_stored(signals[name], fs)):
             raise UserError(
-                f"{path}: is not what the row of '{mixture.mixture}' gives now; speech or noise has "
-                "changed since: remove that set of mixtures and render it again"
+                f"{path}: is not what the row of '{mixture.mixture}' gives now; speech or noise "
+                "has changed since: remove that set of mixtures and render it again"
             )
 
 

@@ -5,12 +5,18 @@ from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, m
 from espnet_tse_ser.mixtures.table import NONE, level_key
 from espnet_tse_ser.report.markdown import number, over_speakers, table
 
-# Of the mixture and of what the front-end makes of it: column, title, digits.
+# Column, title, digits.
 MEASURES = (
-    ("si_sdr", "SI-SDR, dB", 2),
-    ("ssnr", "SSNR, dB", 2),
-    ("stoi", "STOI", 3),
-    ("pesq", "PESQ", 2),
+    ("si_sdr_mix", "SI-SDR in, dB", 2),
+    ("si_sdr", "SI-SDR out, dB", 2),
+    ("ssnr_mix", "SSNR in, dB", 2),
+    ("ssnr", "SSNR out, dB", 2),
+    ("stoi_mix", "STOI in", 3),
+    ("stoi", "STOI out", 3),
+    ("pesq_mix", "PESQ in", 2),
+    ("pesq", "PESQ out", 2),
+    ("tsos", "TSOS", 3),
+    ("pause_level", "left in pauses, dB", 1),
 )
 
 
@@ -22,8 +28,8 @@ def summarise(rows):
 
     Returns:
         list of dicts: part ("all", a level or a gender state), n, speakers, and for each column of
-        `MEASURES` and for it with ``_mix`` its mean, ``_ci`` (95 % over speakers) and ``_n``
-        (the number of rows that have one); mean and interval None where there is none.
+        `MEASURES` its mean, ``_ci`` (95 % over speakers) and ``_n`` (the number of rows that have
+        one); mean and interval None where there is none.
     """
     column = "level" if any(row["level"] for row in rows) else "gender_state"
     parts = {row[column] for row in rows} - {NONE}
@@ -32,9 +38,8 @@ def summarise(rows):
     for part in ["all", *parts]:
         chosen = [row for row in rows if part in ("all", row[column])]
         summary = {"part": part, "n": len(chosen), "speakers": len({r["speaker"] for r in chosen})}
-        for name, _, _ in MEASURES:
-            for measure in (f"{name}_mix", name):
-                summary |= _mean(chosen, measure)
+        for measure, _, _ in MEASURES:
+            summary |= _mean(chosen, measure)
         found.append(summary)
     return found
 
@@ -42,19 +47,16 @@ def summarise(rows):
 def render(summaries, front_end):
     """The tables of `summarise`, of what is named ``front_end``."""
     shown = [m for m in MEASURES if any(s[f"{m[0]}_n"] for s in summaries)]
-    columns = [f"{title} {end}" for _, title, _ in shown for end in ("in", "out")]
+    columns = [title for _, title, _ in shown]
     rows = [
-        [
-            s["part"],
-            s["n"],
-            *(_cell(s, f"{c}{end}", d) for c, _, d in shown for end in ("_mix", "")),
-        ]
+        [s["part"], s["n"], *(_cell(s, measure, digits) for measure, _, digits in shown)]
         for s in summaries
     ]
     return (
         f"# Signals of {front_end}\n\nMeans over utterances, "
         f"{over_speakers(summaries[0]['speakers'])}. Parentheses say of how many of the n, where "
-        "it is not all: a clean mixture has no SI-SDR, STOI and PESQ need speech enough.\n\n"
+        "it is not all: a clean mixture has no SI-SDR and pauses without noise, STOI and PESQ need "
+        "speech enough. TSOS is the share of frames that lack much of the target.\n\n"
         + table(["mixtures", "n", *columns], rows)
         + "\n"
     )

@@ -89,8 +89,8 @@ def test_means_by_level(dirs, tmp_path):
     lines = (tmp_path / "SIGNALS.md").read_text().splitlines()
     (columns,) = [line for line in lines if line.startswith("| mixtures")]
     assert columns == (
-        "| mixtures | n | SI-SDR, dB in | SI-SDR, dB out | SSNR, dB in | SSNR, dB out "
-        "| STOI in | STOI out |"
+        "| mixtures | n | SI-SDR in, dB | SI-SDR out, dB | SSNR in, dB | SSNR out, dB "
+        "| STOI in | STOI out | TSOS |"
     )
     cells = {line.split(" | ")[0]: line.strip("| ").split(" | ") for line in lines}
     assert [*cells][-3:] == ["| all", "| 10", "| clean"]

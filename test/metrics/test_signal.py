@@ -16,6 +16,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.signal import (
     SI_SDR_LIMIT,
     is_wrong_speaker,
+    pause_level,
     pesq,
     quality_scores,
     si_sdr,
@@ -23,6 +24,7 @@ from espnet_tse_ser.metrics.signal import (
     signal_scores,
     ssnr,
     stoi,
+    tsos,
 )
 
 
@@ -74,7 +76,7 @@ def test_si_sdr_improvement():
     assert value == pytest.approx(20, abs=0.5)
 
 
-@pytest.mark.parametrize("measure", [si_sdr, ssnr, stoi])
+@pytest.mark.parametrize("measure", [si_sdr, ssnr, stoi, tsos])
 def test_signals_must_match_and_have_a_reference(measure):
     for reference, estimate in [
         (noise(0), noise(0)[1:]),
@@ -153,6 +155,25 @@ def test_ssnr_equals_a_loop_over_segments():
 def test_ssnr_of_less_than_a_segment_is_nan():
     assert np.isnan(ssnr(noise(0, 479), noise(1, 479), 16000))
     assert ssnr(noise(0, 480), noise(0, 480), 16000) == pytest.approx(35)
+
+
+def test_over_suppression_and_what_is_left_in_pauses():
+    rate = 16000
+    target, other = 0.1 * noise(0, 2 * rate), 0.1 * noise(1, 2 * rate)
+    target[rate : rate + 8000] = 0  # a pause of half a second
+    mixture = target + other
+    assert tsos(target, target, rate) == tsos(target, mixture, rate) == 0
+    assert tsos(target, np.zeros(2 * rate), rate) == 1
+    half = target * (np.arange(2 * rate) < 12000)  # of 1.5 s of speech 0.75 are lost
+    assert tsos(target, half, rate) == pytest.approx(0.5, abs=0.02)
+    # 1 - g^0.3 = sqrt(0.1) at g = 0.2815: on either side of it all frames or none
+    assert (tsos(target, 0.28 * target, rate), tsos(target, 0.285 * target, rate)) == (1, 0)
+    assert pause_level(target, mixture, mixture, rate) == 0
+    assert pause_level(target, target + 0.1 * other, mixture, rate) == pytest.approx(-20)
+    assert pause_level(target, target, mixture, rate) == -SI_SDR_LIMIT
+    assert np.isnan(pause_level(target[:rate], target[:rate], mixture[:rate], rate))  # no pause
+    assert np.isnan(pause_level(target, target, target, rate))  # nothing in it
+    assert np.isnan(tsos(target[:399], target[:399], rate))
 
 
 @pytest.mark.parametrize("rate, scale, shift", [(16000, 1.3669, 3.8224), (8000, 1.4945, 4.6607)])
