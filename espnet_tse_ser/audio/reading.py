@@ -16,6 +16,7 @@ from espnet_tse_ser.audio.amplitudes import (
 )
 from espnet_tse_ser.audio.ark import open_audio_entry, open_file, split_place
 from espnet_tse_ser.audio.containers import check_whole
+from espnet_tse_ser.audio.formats import remedy
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 
@@ -161,8 +162,8 @@ def _open_streams(sources, path):
         return [soundfile.SoundFile(source) for source in sources]
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw has no header
         raise UserError(
-            f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); fetch or "
-            "convert the file again"
+            f"{path}: cannot be read as audio ({getattr(error, 'error_string', error)}); "
+            f"{remedy(path)}"
         ) from None
 
 

@@ -90,7 +90,10 @@ def read_classes(path, rows):
         raise UserError(f"{path}: has no rows; delete it and run its stage again")
     labels = labels_of(rows[0])
     if not labels:
-        raise UserError(f"{path}: has no p_<class> columns; delete it and run its stage again")
+        raise UserError(
+            f"{path}: has no p_<class> columns, which name the classes; delete it and run its "
+            "stage again, or, of labels alone, make it with espnet_tse_ser.bin.import_hypotheses"
+        )
     for label in labels:
         check_id(label, f"{path}: line 1: column 'p_{label}'")
     given = any(row[f"p_{label}"] for row in rows for label in labels)  # by all programs but some

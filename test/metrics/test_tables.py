@@ -140,7 +140,9 @@ def test_invalid_hypotheses(tmp_path, rows, message):
 def test_hypotheses_without_posteriors(tmp_path):
     path = tmp_path / "hyp.tsv"
     write_tsv(path, [dict(id="a", reference="ang", hypothesis="ang")], HYP_COLUMNS[:3])
-    with pytest.raises(UserError, match="no p_<class> columns"):
+    with pytest.raises(
+        UserError, match="no p_<class> columns.* of labels alone, make it with .*import_hyp"
+    ):
         tables.read_hypotheses(path)
     with pytest.raises(UserError, match="no such table"):
         tables.read_hypotheses(tmp_path / "missing.tsv")
