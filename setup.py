@@ -2,9 +2,6 @@
 
 from setuptools import find_packages, setup
 
-# Command lines of use outside a recipe: tse-ser-<name> is python -m espnet_tse_ser.bin.<name>.
-COMMANDS = ("infer", "prepare", "extract", "pack")
-
 setup(
     name="espnet_tse_ser",
     version="0.1.0",
@@ -54,7 +51,5 @@ setup(
             "torchmetrics",
         ],
     },
-    entry_points={
-        "console_scripts": [f"tse-ser-{name} = espnet_tse_ser.console:{name}" for name in COMMANDS]
-    },
+    entry_points={"console_scripts": ["tse-ser = espnet_tse_ser.console:main"]},
 )

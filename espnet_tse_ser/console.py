@@ -1,29 +1,30 @@
-"""The installed commands ``tse-ser-<name>``: a module of `espnet_tse_ser.bin`, errors reported."""
+"""The command ``tse-ser``: verbs, each of which is a module of `espnet_tse_ser.bin`."""
 
 import importlib
+import sys
 
 from espnet_tse_ser.errors import run
 
-
-def infer():
-    """Extract the target's speech and recognise its emotion."""
-    return _run("infer")
-
-
-def prepare():
-    """Prepare a Kaldi data directory from a corpus on disk."""
-    return _run("prepare")
-
-
-def extract():
-    """Extract the target's speech of a mixture directory."""
-    return _run("extract")
+VERBS = {
+    "infer": ("infer", "extract the target of recordings and recognise its emotion"),
+    "extract": ("extract_files", "extract the target of recordings"),
+    "prepare": ("prepare", "prepare a Kaldi data directory from a corpus"),
+    "score": ("score", "join hypotheses with the mixture table (stage 13)"),
+    "compare": ("compare", "compare two systems on the same utterances"),
+    "pack": ("pack", "pack a trained model into one archive"),
+}
+_HELP = "usage: tse-ser VERB ...\n\n{}\n\n`tse-ser VERB --help` lists the options of each."
 
 
-def pack():
-    """Pack a model directory into one archive."""
-    return _run("pack")
-
-
-def _run(name):
-    return run(importlib.import_module(f"espnet_tse_ser.bin.{name}").main)
+def main(argv=None):
+    """Run the verb that is the first argument; returns the exit status."""
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(_HELP.format("\n".join(f"  {name:9} {about}" for name, (_, about) in VERBS.items())))
+        return 0
+    if verb not in VERBS:
+        print(f"error: '{verb}' is no verb of tse-ser; give {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    sys.argv[0] = f"tse-ser {verb}"  # what usage lines say
+    module = importlib.import_module(f"espnet_tse_ser.bin.{VERBS[verb][0]}")
+    return run(module.main, rest)

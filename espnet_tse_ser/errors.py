@@ -58,6 +58,22 @@ def first_line(error):
 
 
 @contextlib.contextmanager
+def named(names):
+    """Let a `UserError` of the body say a name instead of a temporary path.
+
+    Args:
+        names: name -> path.
+    """
+    try:
+        yield
+    except UserError as error:
+        texts = error.args[0], *error.details
+        for name, path in names.items():
+            texts = [text.replace(str(path), str(name)) for text in texts]
+        raise UserError(texts[0], texts[1:]) from None
+
+
+@contextlib.contextmanager
 def deferred_interrupt():
     """Let Ctrl-C wait for the end of the body.
 

@@ -9,7 +9,6 @@ import os
 import signal
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.values.kinds import check_option
 from espnet_tse_ser.values.numbers import Number
 
 _THREADS = Number(1, 1024, whole=True)
@@ -81,6 +80,8 @@ def default_threads(jobs=1):
 
 
 def _environment_number(name):
+    from espnet_tse_ser.values.kinds import check_option  # no help needs it, and it takes a while
+
     value = os.environ.get(name, "")
     first = value.partition(",")[0]  # OpenMP's form for nested regions is 4,2
     return check_option(first, _THREADS, f"{name} is '{value}'") if value else None

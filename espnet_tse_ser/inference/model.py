@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_tse_ser.audio.amplitudes import check_amplitudes, check_not_silent, check_rate
-from espnet_tse_ser.audio.reading import mix_down, resample
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.frontends.extraction import (
     Embeddings,
@@ -24,7 +22,8 @@ from espnet_tse_ser.frontends.extraction import (
     pad_signals,
     rescale,
 )
-from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
+from espnet_tse_ser.inference.model_source import is_joint, model_directory
+from espnet_tse_ser.inference.preparation import enroll, prepare
 from espnet_tse_ser.training.checkpoints import (
     chosen_criterion,
     epoch_of,
@@ -79,22 +78,23 @@ class TSESER:
 
     @classmethod
     def from_pretrained(cls, model_dir, weights=None, device="cpu", front_end=None):
-        """Load an experiment of stage 10 or 11, or an unpacked archive of stage 16.
+        """Load an experiment of stage 10 or 11, or what stage 16 packed.
 
         Args:
-            model_dir: its directory. weights: default those that were chosen on dev.
+            model_dir: its directory, or the archive. weights: default those chosen on dev.
             device, front_end: as above.
 
         Raises:
             UserError: a file is missing or broken, the directory holds another kind of model, or
                 the weights do not fit the configuration.
         """
-        config = read_config(model_dir)
-        path = Path(model_dir) / "config.yaml"
-        rate = get_rate(config, "fs", path)
-        model = _build(config, path)
-        weights = weights or find_weights(model_dir, chosen_criterion(config, path))
-        load_weights(model, Path(weights))
+        with model_directory(model_dir) as directory:
+            config = read_config(directory)
+            path = directory / "config.yaml"
+            rate = get_rate(config, "fs", path)
+            model = _build(config, path)
+            weights = weights or find_weights(directory, chosen_criterion(config, path))
+            load_weights(model, Path(weights))
         return cls(model, rate, device, epoch_of(weights), front_end, config.get("condition"))
 
     @property
@@ -111,15 +111,17 @@ class TSESER:
         needed = self.front_end is not None and self.front_end.needs_enrollment
         return needed or "enrollment" in self.inputs
 
-    def __call__(self, mixture, enrollment=None, rate=None, speech=None):
+    def __call__(self, mixture, enrollment=None, rate=None, speech=None, enrollment_rate=None):
         """Recognise one recording.
 
         Args:
             mixture: ``(num_samples,)`` or ``(num_samples, num_channels)`` float in [-1, 1];
                 channels are averaged.
-            enrollment: the same of the target alone, where it is one of the `inputs`.
+            enrollment: the same of the target alone, where it is one of the `inputs`; or a list of
+                such arrays, several enrollments of one target (see `enroll`).
             rate: of all in Hz; default the model's. They are resampled when it differs.
             speech: what a front-end made of the mixture, for a recogniser of both.
+            enrollment_rate: of the enrollment in Hz, where that is not ``rate``.
 
         Returns:
             `Recognition`.
@@ -127,10 +129,14 @@ class TSESER:
         Raises:
             UserError: as `arrange`, or the model's output is not finite.
         """
+        rate = self.rate if rate is None else rate
         given = {"mixture": (mixture, rate, "the mixture")}
-        for name, signal in (("enrollment", enrollment), ("speech", speech)):
-            if signal is not None:
-                given[name] = (signal, rate, f"the {name}")
+        if speech is not None:
+            given["speech"] = (speech, rate, "the speech")
+        if enrollment is not None:
+            parts = enrollment if _are_several(enrollment) else [enrollment]
+            of = rate if enrollment_rate is None else enrollment_rate
+            given["enrollment"] = [(part, of, "the enrollment") for part in parts]
         signals = self.arrange(given)
         return self.recognize(*([signal] for signal in signals), names=["the mixture"])[0]
 
@@ -138,7 +144,8 @@ class TSESER:
         """The prepared signals of one recording in the order of `inputs`.
 
         Args:
-            given: name -> arguments of `prepare`, of "mixture", "enrollment" and "speech".
+            given: name -> arguments of `prepare`, of "mixture" and "speech"; of "enrollment" those
+                of `enroll`.
 
         Raises:
             UserError: as `prepare`; one is missing; or there is speech, but the model gets none
@@ -160,7 +167,7 @@ class TSESER:
             raise UserError(
                 f"this model recognises from {', '.join(self.inputs)}: give {missing[0]}"
             )
-        signals = [self.prepare(*given[name]) for name in self.inputs]
+        signals = [self._prepare(name, given[name]) for name in self.inputs]
         lengths = {
             len(s) for s, name in zip(signals, self.inputs, strict=True) if STREAMS[name].aligned
         }
@@ -176,7 +183,7 @@ class TSESER:
             raise UserError("a front-end gives the speech: leave out the one that is given")
         if self.front_end.needs_enrollment and "enrollment" not in given:
             raise UserError("this front-end extracts the target and needs an enrollment of it")
-        signals = {name: self.prepare(*what) for name, what in given.items()}
+        signals = {name: self._prepare(name, what) for name, what in given.items()}
         enrolled = [[signals["enrollment"]]] if self.front_end.needs_enrollment else []
         (signals["speech"],) = extract(self.front_end, [signals["mixture"]], *enrolled)
         return [signals[name] for name in self.inputs]
@@ -277,65 +284,33 @@ class TSESER:
             check_output(row, name)
         return rows
 
+    def _prepare(self, name, given):
+        return self.enroll(given) if name == "enrollment" else self.prepare(*given)
+
+    def enroll(self, parts):
+        """`preparation.enroll` at the model's rate."""
+        return enroll(parts, self.rate)
+
     def prepare(self, samples, rate, name):
-        """Mix down and resample one signal to what `recognize` takes.
-
-        Args:
-            samples: ``(num_samples,)`` or ``(num_samples, num_channels)`` float, full scale is 1.
-            rate: in Hz; None is the model's. name: what an error calls the signal.
-
-        Raises:
-            UserError: the signal is empty, silent, too short or no array of this kind, has values
-                that no recording has, or channels that cancel each other; the rate is none.
-        """
-        rate = self.rate if rate is None else check_rate(rate, name)
-        samples = _as_signal(samples, name)
-        check_amplitudes(samples, name)
-        # Before the resampler, which goes on with zeros: an offset would be a step to them.
-        samples = (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
-        mono = resample(mix_down(samples, name), rate, self.rate)
-        if len(mono) < MIN_SAMPLES:
-            raise UserError(
-                f"{name}: is too short: {len(mono) / self.rate:.3f} s, at least "
-                f"{MIN_SAMPLES / self.rate:.3f} s are needed; record more"
-            )
-        check_not_silent(mono, name)
-        return mono
+        """`preparation.prepare` to what `recognize` takes; a ``rate`` of None is the model's."""
+        return prepare(samples, self.rate if rate is None else rate, name, self.rate)
 
 
-def _as_signal(samples, name):
-    """``samples`` as an array of floats ``(num_samples,)`` or ``(num_samples, num_channels)``."""
-    try:
-        samples = np.asarray(samples)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{name}: is no array of samples ({error})") from None
-    if samples.size == 0:
-        raise UserError(f"{name}: holds no samples")
-    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"{name}: must be floats (num_samples,) or (num_samples, num_channels), got "
-            f"{samples.dtype} {samples.shape}; integers are to be divided by the largest of their "
-            "type"
-        )
-    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
-        raise UserError(
-            f"{name}: has {samples.shape[1]} channels of {samples.shape[0]} samples, as it is "
-            "read: (num_samples, num_channels); transpose it"
-        )
-    return samples
+def _are_several(enrollment):
+    """Whether this is a list of arrays, and no array itself."""
+    return (
+        isinstance(enrollment, (list, tuple))
+        and len(enrollment) > 0
+        and all(isinstance(part, np.ndarray) and part.ndim for part in enrollment)
+    )
 
 
 def _build(config, path):
     """The untrained model of an experiment's configuration, joint or SER."""
-    if config.get("tse") and config.get("ser"):
+    if is_joint(config, path):
         from espnet_tse_ser.models.build_joint import build_joint_model
 
         return build_joint_model(config, path)
-    if "labels" in config:
-        from espnet_tse_ser.models.build_ser import build_ser_model
+    from espnet_tse_ser.models.build_ser import build_ser_model
 
-        return build_ser_model(config, path)
-    raise UserError(
-        f"{path}: is neither a joint nor a SER model; give a directory of stage 11 or 10, e.g. "
-        "exp/tse_ser_default/fold1"
-    )
+    return build_ser_model(config, path)

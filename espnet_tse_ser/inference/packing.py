@@ -20,7 +20,7 @@ _ANSWERS = {  # of the hub to an upload: what is wrong, and what to do
 def pack(model_dir, archive):
     """Write ``config.yaml`` and the best weights of a joint or SER experiment to a zip archive.
 
-    The unpacked archive is a model directory: ``TSESER.from_pretrained`` and ``bin.infer`` take it.
+    ``TSESER.from_pretrained`` and ``tse-ser infer`` take it as it is, or unpacked.
     Modules of one's own that the model is made of are in its directory ``code``.
 
     Raises:

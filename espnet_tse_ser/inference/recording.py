@@ -17,6 +17,7 @@ import torch
 
 from espnet_tse_ser.audio.amplitudes import Extremes, check_not_cancelled, check_not_silent
 from espnet_tse_ser.audio.levels import LEAST, Level
+from espnet_tse_ser.audio.quality import Quality
 from espnet_tse_ser.audio.reading import open_audio, peak
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
@@ -66,6 +67,7 @@ class Recording:
 
     Attributes:
         num_samples: at ``rate``. seconds: the length of the file. rms: the root mean square.
+        quality: `Quality` of the file.
 
     Raises:
         UserError: as `read_audio`, and for a recording that is silent throughout or whose channels
@@ -75,8 +77,11 @@ class Recording:
     def __init__(self, path, rate):
         self.path, self.rate, self._offset = path, rate, 0.0
         mono, channels = Extremes(), {}
+        with open_audio(path) as audio:
+            self.quality = Quality(audio.rate)
 
         def observe(block, mixed):
+            self.quality.add(block)
             mono.add(mixed)
             for number, channel in enumerate(block.T):
                 channels.setdefault(number, Extremes()).add(channel)
@@ -157,20 +162,16 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
         raise UserError(f"--segment_seconds must be {least:g} or more, got {segment_seconds:g}")
     if not model.extracts and model.front_end is None and model.inputs != ("speech",):
         raise UserError(
-            f"{recording.path}: is longer than --window_seconds {window_seconds:g}, and this model "
-            f"recognises from {', '.join(model.inputs)}: that is not cut into segments; give more"
+            f"{recording.path}: is longer than --window_seconds {window_seconds:g} or "
+            f"--segment_seconds, and this model recognises from {', '.join(model.inputs)}: that is "
+            "not cut into segments; give more"
         )
     segments = _Segments(model, recording, enrollment, segment_seconds)
-    if model.front_end is not None:
-        stream = _denoise(model.front_end, recording, enrollment, window_seconds)
-    elif not model.extracts:
+    if model.front_end is None and not model.extracts:
         for block in recording.blocks():
             segments.add(block, block)
         return segments.all()
-    else:
-        window = check_window(model.model.tse_model, model.rate, window_seconds)
-        embedding = model.embeddings()([enrollment])
-        stream = _extract(model.model.tse_model, recording, embedding, window)
+    stream = extracted_pieces(model, recording, enrollment, window_seconds)
     with contextlib.nullcontext() if output is None else _Output(output, model.rate) as writer:
         for mixture, estimate in stream:
             segments.add(mixture, estimate)
@@ -212,6 +213,32 @@ def _denoise(front_end, recording, enrollment, seconds):
         return extract(front_end, [mixture], *enrolled, names=[recording.path])[0]
 
     yield from _pieces(recording, plan, edge, estimate, "denoise")
+
+
+def extracted_pieces(model, recording, enrollment, window_seconds):
+    """Yield pieces of the mixture and what a model or its front-end extracts of them.
+
+    Args: as of `recognize_recording`, of a model that extracts or has a front-end.
+
+    Returns:
+        iterator of ``(n,)`` float32, and as much again; at any level, the same for all of it.
+    """
+    if model.front_end is not None:
+        return _denoise(model.front_end, recording, enrollment, window_seconds)
+    window = check_window(model.model.tse_model, model.rate, window_seconds)
+    embedding = model.embeddings()([enrollment])
+    return _extract(model.model.tse_model, recording, embedding, window)
+
+
+def extract_recording(front_end, recording, enrollment, output, window_seconds):
+    """Extract the target of a recording to a WAV or FLAC file; see `recognize_recording`.
+
+    Args:
+        front_end: `FrontEnd`.
+    """
+    with _Output(output, front_end.rate) as writer:
+        for mixture, estimate in _denoise(front_end, recording, enrollment, window_seconds):
+            writer.add(mixture, estimate)
 
 
 @torch.no_grad()

@@ -98,8 +98,9 @@ def test_an_encoder_of_ones_own_is_two_files(recipe):
 
 def test_the_readme_commands_run_on_what_was_trained(recipe):
     readme = (ROOT / "README.md").read_text()
-    shell = next(b for b in re.findall(r"```bash\n(.*?)```", readme, re.S) if "bin.infer" in b)
+    shell = next(b for b in re.findall(r"```bash\n(.*?)```", readme, re.S) if "tse-ser infer" in b)
     shell = shell.replace("tse_ser_ft_default", "tse_ser_ft_debug")
+    shell = f'tse-ser() {{ {sys.executable} -m espnet_tse_ser "$@"; }}\n{shell}'  # this tree's
     environment = {**os.environ, "LC_ALL": "C"}
     result = subprocess.run(
         ["bash", "-e", "-c", shell],

@@ -88,6 +88,34 @@ def test_any_rate_and_channel_count(joint):
     np.testing.assert_allclose(result.speech, mono.speech, atol=1e-5)
 
 
+def test_an_enrollment_of_another_rate(joint):
+    mixture, enrollment = _noise(24000), _noise(8000, 1)
+    expected = joint(mixture, enrollment, rate=48000, enrollment_rate=16000)
+    by_hand = joint.recognize(
+        [joint.prepare(mixture, 48000, "m")], [joint.prepare(enrollment, None, "e")]
+    )
+    assert expected.probabilities == by_hand[0].probabilities
+    assert joint(mixture, enrollment, rate=48000).probabilities != expected.probabilities
+    with pytest.raises(UserError, match="the enrollment: sampling rate in Hz: expected a whole"):
+        joint(mixture, enrollment, enrollment_rate=-1)
+
+
+def test_several_enrollments_of_one_target(joint):
+    """They come one after the other; their levels and their order in files do not count."""
+    mixture, first, second = _noise(5000), _noise(3000, 1), _noise(4000, 2)
+    one = joint(mixture, [first])
+    assert one.probabilities == joint(mixture, first).probabilities
+    both = joint(mixture, [first, second])
+    assert np.abs(both.speech - one.speech).max() > 1e-6
+    level = [s * (0.05 / np.sqrt(np.mean((s - s.mean()) ** 2))) for s in (first, second)]
+    expected = joint(mixture, np.concatenate(level))
+    np.testing.assert_allclose(both.speech, expected.speech, atol=1e-4)
+    quieter = joint(mixture, [first, 0.1 * second])
+    np.testing.assert_allclose(quieter.speech, both.speech, atol=1e-5)
+    with pytest.raises(UserError, match="the enrollment: is silent"):
+        joint(mixture, [first, 0 * second])
+
+
 GOOD = _noise(3000)
 
 
@@ -206,8 +234,13 @@ def test_a_recogniser_of_one_length(tmp_path, ser_config):
 def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
     with pytest.raises(UserError, match="config.yaml: no such file; is .* a trained model"):
         TSESER.from_pretrained(tmp_path / "none")
-    with pytest.raises(UserError, match="config.yaml: is neither a joint nor a SER model; give a"):
+    with pytest.raises(UserError, match="is neither a joint nor a SER model; it is a front-end"):
         TSESER.from_pretrained(tse_dir)
+    with pytest.raises(UserError, match=r"holds models \(a, b\) and is none itself; .* e.g. .*/a"):
+        for name in "ab":
+            (tmp_path / "folds" / name).mkdir(parents=True)
+            (tmp_path / "folds" / name / "config.yaml").touch()
+        TSESER.from_pretrained(tmp_path / "folds")
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(joint_config))
     with pytest.raises(UserError, match="valid.ua.best.pth: no such file; "):

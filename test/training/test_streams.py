@@ -199,7 +199,7 @@ def test_two_inputs_and_a_reference(code, tiny, tmp_path, denoised):
     assert result.label == hypotheses[0]["hypothesis"]
     with pytest.raises(UserError, match="has not as many samples as the mixture"):
         model(_read(mixture), speech=_read(speech)[:-1])
-    with pytest.raises(UserError, match="is longer than --window_seconds 0.1, and this model"):
+    with pytest.raises(UserError, match="is longer than --window_seconds 0.1 or"):
         infer.main([*files, "--speech", speech, "--window_seconds", "0.1"])
 
 

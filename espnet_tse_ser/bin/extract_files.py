@@ -1,0 +1,115 @@
+"""Extract the target of recordings; prints a line of JSON for each, and writes WAV files.
+
+  extract mixture.wav enrollment.wav --model_dir DIR --output_wav target.wav
+  extract talks/ --enrollment a.wav --model_dir DIR --output_dir targets
+
+DIR is a front-end (stage 6), or a joint model (stage 11) whose front-end is taken. Recordings are
+given as to `tse-ser infer`. What stage 7 of a recipe does is espnet_tse_ser.bin.extract.
+"""
+
+import argparse
+import functools
+import sys
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.inference.command_line import add_outputs, add_recordings, process
+from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.progress import log_to_stderr
+
+
+def get_parser():
+    """The options of extraction."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_recordings(parser)
+    parser.add_argument("--model_dir", required=True, help="front-end or joint experiment")
+    add_outputs(parser)
+    add_options(parser)
+    return parser
+
+
+def main(argv=None):
+    """Extract the targets of recordings."""
+    args = get_parser().parse_args(argv)
+    log_to_stderr("WARNING")
+    if args.output_wav is None and args.output_dir is None:
+        raise UserError("where to? give --output_wav FILE, or --output_dir DIR for several")
+
+    def settings():
+        return {"model": _fingerprint(args.model_dir), "window_seconds": args.window_seconds}
+
+    def load(*given):
+        return _load(args, set_up(args), *given)
+
+    process(args, "extract", settings, load, functools.partial(_extract, args))
+
+
+def _has_recogniser(model_dir):
+    from espnet_tse_ser.frontends.model_files import recorded_files
+    from espnet_tse_ser.inference.model_source import model_directory
+    from espnet_tse_ser.training.checkpoints import read_config
+
+    with model_directory(model_dir) as directory:
+        if recorded_files(directory) is not None:
+            return False
+        config = read_config(directory)
+        return "labels" in config or "ser" in config
+
+
+def _fingerprint(model_dir):
+    from espnet_tse_ser.inference.model_source import fingerprint, front_end_fingerprint
+
+    return (fingerprint if _has_recogniser(model_dir) else front_end_fingerprint)(model_dir)
+
+
+def _load(args, device, is_enrolled, is_pair):
+    from espnet_tse_ser.frontends.extraction import Extraction
+    from espnet_tse_ser.frontends.loading import load_front_end
+    from espnet_tse_ser.inference.model import TSESER
+
+    if _has_recogniser(args.model_dir):
+        joint = TSESER.from_pretrained(args.model_dir, device=device)
+        if not joint.extracts:
+            raise UserError(
+                f"{args.model_dir}: is a recogniser, which extracts nothing; give a "
+                "front-end (stage 6) or a joint model"
+            )
+        front_end = Extraction(joint.model.tse_model, joint.rate, device)
+    else:
+        front_end = load_front_end(args.model_dir, device=device)
+    if front_end.needs_enrollment and not is_enrolled:
+        raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
+    if is_pair and not front_end.needs_enrollment:
+        raise UserError(
+            f"{args.model_dir} takes no enrollment, which the second of two files is; for two "
+            "recordings give --mixture before each"
+        )
+    return front_end
+
+
+def _extract(args, reader, load, item, output):
+    """The result of one recording."""
+    from espnet_tse_ser.audio.quality import remarks, remarks_on
+    from espnet_tse_ser.inference.preparation import enroll
+    from espnet_tse_ser.inference.recording import Recording, extract_recording
+
+    reader.seconds(item.mixture)  # a wrong file does not wait for the model
+    enrollments = reader.enrollment(item.enrollments)
+    front_end = load()
+    enrollment = enroll(enrollments, front_end.rate) if front_end.needs_enrollment else None
+    recording = Recording(reader.file(item.mixture), front_end.rate)
+    extract_recording(front_end, recording, enrollment, output, args.window_seconds)
+    found = remarks(recording.quality, "mixture", item.mixture, front_end.rate)
+    if front_end.needs_enrollment:
+        found += remarks_on(enrollments, "enrollment", front_end.rate)
+    return {
+        "output": str(output),
+        "sample_rate": front_end.rate,
+        "seconds": round(recording.seconds, 3),
+        "warnings": found,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
