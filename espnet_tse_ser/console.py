@@ -8,6 +8,7 @@ from espnet_tse_ser.errors import run
 VERBS = {
     "infer": ("infer", "extract the target of recordings and recognise its emotion"),
     "extract": ("extract_files", "extract the target of recordings"),
+    "timeline": ("timeline", "when the target speaks in a long recording, with which emotion"),
     "prepare": ("prepare", "prepare a Kaldi data directory from a corpus"),
     "score": ("score", "join hypotheses with the mixture table (stage 13)"),
     "compare": ("compare", "compare two systems on the same utterances"),

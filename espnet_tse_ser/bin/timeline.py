@@ -1,0 +1,203 @@
+"""When the target of a long recording speaks, and with which emotion.
+
+  timeline talk.flac --enrollment a.wav --model_dir DIR --output_dir out
+  timeline talk.flac --enroll_from 12.5-15 31-34.2 --model_dir DIR --output_dir out
+
+writes out/talk.json (all that is known), .tsv (a line a segment), .rttm (who speaks when, as of
+diarisation) and .png (waveform, presence and emotions), and prints one line of JSON.
+
+The target is present in a frame if what is extracted has enough of the energy of the mixture
+(--presence_db) and is not much below what is loud in it (--floor_db), both smoothed over 0.2 s;
+gaps and stretches of less than 0.3 s are ignored. Stretches are cut into segments of
+--segment_seconds at most; --least_similarity leaves out those whose speech is not like the
+enrollment, by the cosine of their embeddings. The thresholds are rules of thumb, not probabilities.
+"""
+
+import argparse
+import logging
+import re
+import sys
+from pathlib import Path
+
+from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.inference.command_line import LENGTH
+from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.values.numbers import Number
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = {
+    "presence_db": (Number(-200, 200), -10.0, "least level of what is extracted in the mixture"),
+    "floor_db": (Number(0, 200), 30.0, "how far below what is loud in it that may be"),
+    "least_similarity": (Number(-1, 1), None, "least cosine; default: all are taken"),
+    "window_seconds": (LENGTH, 60.0, "extracted at a time"),
+    "segment_seconds": (LENGTH, 5.0, "of a segment at most"),
+}
+
+
+def get_parser():
+    """The options of timelines."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("mixture", metavar="RECORDING", help="audio file, however long")
+    parser.add_argument("--model_dir", required=True, help="joint experiment, or an archive of one")
+    parser.add_argument("--front_end", help="experiment of stage 6, for a recogniser alone")
+    parser.add_argument(
+        "--enrollment", nargs="+", default=[], help="audio files of the target alone"
+    )
+    parser.add_argument(
+        "--enroll_from",
+        nargs="+",
+        default=[],
+        type=_stretch,
+        metavar="START-END",
+        help="stretches of the recording itself in s in which the target speaks alone",
+    )
+    parser.add_argument("--output_dir", required=True, help="directory to write")
+    parser.add_argument("--target", default="target", help="name of the speaker in the RTTM file")
+    for name, (kind, default, about) in _SETTINGS.items():
+        about += "" if default is None else f"; default: {default:g}"
+        parser.add_argument(f"--{name}", type=kind.option, default=default, help=about)
+    add_options(parser)
+    return parser
+
+
+def main(argv=None):
+    """Write the timeline of one recording."""
+    args = get_parser().parse_args(argv)
+    log_to_stderr("WARNING")
+    if bool(args.enrollment) and bool(args.enroll_from):
+        raise UserError("give --enrollment or --enroll_from, not both")
+    from espnet_tse_ser.audio.outputs import check_no_input
+    from espnet_tse_ser.audio.quality import remarks, remarks_on
+    from espnet_tse_ser.files import to_json, write_json, write_text, write_tsv
+    from espnet_tse_ser.inference.inputs import Reader
+    from espnet_tse_ser.inference.timeline import read_stretch
+    from espnet_tse_ser.report.timeline import plot_timeline
+
+    base = Path(args.output_dir) / Path(args.mixture).stem
+    files = {kind: base.with_name(f"{base.name}.{kind}") for kind in ("json", "tsv", "rttm", "png")}
+    for path in files.values():
+        check_no_input(path, [args.mixture, *args.enrollment], "--output_dir")
+    with Reader() as reader, reader.named():
+        mixture = reader.file(args.mixture)
+        reader.seconds(args.mixture)  # a wrong file does not wait for the model
+        enrollments = [reader.read(name) for name in args.enrollment] + [
+            (*read_stretch(mixture, *ends), f"{args.mixture}: {ends[0]:g} to {ends[1]:g} s")
+            for ends in args.enroll_from
+        ]
+        model = _load(args, set_up(args), bool(enrollments))
+        base.parent.mkdir(parents=True, exist_ok=True)
+        recording, parts, frames = _find(args, model, mixture, enrollments)
+        found = remarks(recording.quality, "mixture", args.mixture, model.rate)
+        found += remarks_on(enrollments, "enrollment", model.rate)
+    result = _as_json(args, model, recording, parts) | {"warnings": found}
+    write_json(files["json"], result)
+    columns = ["start", "end", "label", *(f"p_{label}" for label in model.labels)]
+    write_tsv(files["tsv"], map(_flat, result["segments"]), [*columns, "presence_db", "similarity"])
+    write_text(files["rttm"], _rttm(base.name, args.target, parts))
+    plot_timeline(files["png"], parts, frames, model.labels, args.presence_db, base.name)
+    for text in found:
+        logger.warning("%s", text)
+    printed = {key: value for key, value in result.items() if key != "segments"}
+    print(to_json(printed | {"files": list(map(str, files.values()))}, args.mixture))
+
+
+def _stretch(text):
+    """``12.5-15`` as (12.5, 15.0)."""
+    found = re.fullmatch(r"(\d+\.?\d*)-(\d+\.?\d*)", text)
+    if found is None or not float(found[1]) < float(found[2]):
+        raise argparse.ArgumentTypeError(f"expected START-END in s, as 12.5-15, got '{text}'")
+    return float(found[1]), float(found[2])
+
+
+def _load(args, device, is_enrolled):
+    from espnet_tse_ser.frontends.loading import load_front_end
+    from espnet_tse_ser.inference.model import TSESER
+
+    front_end = args.front_end and load_front_end(args.front_end, device=device)
+    model = TSESER.from_pretrained(args.model_dir, device=device, front_end=front_end)
+    if model.needs_enrollment and not is_enrolled:
+        raise UserError(
+            f"{args.model_dir} extracts the target and needs --enrollment, its speech, or "
+            "--enroll_from, a stretch of the recording in which it speaks alone"
+        )
+    return model
+
+
+def _find(args, model, path, enrollments):
+    """The recording, and what `timeline.find_parts` finds in it."""
+    from espnet_tse_ser.inference.recording import Recording
+    from espnet_tse_ser.inference.timeline import find_parts
+
+    enrollment = model.enroll(enrollments) if model.needs_enrollment else None
+    recording = Recording(path, model.rate)
+    return recording, *find_parts(
+        model,
+        recording,
+        enrollment,
+        args.output_dir,
+        **{name: getattr(args, name) for name in _SETTINGS},
+    )
+
+
+def _as_json(args, model, recording, parts):
+    from espnet_tse_ser.inference.model_source import fingerprint
+    from espnet_tse_ser.inference.timeline import overall
+
+    segments = [
+        {
+            "start": round(part.start, 3),
+            "end": round(part.end, 3),
+            "label": part.label,
+            "probabilities": _rounded(part.probabilities),
+            "presence_db": round(part.presence_db, 2),
+            "similarity": part.similarity and round(part.similarity, 4),
+        }
+        for part in parts
+    ]
+    probabilities = overall(parts)
+    return {
+        "mixture": args.mixture,
+        "enrollment": args.enrollment,
+        "enroll_from": args.enroll_from,
+        "model": fingerprint(args.model_dir, args.front_end),
+        "settings": {name: getattr(args, name) for name in _SETTINGS},
+        "sample_rate": model.rate,
+        "seconds": round(recording.seconds, 3),
+        "target_seconds": round(sum(part.end - part.start for part in parts), 3),
+        "label": probabilities and max(probabilities, key=probabilities.get),
+        "probabilities": probabilities and _rounded(probabilities),
+        "segments": segments,
+    }
+
+
+def _rounded(probabilities):
+    return {label: round(p, 6) for label, p in probabilities.items()}
+
+
+def _flat(segment):
+    """A segment as a row of a table."""
+    row = dict(segment)
+    return row | {f"p_{label}": p for label, p in row.pop("probabilities").items()}
+
+
+def _rttm(name, target, parts):
+    """Stretches in which the target speaks, as NIST's format has them."""
+    names = [re.sub(r"\s", "_", text) for text in (name, target)]
+    joined = []
+    for part in parts:
+        if joined and joined[-1][1] == part.start:
+            joined[-1] = joined[-1][0], part.end
+        else:
+            joined.append((part.start, part.end))
+    return "".join(
+        f"SPEAKER {names[0]} 1 {start:.3f} {end - start:.3f} <NA> <NA> {names[1]} <NA> <NA>\n"
+        for start, end in joined
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,274 @@
+"""When the target of a long recording speaks, and with which emotion.
+
+The recording is extracted by windows (`espnet_tse_ser.inference.recording`), and what is extracted
+waits with the mixture in a file without a name, as its level is known at the end only. Then the
+target is present in a frame of 20 ms if, both smoothed over 0.2 s,
+
+* what is extracted has no less than ``presence_db`` of the energy of the mixture, and
+* it is no more than ``floor_db`` below what is loud in it (its 95th percentile).
+
+Gaps of less than 0.3 s are closed, then what is shorter than that is left out. Each stretch that
+remains is divided into equal parts of ``segment_seconds`` at most, which get an emotion and, where
+the front-end embeds enrollments, the similarity of the speech to the enrollment: the cosine of
+their embeddings. Parts that are less similar than ``least_similarity`` are left out.
+"""
+
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.audio.reading import open_audio
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.extraction import (
+    Extraction,
+    device_of,
+    level_to_mixture,
+    pad_signals,
+    rescale,
+)
+from espnet_tse_ser.inference.recording import extracted_pieces
+from espnet_tse_ser.progress import progress
+
+FRAME_SECONDS = 0.02
+SMOOTH_SECONDS = 0.2
+LEAST_SECONDS = 0.3  # of a gap, and of a stretch
+
+_LOUD = 95  # percentile
+_LEAST = 1e-12  # energy of a sample: -120 dBFS
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a recording in which the target speaks, from ``start`` to ``end`` in s.
+
+    ``presence_db`` is the level of the extracted speech against the mixture, ``similarity`` that of
+    the embeddings or None, ``probabilities`` a dict label -> probability.
+    """
+
+    start: float
+    end: float
+    presence_db: float
+    similarity: float | None
+    probabilities: dict
+
+    @property
+    def label(self):
+        """The most probable emotion."""
+        return max(self.probabilities, key=self.probabilities.get)
+
+
+class Frames:
+    """Energies and peaks of frames of the mixture and of what is extracted of it.
+
+    Args:
+        size: of a frame in samples.
+    """
+
+    def __init__(self, size):
+        self.size, self._rows, self._rest = size, [], np.zeros((0, 2), np.float32)
+        self._product = self._energy = self._peak = 0.0
+
+    def add(self, pair):
+        """Take in ``(n, 2)`` float32: the mixture and what is extracted."""
+        mixture, speech = pair.T
+        self._product += float(np.dot(speech, mixture))
+        self._energy += float(np.dot(speech, speech))
+        self._peak = max(self._peak, float(np.abs(speech).max(initial=0)))
+        pair = np.concatenate([self._rest, pair])
+        whole = len(pair) // self.size * self.size
+        frames, self._rest = pair[:whole].reshape(-1, self.size, 2), pair[whole:].copy()
+        peaks = np.abs(frames).max(axis=1)
+        self._rows.append(np.concatenate([np.square(frames).mean(axis=1), peaks], axis=1))
+
+    def finish(self):
+        """Find the level of what is extracted; returns the factor that brings it there.
+
+        Then ``energies`` and ``peaks`` are ``(num_frames, 2)``: of the mixture, and of what is
+        extracted at this level.
+        """
+        level = level_to_mixture(self._product, self._energy, self._peak)
+        rows = np.concatenate(self._rows)
+        self.energies = rows[:, :2] * [1, level**2]
+        self.peaks = rows[:, 2:] * [1, abs(level)]
+        return level
+
+
+def presence(energies, rate):
+    """Levels of what is extracted, smoothed: against the mixture, and against what is loud in it.
+
+    Args:
+        energies: ``(num_frames, 2)``, of the mixture and of what is extracted.
+        rate: frames a second.
+
+    Returns:
+        two arrays ``(num_frames,)`` in dB.
+
+    >>> energies = np.array([[1.0, 1.0]] * 50 + [[1.0, 1e-4]] * 50)
+    >>> [level.round()[[10, 90]].tolist() for level in presence(energies, 50)]
+    [[0.0, -40.0], [0.0, -40.0]]
+    """
+    size = min(max(round(SMOOTH_SECONDS * rate), 1), len(energies))
+    smooth = [np.convolve(e, np.ones(size) / size, "same") for e in energies.T]
+    mixture, speech = (10 * np.log10(np.maximum(e, _LEAST)) for e in smooth)
+    return speech - mixture, speech - np.percentile(speech, _LOUD)
+
+
+def stretches(is_present, rate):
+    """Where frames are True: a list of ``(first, end)``, without short gaps and short stretches.
+
+    Args:
+        is_present: ``(num_frames,)`` bool. rate: frames a second.
+
+    >>> stretches(np.array([0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0], bool), 10)
+    [(1, 6)]
+    """
+    least = LEAST_SECONDS * rate
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_present, [0]]).astype(int)))
+    joined = []
+    for first, end in edges.reshape(-1, 2).tolist():
+        if joined and first - joined[-1][1] < least:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((first, end))
+    return [(first, end) for first, end in joined if end - first >= least]
+
+
+def find_parts(
+    model,
+    recording,
+    enrollment,
+    directory,
+    *,
+    window_seconds,
+    segment_seconds,
+    presence_db,
+    floor_db,
+    least_similarity,
+):
+    """Find the target in a recording and recognise its emotions.
+
+    Args:
+        model: `TSESER` that extracts, or has a front-end. recording: `Recording` at its rate.
+        enrollment: ``(num_samples,)`` of the target at its rate, or None.
+        directory: for the file that waits, 8 bytes a sample.
+        the others: see above, and `recording.recognize_recording`; ``least_similarity`` or None.
+
+    Returns:
+        list of `Part`, and `Frames`.
+
+    Raises:
+        UserError: as `recognize_recording`; or the model does not extract.
+    """
+    if model.front_end is None and not model.extracts:
+        raise UserError(
+            "a timeline is of what a target says: give a joint model (stage 11), or a --front_end"
+        )
+    if segment_seconds < LEAST_SECONDS:
+        raise UserError(f"--segment_seconds must be {LEAST_SECONDS:g} or more")
+    frames = Frames(round(FRAME_SECONDS * model.rate))
+    with tempfile.TemporaryFile(dir=directory) as scratch:
+        for pair in extracted_pieces(model, recording, enrollment, window_seconds):
+            pair = np.stack(pair, axis=1).astype(np.float32)
+            scratch.write(pair.data)
+            frames.add(pair)
+        level, rate = frames.finish(), model.rate / frames.size
+        against_mixture, against_loud = presence(frames.energies, rate)
+        is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
+        bounds = [
+            (a * frames.size, b * frames.size)
+            for first, end in stretches(is_present, rate)
+            for a, b in _divide(first, end, segment_seconds * rate)
+        ]
+        parts, similarity = [], _Similarity(model, enrollment)
+        for first, end in progress(bounds, "recognise"):
+            scratch.seek(8 * first)
+            mixture, speech = np.fromfile(scratch, np.float32, 2 * (end - first)).reshape(-1, 2).T
+            name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"
+            speech = np.ascontiguousarray(speech) * np.float32(level)
+            signals = {"speech": speech, "mixture": np.ascontiguousarray(mixture)}
+            if model.front_end is not None:  # as `extract` has it
+                signals["speech"] = rescale(speech, signals["mixture"], name)
+            similar = similarity(speech)
+            if None not in (similar, least_similarity) and similar < least_similarity:
+                continue
+            row = model.classify(signals | {"enrollment": enrollment}, name)
+            inside = slice(first // frames.size, end // frames.size)
+            part = Part(
+                first / model.rate,
+                end / model.rate,
+                _decibels(frames.energies[inside]),
+                similar,
+                dict(zip(model.labels, row, strict=True)),
+            )
+            parts.append(part)
+    return parts, frames
+
+
+def overall(parts):
+    """Mean probabilities, dict label -> probability, over the time of the parts; None of none.
+
+    >>> overall([Part(0, 3, 0, None, {"a": 1.0, "b": 0.0}), Part(5, 6, 0, None, {"a": 0, "b": 1})])
+    {'a': 0.75, 'b': 0.25}
+    """
+    total = sum(part.end - part.start for part in parts)
+    return {
+        label: sum((part.end - part.start) * part.probabilities[label] for part in parts) / total
+        for label in (parts[0].probabilities if parts else ())
+    } or None
+
+
+def read_stretch(path, start, end):
+    """What ``start`` to ``end`` in s of an audio file has, and its rate in Hz.
+
+    Returns:
+        ``(num_samples, num_channels)`` float32, and the rate.
+
+    Raises:
+        UserError: as `read_audio`, or the recording ends before.
+    """
+    with open_audio(path) as audio:
+        first, last, position, found = round(start * audio.rate), round(end * audio.rate), 0, []
+        for block in audio.blocks(10 * audio.rate):
+            found.append(block[max(first - position, 0) : max(last - position, 0)].copy())
+            position += len(block)
+            if position >= last:
+                return np.concatenate(found), audio.rate
+    raise UserError(
+        f"{path}: ends at {position / audio.rate:.2f} s, before {end:g} s; give another stretch"
+    )
+
+
+class _Similarity:
+    """The cosine of the embeddings of speech and of an enrollment; None where there are none."""
+
+    def __init__(self, model, enrollment):
+        front_end = model.front_end
+        self._model = model.model.tse_model if model.extracts else getattr(front_end, "model", None)
+        is_ours = model.extracts or isinstance(front_end, Extraction)
+        if not is_ours or enrollment is None or not self._model.needs_enrollment:
+            self._model = None
+            return
+        self._enrolled = self._embed(enrollment)
+
+    def __call__(self, speech):
+        if self._model is None:
+            return None
+        return float(torch.cosine_similarity(self._embed(speech), self._enrolled, dim=0))
+
+    @torch.no_grad()
+    def _embed(self, signal):
+        return self._model.embed(*pad_signals([signal], device_of(self._model)))[0].flatten()
+
+
+def _divide(first, end, most):
+    """Equal parts of a stretch, in frames."""
+    count = int(-(-(end - first) // most))
+    cuts = [first + round((end - first) * k / count) for k in range(count + 1)]
+    return zip(cuts, cuts[1:], strict=False)
+
+
+def _decibels(energies):
+    mixture, speech = np.maximum(energies.mean(axis=0), _LEAST)
+    return float(10 * np.log10(speech / mixture))
