@@ -19,7 +19,7 @@ from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
 from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
-from espnet_tse_ser.recognise.ssl_frontend import _ARCHITECTURE
+from espnet_tse_ser.recognise.ssl_frontend import ARCHITECTURE
 from espnet_tse_ser.training.dynamic import mixing_options
 from espnet_tse_ser.values.kinds import Interval, Several, options_of
 from espnet_tse_ser.values.numbers import Number
@@ -91,7 +91,7 @@ DOORS = {
     for kind, name in CLASSES
 } | {
     "ser-model": (options_of(ESPnetSERModel), *_ser("model", "emotion")),
-    "ssl-architecture": (_ARCHITECTURE, _arch, "train.yaml: frontend_conf: arch_conf"),
+    "ssl-architecture": (ARCHITECTURE, _arch, "train.yaml: frontend_conf: arch_conf"),
     "encoder-conv": (options_of(build._conv), *_tse("encoder")),
     "decoder-conv": (options_of(build._conv), *_tse("decoder")),
     "extractor": (

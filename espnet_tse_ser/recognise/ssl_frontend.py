@@ -1,6 +1,7 @@
 """Self-supervised front-ends: torchaudio's wav2vec 2.0, HuBERT and WavLM."""
 
 import torch
+import torch.nn.functional as F
 import torchaudio
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
@@ -23,6 +24,7 @@ from espnet_tse_ser.values.kinds import (
 )
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, LAYERS, UTTERANCE_SECONDS, Number
 
+_OURS = "frontend.ssl."  # keys of a model that has such a front-end
 _RATE = 16000  # of all these models, in Hz
 _FACTORIES = {
     "wav2vec2": torchaudio.models.wav2vec2_model,
@@ -31,7 +33,7 @@ _FACTORIES = {
 }
 _CONVOLUTIONS = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2  # torchaudio's default
 _LAYER = Either(Choice("last", "weighted"), Number(0, 100, whole=True))
-_ARCHITECTURE = {  # what arch_conf may hold: torchaudio's arguments, and two of ours
+ARCHITECTURE = {  # what arch_conf may hold: torchaudio's arguments, and two of ours
     "type": Choice(*_FACTORIES),
     "normalize_waveform": Flag(),
     "extractor_mode": Choice("group_norm", "layer_norm"),
@@ -60,8 +62,7 @@ class SSLFrontend(AbsFrontend):
 
     torchaudio's own forward depends on padding (the group norm of the base models runs over padded
     frames) and cannot mask WavLM at all, so its modules are run here one by one; without padding
-    the output is that of ``extract_features``. The convolutional feature extractor is
-    always frozen, as in ShiftSER.
+    the output is that of ``extract_features``.
 
     The waveform has the mean and the root mean square that the model was trained on: 0 and 1 for
     those that normalise waveforms, and a usual level for the others, which took them as they were.
@@ -76,14 +77,18 @@ class SSLFrontend(AbsFrontend):
             None leaves the initialisation random (when a checkpoint of the whole model follows).
         layer: ``last``, ``weighted`` (a learned softmax-weighted sum of all layers), or a number:
             0 is the input of the first transformer layer, 1 the output of the first layer, ...
+        layer_norm: of a weighted sum: normalise the channels of each frame of each layer before.
         finetune: train the transformer too; else it stays in evaluation mode without gradients
             of its own (gradients still reach a waveform that requires them, for joint training).
+        freeze_convolutions: of what is fine-tuned: the convolutional feature extractor is frozen,
+            as is usual (ShiftSER, BSSE-SE).
         fixed_seconds: cut the end of every utterance, or append zeros, to come to this length; the
             zeros count as speech from then on: ShiftSER's 7.5. None takes utterances as they are.
 
     Raises:
         UserError: unknown bundle or type, arguments that do not fit, a layer that does not exist,
             weights that are missing or of another architecture.
+        ValueError: ``layer_norm`` without a weighted sum.
     """
 
     def __init__(
@@ -94,8 +99,12 @@ class SSLFrontend(AbsFrontend):
         layer: _LAYER = "last",
         finetune: Flag() = False,
         fixed_seconds: Maybe(UTTERANCE_SECONDS) = None,
+        layer_norm: Flag() = False,
+        freeze_convolutions: Flag() = True,
     ):
         super().__init__()
+        if layer_norm and layer != "weighted":
+            raise ValueError("layer_norm is of the layers of a sum; give layer: weighted")
         self.fs, self.fixed_samples = _RATE, fixed_samples(fixed_seconds, _RATE)
         bundle, factory, params, self.normalize_waveform = _resolve(arch, arch_conf or {})
         self.architecture = {
@@ -111,7 +120,8 @@ class SSLFrontend(AbsFrontend):
             state = _download(bundle, arch) if weights == "bundle" else load_state(weights)
             _load(self.ssl, state, arch, weights)
         self._mask_group_norm()
-        self.finetune = finetune
+        self.finetune, self.layer_norm = finetune, layer_norm
+        self.trains_convolutions = finetune and not freeze_convolutions
         transformer = self.ssl.encoder.transformer
         num_layers = len(transformer.layers)
         self.layer = num_layers if layer == "last" else layer
@@ -128,7 +138,7 @@ class SSLFrontend(AbsFrontend):
             del transformer.layers[self.layer :]
         self._size = transformer.pos_conv_embed.embed_dim
         self.ssl.requires_grad_(finetune)
-        self.ssl.feature_extractor.requires_grad_(False)
+        self.ssl.feature_extractor.requires_grad_(self.trains_convolutions)
         if not transformer.layer_norm_first:  # then it has no part in the output of any layer
             transformer.layer_norm.requires_grad_(False)
 
@@ -140,7 +150,7 @@ class SSLFrontend(AbsFrontend):
         """As in torch, but what is frozen stays in evaluation mode."""
         super().train(mode)
         self.ssl.train(mode and self.finetune)
-        self.ssl.feature_extractor.eval()
+        self.ssl.feature_extractor.train(mode and self.trains_convolutions)
         return self
 
     def forward(self, speech, lengths):
@@ -156,19 +166,36 @@ class SSLFrontend(AbsFrontend):
         Raises:
             UserError: an utterance is shorter than one frame.
         """
+        layers, num_frames = self.layers(speech, lengths)
+        x = self.sum(layers, self.layer_weights) if self.layer == "weighted" else layers[-1]
+        return x * frame_mask(num_frames, x.shape[1])[..., None], num_frames
+
+    def layers(self, speech, lengths, masked=None):
+        """Compute all layers.
+
+        Args:
+            speech, lengths: as of `forward`. masked: map of the projected frames ``(B, F, D)`` and
+                the valid ones ``(B,)``, for training towards what it hides.
+
+        Returns:
+            the input of the first transformer layer, and the output of each, ``(B, F, D)`` with
+            anything in padded frames; the valid frames ``(B,)``.
+        """
         rms = 1.0 if self.normalize_waveform else REFERENCE
         speech, _ = standardize(speech, lengths, rms)
         speech, lengths = fix_length(speech, lengths, self.fixed_samples)
-        wants_gradient = torch.is_grad_enabled() and (speech.requires_grad or self.finetune)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and speech.requires_grad):
+        reached = torch.is_grad_enabled() and speech.requires_grad
+        trained = torch.is_grad_enabled() and self.finetune
+        with torch.set_grad_enabled(reached or (trained and self.trains_convolutions)):
             frames, num_frames = self._convolve(speech, lengths)
-        with torch.set_grad_enabled(wants_gradient):
-            layers = self._transform(frames, num_frames)
-        if self.layer == "weighted":
-            x = sum(w * x for w, x in zip(self.layer_weights.softmax(0), layers, strict=True))
-        else:
-            x = layers[-1]
-        return x * frame_mask(num_frames, x.shape[1])[..., None], num_frames
+        with torch.set_grad_enabled(reached or trained):
+            return self._transform(frames, num_frames, masked), num_frames
+
+    def sum(self, layers, weights):
+        """Sum `layers` by the softmax of ``weights``, one for each of them."""
+        if self.layer_norm:
+            layers = (F.layer_norm(x, x.shape[2:]) for x in layers)
+        return sum(w * x for w, x in zip(weights.softmax(0), layers, strict=True))
 
     def _convolve(self, speech, lengths):
         if isinstance(self._first_norm, MaskedGroupNorm):
@@ -182,12 +209,13 @@ class SSLFrontend(AbsFrontend):
             )
         return frames, num_frames
 
-    def _transform(self, frames, num_frames):
-        """Outputs of all transformer layers, the input of the first one in front."""
+    def _transform(self, frames, num_frames, masked):
         encoder = self.ssl.encoder
         transformer = encoder.transformer
         valid = frame_mask(num_frames, frames.shape[1])
         x = encoder.feature_projection(frames) * valid[..., None]
+        if masked is not None:
+            x = masked(x, num_frames)
         x = x + transformer.pos_conv_embed(x)
         if transformer.layer_norm_first:
             x = transformer.layer_norm(x)
@@ -221,10 +249,26 @@ def count_frames(num_samples, arch, arch_conf=None, **_):
     >>> count_frames(16000, "HUBERT_BASE")
     49
     """
-    params = _resolve(arch, arch_conf or {})[2]
-    for _, kernel, stride in params.get("extractor_conv_layer_config") or _CONVOLUTIONS:
+    for _, kernel, stride in _convolutions(arch, arch_conf):
         num_samples = max(0, (num_samples - kernel) // stride + 1)
     return num_samples
+
+
+def smallest_input(num_frames, arch, arch_conf=None, **_):
+    """The samples of which `count_frames` are ``num_frames``, at least.
+
+    >>> smallest_input(49, "HUBERT_BASE")
+    15760
+    """
+    for _, kernel, stride in reversed(_convolutions(arch, arch_conf)):
+        num_frames = (num_frames - 1) * stride + kernel
+    return num_frames
+
+
+def _convolutions(arch, arch_conf):
+    """Channels, kernel and stride of each layer of the feature extractor."""
+    params = _resolve(arch, arch_conf or {})[2]
+    return params.get("extractor_conv_layer_config") or _CONVOLUTIONS
 
 
 class MaskedGroupNorm(torch.nn.Module):
@@ -255,9 +299,9 @@ class MaskedGroupNorm(torch.nn.Module):
 def _resolve(arch, arch_conf):
     """Bundle (or None), factory, its arguments, and whether waveforms are normalised."""
     if arch == "custom":
-        params = check_options(arch_conf, _ARCHITECTURE, "arch_conf")
+        params = check_options(arch_conf, ARCHITECTURE, "arch_conf")
         if "type" not in params:
-            raise UserError(f"arch_conf: has no 'type'; give {_ARCHITECTURE['type']}")
+            raise UserError(f"arch_conf: has no 'type'; give {ARCHITECTURE['type']}")
         kind = params.pop("type")
         normalize = params.pop("normalize_waveform", False)
         return None, _FACTORIES[kind], {"aux_num_out": None} | params, normalize
@@ -294,8 +338,10 @@ def _download(bundle, arch):
 
 
 def _load(module, state, arch, source):
+    # Of one of our models, what is beside the front-end is left out.
+    ours = {k: v for k, v in state.items() if k.startswith(_OURS)}
     # get_model() wraps the models that normalise waveforms; fine-tuned ones have a CTC layer.
-    state = {k.removeprefix("model."): v for k, v in state.items()}
+    state = {k.removeprefix(_OURS).removeprefix("model."): v for k, v in (ours or state).items()}
     state = {k: v for k, v in state.items() if not k.startswith("aux.")}
     own = module.state_dict()
     missing, excess = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

@@ -62,21 +62,22 @@ class SSLSpecAugment(AbsSpecAug):
         return feats * ~channels[:, None], lengths
 
 
-def draw_spans(lengths, num_positions, prob, width, min_masks):
+def draw_spans(lengths, num_positions, prob, width, min_masks, generator=None):
     """Draw random spans (see `SSLSpecAugment`).
 
     Args:
         lengths: ``(B,)``; num_positions: at least each of them.
+        generator: of random numbers on the device; None: torch's own.
 
     Returns:
         ``(B, num_positions)`` bool, True within a span; all False beyond the length.
     """
-    shape, device = (len(lengths), num_positions), lengths.device
-    wanted = (prob * lengths / width + torch.rand(len(lengths), device=device)).long()
+    of = {"device": lengths.device, "generator": generator}
+    wanted = (prob * lengths / width + torch.rand(len(lengths), **of)).long()
     most = torch.div(lengths, width, rounding_mode="floor")
     number = torch.minimum(wanted.clamp(min=min_masks), most)
     # The positions at which a span still fits, in random order; those beyond come last.
-    order = torch.rand(shape, device=device)
+    order = torch.rand(len(lengths), num_positions, **of)
     order = order.masked_fill(~frame_mask(lengths - width + 1, num_positions), 2.0)
     starts = order.argsort(1).argsort(1) < number[:, None]
     # A position is within a span if one started at it or up to width - 1 before it.

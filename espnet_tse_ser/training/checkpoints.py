@@ -240,4 +240,5 @@ def copy_state(module, state, path):
     state = {name: value.to(own[name].dtype) for name, value in state.items()}
     check_finite(state, path, "they are too large for the model's type of numbers")
     module.load_state_dict(state, strict=False)
-    logger.info("%s: %d of %d tensors loaded", path, len(state), len(own))
+    numbers = sum(value.numel() for value in state.values())
+    logger.info("%s: %d of %d tensors loaded, %d numbers", path, len(state), len(own), numbers)

@@ -255,3 +255,91 @@ def test_real_bundles_resolve(name, monkeypatch):
     with pytest.raises(UserError, match="stop here"):
         SSLFrontend(name)
     assert made.params["encoder_embed_dim"] == (1024 if "LARGE" in name else 768)
+
+
+_OF_TORCHAUDIO = {
+    "WAV2VEC2_BASE": torchaudio.models.wav2vec2_base,
+    "WAV2VEC2_LARGE": torchaudio.models.wav2vec2_large,
+    "HUBERT_BASE": torchaudio.models.hubert_base,
+    "HUBERT_LARGE": torchaudio.models.hubert_large,
+    "WAVLM_BASE": torchaudio.models.wavlm_base,
+    "WAVLM_LARGE": torchaudio.models.wavlm_large,
+}
+
+
+def _shapes(module):
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", _OF_TORCHAUDIO)
+def test_real_encoders_have_the_weights_of_torchaudio_s_own(name):
+    with torch.device("meta"):
+        frontend = SSLFrontend(name, weights=None, layer="weighted")
+        expected = _OF_TORCHAUDIO[name]()
+    assert _shapes(frontend.ssl) == _shapes(expected)
+    assert len(frontend.layer_weights) == (25 if "LARGE" in name else 13)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", _OF_TORCHAUDIO)
+def test_real_encoders_of_two_layers_give_what_torchaudio_s_own_do(name, tmp_path):
+    torch.manual_seed(0)
+    params = dict(getattr(torchaudio.pipelines, name)._params) | {"encoder_num_layers": 2}
+    del params["aux_num_out"]
+    kind = name.partition("_")[0].lower()
+    model = _torchaudio_model({"type": kind} | params)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    normalize = getattr(torchaudio.pipelines, name)._normalize_waveform
+    conf = {"type": kind, "normalize_waveform": normalize} | params
+    frontend = SSLFrontend("custom", conf, str(tmp_path / "weights.pt"), "weighted").eval()
+    lengths = torch.tensor([6000, 4000])
+    speech = 0.1 * torch.randn(2, 6000)
+    layers, num_frames = frontend.layers(speech, lengths)
+    assert len(layers) == 3
+    for i, length in enumerate(lengths.tolist()):
+        wave = standardized_batch(speech[i : i + 1, :length], [length])
+        if normalize:
+            wave = torch.nn.functional.layer_norm(wave, wave.shape, eps=0.0)
+        expected = model.extract_features(wave)[0]
+        for ours, theirs in zip(layers[1:], expected, strict=True):
+            error = (ours[i, : num_frames[i]] - theirs[0]).abs().max()
+            assert error < 1e-5 * theirs.abs().max()
+
+
+@torch.no_grad()
+def test_every_prefix_of_padding(case):
+    conf, _, path = case
+    torch.manual_seed(2)
+    frontend = SSLFrontend("custom", conf, path, "weighted", layer_norm=True).eval()
+    speech, length = 0.1 * torch.randn(1, 400), torch.tensor([400])
+    alone, _ = frontend(speech, length)
+    for padding in range(1, 120):
+        noise = torch.randn(1, padding)
+        padded, num_frames = frontend(torch.cat([speech, noise], 1), length)
+        assert num_frames.tolist() == [alone.shape[1]]
+        torch.testing.assert_close(padded[:, : alone.shape[1]], alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_layers_are_normalised_before_they_are_summed(case, batch):
+    conf, _, path = case
+    frontend = SSLFrontend("custom", conf, path, "weighted", layer_norm=True).eval()
+    torch.nn.init.normal_(frontend.layer_weights)
+    layers, num_frames = frontend.layers(*batch)
+    normed = torch.stack([(x - x.mean(2, True)) / x.std(2, False, True) for x in layers])
+    expected = (frontend.layer_weights.softmax(0)[:, None, None, None] * normed).sum(0)
+    summed, _ = frontend(*batch)
+    for row, wanted, frames in zip(summed, expected, num_frames.tolist(), strict=True):
+        torch.testing.assert_close(row[:frames], wanted[:frames], atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="layer_norm is of the layers of a sum"):
+        SSLFrontend("custom", conf, None, layer_norm=True)
+
+
+def test_convolutions_are_fine_tuned_if_they_are_asked_to(case, batch):
+    conf, _, path = case
+    frontend = SSLFrontend("custom", conf, path, finetune=True, freeze_convolutions=False).train()
+    frontend(*batch)[0].square().sum().backward()
+    for name, parameter in frontend.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+        if not parameter.requires_grad:
+            assert name.startswith("ssl.encoder.transformer.layer_norm")
