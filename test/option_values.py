@@ -65,6 +65,14 @@ def wrong_values(kind):
     if isinstance(kind, Interval):
         return [5, None, [1], [1, 2, 3], [2, 1], [math.nan, 1], ["a", "b"], [kind.low - 1, 0], "ab"]
     if isinstance(kind, Either):
-        refused = [wrong_values(part) for part in kind.kinds]
-        return [value for value in refused[0] if any(value is other for other in refused[1])]
+        values = [value for part in kind.kinds for value in wrong_values(part)]
+        return [v for v in values if all(_refuses(part, v) for part in kind.kinds)]
     return ["text", ["list"], True]  # a mapping, or a size
+
+
+def _refuses(kind, value):
+    try:
+        kind(value)
+    except ValueError:
+        return True
+    return False

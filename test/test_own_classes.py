@@ -185,6 +185,7 @@ def test_compiled_code_is_not_taken_for_the_file(code, tmp_path):
 
 def test_the_message_names_the_kind(ser_config):
     with pytest.raises(
-        UserError, match="pooling: 'max' is not known; use stats, attention, or a c"
+        UserError,
+        match="pooling: 'max' is not known; use stats, attention, attentive_stats, or a c",
     ):
         check_ser_config(ser_config | {"pooling": "max"}, str)

@@ -25,7 +25,8 @@ def get_parser():
         "by, and hypothesis_wa of that with the best dev WA (for best_test_epoch)",
     )
     parser.add_argument(
-        "--output_audio", help="of a joint model: directory for the extracted speech and wav.scp"
+        "--output_audio",
+        help="directory for the speech that a joint or enhancing model gives, and wav.scp",
     )
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="utterances at a time")
     add_options(parser)
@@ -50,7 +51,7 @@ def main(argv=None):
     device = set_up(args)
     by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
     model = TSESER.from_pretrained(args.model_dir, by_ua, device)
-    if args.output_audio and not model.extracts:
+    if args.output_audio and not model.gives_speech:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     ids = read_ids(args.ids)
     inputs = [args.ids, args.scp, args.data_dir, args.model_dir, args.feats]
@@ -58,7 +59,7 @@ def main(argv=None):
     if args.output_audio:
         check_no_input(args.output_audio, inputs, "--output_audio")
     given = {"mixtures" if model.extracts else "scp": args.scp}
-    data = MixtureDir(args.data_dir, ids, model.rate, **given, scored=model.extracts)
+    data = MixtureDir(args.data_dir, ids, model.rate, **given, scored=model.gives_speech)
     if "enrollment" in model.inputs:
         data.table("enroll")  # missing ones are found before anything is computed
     features = _open_cache(args.feats, model, data) if args.feats else None

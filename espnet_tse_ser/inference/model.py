@@ -40,8 +40,8 @@ class Recognition:
     """What was recognised.
 
     ``label`` is the most probable emotion, ``probabilities`` a dict label -> probability,
-    ``speech`` the extracted target ``(num_samples,)`` float32 (None without extraction) at
-    ``rate`` Hz.
+    ``speech`` the extracted or enhanced target ``(num_samples,)`` float32 (None of a model without)
+    at ``rate`` Hz.
     """
 
     label: str
@@ -104,6 +104,11 @@ class TSESER:
             return self.recogniser.inputs
         enrolled = self.model.tse_model.needs_enrollment or "enrollment" in self.recogniser.inputs
         return ("mixture", "enrollment") if enrolled else ("mixture",)
+
+    @property
+    def gives_speech(self):
+        """Whether what it recognises has the target's speech: extracted, or enhanced beside."""
+        return self.extracts or self.recogniser.enhances
 
     @property
     def needs_enrollment(self):
@@ -214,11 +219,15 @@ class TSESER:
             mixture, lengths = streams["mixture"], streams["mixture_lengths"]
             estimates = self.model.tse_model.extract_embedded(mixture, lengths, embedding)
             streams |= {"speech": estimates, "speech_lengths": lengths}
+            logits = self.recogniser.logits(**of_streams(streams, self.recogniser.inputs))
+        else:
+            streams = of_streams(streams, self.recogniser.inputs)
+            logits, estimates = self.recogniser.recognize_and_enhance(**streams)
         results = []
-        for index, row in enumerate(self._posteriors(streams, names)):
+        for index, row in enumerate(_posteriors(logits, names)):
             extracted = None
-            if self.extracts:
-                estimate = estimates[index, : lengths[index]].cpu().numpy()
+            if estimates is not None:
+                estimate = estimates[index, : len(mixtures[index])].cpu().numpy()
                 extracted = rescale(estimate, np.asarray(mixtures[index], np.float32), names[index])
             results.append(
                 Recognition(
@@ -266,9 +275,8 @@ class TSESER:
         Raises:
             UserError: what the model gives is not finite.
         """
-        return self._posteriors(
-            self._pad({k: [signals[k]] for k in self.recogniser.inputs}), [name]
-        )[0]
+        streams = self._pad({k: [signals[k]] for k in self.recogniser.inputs})
+        return _posteriors(self.recogniser.logits(**streams), [name])[0]
 
     def _pad(self, signals):
         """A batch of streams, with lengths, of lists of arrays."""
@@ -276,13 +284,6 @@ class TSESER:
         for name, arrays in signals.items():
             batch[name], batch[f"{name}_lengths"] = pad_signals(arrays, device)
         return batch
-
-    def _posteriors(self, streams, names):
-        logits = self.recogniser.logits(**of_streams(streams, self.recogniser.inputs))
-        rows = torch.softmax(logits.double(), -1).tolist()
-        for row, name in zip(rows, names, strict=True):
-            check_output(row, name)
-        return rows
 
     def _prepare(self, name, given):
         return self.enroll(given) if name == "enrollment" else self.prepare(*given)
@@ -294,6 +295,13 @@ class TSESER:
     def prepare(self, samples, rate, name):
         """`preparation.prepare` to what `recognize` takes; a ``rate`` of None is the model's."""
         return prepare(samples, self.rate if rate is None else rate, name, self.rate)
+
+
+def _posteriors(logits, names):
+    rows = torch.softmax(logits.double(), -1).tolist()
+    for row, name in zip(rows, names, strict=True):
+        check_output(row, name)
+    return rows
 
 
 def _are_several(enrollment):

@@ -10,7 +10,7 @@ from espnet_tse_ser.training.preprocessor import label_index
 def hypothesis_columns(model):
     """Columns of the table of hypotheses of a `TSESER`."""
     columns = ["id", "reference", "hypothesis", *(f"p_{label}" for label in model.labels)]
-    return columns + (list(SIGNAL_COLUMNS) if model.extracts else [])
+    return columns + (list(SIGNAL_COLUMNS) if model.gives_speech else [])
 
 
 def recognize_set(model, data, batch_size, keep=None, features=None, label="recognize", **how):
@@ -22,7 +22,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
         batch_size: utterances at a time; the result does not depend on it.
         keep: called with each id and its `Recognition`.
         features: `FeatureCache` of what is recognised, instead of its audio; for a SER model.
-        how: what is extracted is scored, see `score`.
+        how: the speech that the model gives is scored, see `score`.
 
     Returns:
         list of dicts with the keys of `hypothesis_columns`, sorted by id.
@@ -43,7 +43,7 @@ def recognize_set(model, data, batch_size, keep=None, features=None, label="reco
         for utt, result in zip(batch, results, strict=True):
             row = {"id": utt, "reference": data.emotion(utt), "hypothesis": result.label}
             row |= {f"p_{label}": f"{p:.6f}" for label, p in result.probabilities.items()}
-            if model.extracts:
+            if model.gives_speech:
                 row |= score(data, utt, result.speech, **how)
             rows.append(row)
             if keep is not None:

@@ -3,7 +3,6 @@
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.metrics.fields import SI_SDRS, SIGNAL_COLUMNS, name_utterances
 from espnet_tse_ser.metrics.tables import MADE_WITH
-from espnet_tse_ser.systems.system import JOINT
 from espnet_tse_ser.values.ids import fold_key
 
 _OF_HYPOTHESES = ("p_", "hypothesis", "epoch")
@@ -13,7 +12,7 @@ _INPUT_COLUMNS = ("si_sdr_mix", "stoi_mix")  # what a noisy input has without an
 def join(row, hypotheses, tests, tse_scores=None, made_with=None):
     """Join the hypotheses of one system with the mixture table and the signal scores.
 
-    Signal scores come from the hypotheses where the system extracts by itself (joint), from
+    Signal scores come from the hypotheses where the system extracts or enhances itself, from
     ``tse_scores`` where it is tested on denoised speech; tested on noisy speech it has the
     scores of the mixture only (if there are ``tse_scores``), tested on clean speech none.
 
@@ -83,9 +82,9 @@ def _check_ids(path, rows, test, run):
 def _signal_scores(row, path, rows, tse_scores, mixtures):
     """id -> {column of SIGNAL_COLUMNS: string} for the ids of ``rows``."""
     test = row.system.test
-    columns = {JOINT: SIGNAL_COLUMNS, "denoised": SIGNAL_COLUMNS, "noisy": _INPUT_COLUMNS}
-    columns = columns.get(test, ())
-    if test == JOINT:
+    columns = _INPUT_COLUMNS if test == "noisy" else ()
+    columns = SIGNAL_COLUMNS if row.system.extracts else columns
+    if row.system.extracts_itself:
         source, stage = rows, 12
     elif test == "denoised":
         source, stage = tse_scores.get(row.parts["tse"], {}), 8

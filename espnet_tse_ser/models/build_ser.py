@@ -20,10 +20,13 @@ CLASSES = {
     ("encoder", "shift_lstm"): "espnet_tse_ser.recognise.shift_lstm:ShiftLSTM",
     ("encoder", "shiftformer"): "espnet_tse_ser.recognise.shiftformer:Shiftformer",
     ("encoder", "cnn6"): "espnet_tse_ser.recognise.cnn6:CNN6",
+    ("encoder", "identity"): "espnet_tse_ser.recognise.identity:Identity",
     ("pooling", "stats"): "espnet_tse_ser.recognise.pooling:StatsPooling",
     ("pooling", "attention"): "espnet_tse_ser.recognise.pooling:AttentionPooling",
+    ("pooling", "attentive_stats"): "espnet_tse_ser.recognise.pooling:AttentiveStatsPooling",
     ("model", "emotion"): "espnet_tse_ser.models.espnet_ser_model:ESPnetSERModel",
     ("model", "trnet"): "espnet_tse_ser.models.trnet:TRNet",
+    ("model", "shared"): "espnet_tse_ser.models.shared:SharedModel",
 }
 KINDS = tuple(dict.fromkeys(kind for kind, _ in CLASSES))
 _NEEDED = ("frontend", "encoder", "pooling", "model")

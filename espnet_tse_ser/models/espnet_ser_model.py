@@ -9,8 +9,12 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.training.streams import of_streams
-from espnet_tse_ser.values.kinds import Maybe, Several
+from espnet_tse_ser.values.kinds import Choice, Either, Maybe, Several
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
+
+BALANCED = "balanced"
+CLASS_WEIGHT = Maybe(Either(Choice(BALANCED), Several(Number(0, above=True), 2)))
+NORMS = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm}
 
 
 class ESPnetSERModel(AbsESPnetModel):
@@ -30,8 +34,9 @@ class ESPnetSERModel(AbsESPnetModel):
         encoder: ``(feats, num_frames) -> (feats, num_frames, _)``.
         pooling: ``(feats, num_frames) -> (B, D)``.
         dropout: before the classifier's last layer. hidden: units of a layer before that (linear,
-            batch norm, ReLU); None: none.
-        label_smoothing: of the cross entropy; class_weight: one factor for each class, or None.
+            ``hidden_norm``, ReLU); None: none.
+        label_smoothing: of the cross entropy; class_weight: one factor for each class, None, or
+            ``balanced``: N / (K n) for a class with n of the N training utterances of K classes.
 
     After a forward in evaluation mode ``predictions`` holds one ``(reference, hypothesis)`` pair of
     class indices for each utterance since `reset_predictions`.
@@ -40,6 +45,7 @@ class ESPnetSERModel(AbsESPnetModel):
     inputs = ("speech",)
     targets = ()
     measures = {"loss": "min", "acc": "max"}
+    enhances = False  # whether `recognize_and_enhance` does
 
     def __init__(
         self,
@@ -52,10 +58,14 @@ class ESPnetSERModel(AbsESPnetModel):
         pooling,
         dropout: DROPOUT = 0.0,
         label_smoothing: DROPOUT = 0.0,
-        class_weight: Maybe(Several(Number(0, above=True), 2)) = None,
+        class_weight: CLASS_WEIGHT = None,
         hidden: Maybe(CHANNELS) = None,
+        hidden_norm: Choice(*NORMS) = "batch_norm",
     ):
         super().__init__()
+        balanced = class_weight == BALANCED
+        if balanced:  # as of equal classes, until `balance`
+            class_weight = [1.0] * len(labels)
         if class_weight is not None and len(class_weight) != len(labels):
             raise ValueError(f"class_weight needs {len(labels)} values, got {len(class_weight)}")
         self.labels = list(labels)
@@ -64,17 +74,23 @@ class ESPnetSERModel(AbsESPnetModel):
         self.dropout = torch.nn.Dropout(dropout)
         size, self.hidden = pooling.output_size(), None
         if hidden is not None:
-            layers = torch.nn.Linear(size, hidden), torch.nn.BatchNorm1d(hidden), torch.nn.ReLU()
+            norm = NORMS[hidden_norm](hidden)
+            layers = torch.nn.Linear(size, hidden), norm, torch.nn.ReLU()
             size, self.hidden = hidden, torch.nn.Sequential(*layers)
         self.classifier = torch.nn.Linear(size, len(labels))
         self.label_smoothing = label_smoothing
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self.register_buffer("class_weight", weight, persistent=balanced)
         self.reset_predictions()
 
     def reset_predictions(self):
         """Drop the predictions of earlier forwards."""
         self.predictions = []
+
+    def balance(self, counts):
+        """Let ``balanced`` class weights be those of a training with so many of each class."""
+        counts = torch.tensor(counts, dtype=torch.float)
+        self.class_weight.copy_(counts.sum() / (len(counts) * counts))
 
     def logits(self, speech, speech_lengths):
         """Classify.
@@ -87,6 +103,10 @@ class ESPnetSERModel(AbsESPnetModel):
             ``(B, len(labels))``.
         """
         return self.classify(self.embed(speech, speech_lengths))
+
+    def recognize_and_enhance(self, **streams):
+        """`logits` of the streams, and the enhanced speech ``(B, T)`` of a model that has it."""
+        return self.logits(**streams), None
 
     def embed(self, speech, speech_lengths):
         """Embed speech, as of `logits`: what the pooling gives, ``(B, D)``."""

@@ -7,11 +7,11 @@ import torch
 from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.models.espnet_ser_model import ESPnetSERModel
+from espnet_tse_ser.models.espnet_ser_model import CLASS_WEIGHT, ESPnetSERModel
 from espnet_tse_ser.recognise.refinement import PER, Bridge, Compensation
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.training.streams import of_streams
-from espnet_tse_ser.values.kinds import Choice, Flag, Maybe, Several
+from espnet_tse_ser.values.kinds import Choice, Flag, Maybe
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
 
 _LEAST = 0.01  # of a mean squared error that another is relative to: 0.4 dB in log-mel energies
@@ -85,7 +85,7 @@ class TRNet(ESPnetSERModel):
         pooling,
         dropout: DROPOUT = 0.0,
         label_smoothing: DROPOUT = 0.0,
-        class_weight: Maybe(Several(Number(0, above=True), 2)) = None,
+        class_weight: CLASS_WEIGHT = None,
         hidden: Maybe(CHANNELS) = None,
         low_weight: Number(0) = 0.5,
         high_weight: Number(0) = 0.5,

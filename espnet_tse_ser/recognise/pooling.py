@@ -4,7 +4,7 @@ import torch
 
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.values.kinds import Flag
-from espnet_tse_ser.values.numbers import CHANNELS
+from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT
 
 _STEEPEST = 10.0  # logits of attention lie between this and its negative
 _EPS = 1e-6  # keeps the gradient of the square root finite for a constant channel
@@ -39,6 +39,37 @@ class StatsPooling(torch.nn.Module):
             return mean
         variance = ((x - mean[:, None]) * mask).square().sum(dim=1) / count
         return torch.cat([mean, (variance + _EPS).sqrt()], dim=-1)
+
+
+class AttentiveStatsPooling(torch.nn.Module):
+    """Weighted mean and standard deviation, by a softmax over the valid frames.
+
+    Of Okabe, Koshinaka, Shinoda ("Attentive statistics pooling for deep speaker embedding",
+    Interspeech 2018, arXiv 1803.10963), with one weight a frame.
+
+    Args:
+        input_size: channels. size: units of the attention. dropout: of the pooled vector.
+    """
+
+    def __init__(self, input_size, size: CHANNELS = 1024, dropout: DROPOUT = 0.0):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden = torch.nn.Linear(input_size, size)
+        self.vector = torch.nn.Linear(size, 1, bias=False)
+        self.dropout = torch.nn.Dropout(dropout)
+
+    def output_size(self):
+        """Channels of the pooled vector."""
+        return 2 * self.input_size
+
+    def forward(self, x, lengths):
+        """Pool ``(B, F, D)`` with valid frames ``(B,)`` to ``(B, output_size)``."""
+        padded = ~frame_mask(lengths, x.shape[1])[..., None]
+        logits = self.vector(torch.tanh(self.hidden(x)))
+        weights = logits.masked_fill(padded, -torch.inf).softmax(dim=1)
+        mean = (weights * x).sum(dim=1)
+        variance = (weights * (x - mean[:, None]).square()).sum(dim=1)
+        return self.dropout(torch.cat([mean, (variance + _EPS).sqrt()], dim=-1))
 
 
 class AttentionPooling(torch.nn.Module):

@@ -71,6 +71,8 @@ class System:
         recogniser, joint: configurations of the trainings.
             All three are the recipe's where they are None.
         hypotheses: a table of another program (id, label), instead of a recogniser.
+        enhances: its recogniser enhances what it is tested on, which is scored.
+        by_default: it is among those of a recipe that asks for none by name.
         claims: `Claim` objects. paper: `Published`, or None.
     """
 
@@ -85,13 +87,20 @@ class System:
     recogniser: Maybe(Text()) = None
     joint: Maybe(Text()) = None
     hypotheses: Maybe(Text()) = None
+    enhances: Flag() = False
+    by_default: Flag() = True
     claims: Several(Mapping(), 0) = ()
     paper: Maybe(Mapping()) = None
 
     @property
     def extracts(self):
-        """Whether what is recognised is the output of a front-end."""
-        return self.test in ("denoised", JOINT)
+        """Whether there is an estimate of the target's speech."""
+        return self.test == "denoised" or self.extracts_itself
+
+    @property
+    def extracts_itself(self):
+        """Whether the model that recognises gives it, and no front-end before."""
+        return self.enhances or self.test == JOINT
 
     @property
     def is_matched(self):
@@ -101,7 +110,7 @@ class System:
     @property
     def parts(self):
         """The kinds of its parts in the order of their tags: "tse", "ser", "joint"."""
-        parts = ["tse"] if self.extracts or self.train == "denoised" else []
+        parts = ["tse"] if {self.train, self.test} & {"denoised", JOINT} else []
         parts += ["table" if self.hypotheses else "ser"]
         return tuple(parts + ["joint"] * (self.train == JOINT))
 
@@ -135,7 +144,7 @@ class Row:
         """What tells its extracted speech from that of others; None where there is none."""
         if not self.system.extracts:
             return None
-        if self.system.test == JOINT:
+        if self.system.extracts_itself:
             return self.system.name, self.tag
         return "denoised", self.parts["tse"]
 
@@ -158,7 +167,7 @@ def read_systems(directory):
 
 
 def choose(systems, names, where="--systems"):
-    """The systems with these names (all where there are none), in the order of their rows.
+    """The systems with these names (without: those ``by_default``), in the order of their rows.
 
     Raises:
         UserError: a name is unknown, or there twice.
@@ -168,7 +177,8 @@ def choose(systems, names, where="--systems"):
             raise UserError(f"{where}: no system '{name}'; known: {' '.join(systems)}")
         if name in names[:number]:
             raise UserError(f"{where}: '{name}' is there twice; name each system once")
-    return [system for name, system in systems.items() if name in names or not names]
+    names = names or [system.name for system in systems.values() if system.by_default]
+    return [system for name, system in systems.items() if name in names]
 
 
 def name_rows(pairs):
@@ -237,6 +247,8 @@ def _check(system, systems, path):
         raise UserError(
             f"{path}: train: {ELSEWHERE} and hypotheses (a table) go together; give both or none"
         )
+    if system.enhances and system.test != "noisy":
+        raise UserError(f"{path}: enhances is for test: noisy; leave it out")
     for key in ("starts_from", "joint"):
         if getattr(system, key) is not None and system.train != JOINT:
             raise UserError(f"{path}: {key} is for train: {JOINT}; leave it out")

@@ -18,6 +18,7 @@ from espnet_tse_ser.models.build_ser import (
     get_class,
     names_of,
 )
+from espnet_tse_ser.models.espnet_ser_model import BALANCED
 from espnet_tse_ser.own_classes import OwnClass, checksums, own_classes
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.tasks.options import set_emotion_defaults
@@ -177,6 +178,13 @@ class SERTask(CheckedTask, DistributedTask, AbsTask):
             if model.normalize is None:
                 raise UserError("--stats_file needs --normalize global_mvn; drop one of them")
             model.normalize.read_stats(args.stats_file)
+        if args.model_conf.get("class_weight") == BALANCED and args.train_shape_file:
+            (emotions,) = (
+                read_table(path).values()
+                for path, name, _ in args.train_data_path_and_name_and_type
+                if name == "emotion"
+            )
+            model.balance([list(emotions).count(label) for label in args.labels])
         if args.feats_dir is not None:
             from espnet_tse_ser.recognise.feature_cache import FeatureCache
 

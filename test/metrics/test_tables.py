@@ -1,11 +1,14 @@
 """Reading score tables and joining them."""
 
+import dataclasses
+
 import pytest
 from declared import ROWS, SYSTEMS
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import write_tsv
 from espnet_tse_ser.metrics import joining, tables
+from espnet_tse_ser.systems.system import name_rows
 
 HYP_COLUMNS = ("id", "reference", "hypothesis", "p_ang", "p_sad")
 
@@ -55,6 +58,11 @@ def test_join_takes_signal_scores_by_test_condition():
     own = [{**row, **signal(row["id"], si_sdr="9")} for row in rows]
     assert join("ft", own, scores=scores)[0]["si_sdr"] == "9"
     assert join("noisy_noisy", rows)[0]["si_sdr_mix"] == ""
+    enhancer = dataclasses.replace(SYSTEMS["noisy_noisy"], enhances=True)
+    (row,) = name_rows([(enhancer, "default")]).values()
+    tests = {"1": {uid: mixture(uid) for uid in ("s1-a", "s1-b")}}
+    joined = joining.join(row, {("1", "0"): ("hyp.tsv", {r["id"]: r for r in own})}, tests)
+    assert joined[0]["si_sdr"] == "9"
 
 
 @pytest.mark.parametrize("name, stage", [("base", 8), ("clean_denoised", 8), ("ft", 12)])

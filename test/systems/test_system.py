@@ -88,6 +88,7 @@ def test_what_is_extracted():
 
 WRONG = {
     "key": ({"recognizer": "a.yaml"}, "recognizer"),
+    "enhances": ({"enhances": True, "test": "clean"}, "enhances is for test: noisy"),
     "no label": ({"label": "REMOVED"}, "has no 'label'"),
     "no row": ({"row": "REMOVED"}, "has no 'row'"),
     "no train": ({"train": "REMOVED"}, "has no 'train'"),
@@ -182,6 +183,20 @@ def test_chosen_systems():
         choose(SYSTEMS, ["ft", "best"])
     with pytest.raises(UserError, match="--systems: 'ft' is there twice; name each system once"):
         choose(SYSTEMS, ["ft", "base", "ft"])
+
+
+def test_systems_that_only_a_name_asks_for(declare):
+    systems = declare(noisy_noisy={"by_default": False})
+    assert "noisy_noisy" not in [s.name for s in choose(systems, [])]
+    assert [s.name for s in choose(systems, ["noisy_noisy"])] == ["noisy_noisy"]
+
+
+def test_a_recogniser_that_enhances(declare):
+    """Its own estimates are scored, and it needs no front-end."""
+    system = declare(noisy_noisy={"enhances": True})["noisy_noisy"]
+    assert system.parts == ("ser",) and system.extracts and system.extracts_itself
+    (row,) = name_rows([(system, "a")]).values()
+    assert row.extraction == ("noisy_noisy", "a")
 
 
 def test_names_of_rows():
