@@ -7,6 +7,7 @@ import time
 
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.machine import add_options, set_up
+from espnet_tse_ser.recognise.pretrained import add_encoder_option, with_encoder
 from espnet_tse_ser.values.numbers import COUNT
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="configuration of the SER training")
     parser.add_argument("--scp", required=True, help="audio of one condition, all folds")
+    add_encoder_option(parser)
     parser.add_argument("--output_dir", required=True, help="cache directory to write")
     parser.add_argument(
         "--dtype",
@@ -56,6 +58,7 @@ def main(argv=None):
     config["modules"] = checksums(own_classes(config, ("frontend",)), where)
     config |= check_ser_config(config, where, ("frontend",))
     check_frozen(config, args.config)
+    config["frontend_conf"] = with_encoder(config, args.encoder, args.config)
     frontend = build_frontend(config, args.config)
     wavs = read_table(args.scp)
     if args.combine:

@@ -10,6 +10,7 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr, progress
+from espnet_tse_ser.recognise.pretrained import add_encoder_option, with_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ def get_parser():
     parser.add_argument("--config", required=True, help="configuration of the SER training")
     parser.add_argument("--scp", required=True, help="audio of one condition, all folds")
     parser.add_argument("--feats", help="features of the audio (ser_features), if there are any")
+    add_encoder_option(parser)
     parser.add_argument("--splits", required=True, help="directory with fold<k>/train.lst")
     parser.add_argument("--output_dir", required=True, help="gets fold<k>/feats_stats.npz")
     add_options(parser)
@@ -43,6 +45,7 @@ def main(argv=None):
     if options.normalize != "global_mvn":
         logger.info("%s: no global_mvn, so no statistics are needed", args.config)
         return
+    options.frontend_conf = with_encoder(vars(options), args.encoder, args.config)
     lists = sorted(Path(args.splits).glob("fold*/train.lst"))
     if not lists:
         raise UserError(f"{args.splits}: has no fold*/train.lst; run stage 2")

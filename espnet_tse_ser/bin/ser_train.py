@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import REQUEUE_HELP, UserError, run
+from espnet_tse_ser.recognise.pretrained import add_encoder_option, with_encoder
 from espnet_tse_ser.systems.system import CONDITIONS
 from espnet_tse_ser.values.numbers import SEED
 
@@ -33,6 +34,7 @@ def get_parser():
         "--embeddings",
         help="table of a teacher's vectors, for a model that is trained towards them (ser_embed)",
     )
+    add_encoder_option(parser)
     parser.add_argument("--stats", help="feats_stats.npz of the fold (stage 9), for global_mvn")
     parser.add_argument("--output_dir", required=True, help="experiment directory, to be resumed")
     parser.add_argument(
@@ -59,6 +61,7 @@ def main(argv=None):
             raise UserError(f"{args.config}: normalize needs --stats; run stage 9")
         options.stats_file = args.stats
     options.condition = args.condition
+    options.frontend_conf = with_encoder(vars(options), args.encoder, args.config)
     tables = _find_tables(args, options)
     if args.feats is not None:
         _check_feats(args, options, tables)

@@ -16,6 +16,7 @@ from espnet_tse_ser.frontends.extraction import (
     load_extraction_weights,
 )
 from espnet_tse_ser.frontends.model_files import fetch, files_of, kind_and_rate, write_record
+from espnet_tse_ser.frontends.ssl_enhancement import SSLEnhancement
 from espnet_tse_ser.frontends.wheel import DEEPFILTERNET
 from espnet_tse_ser.models.build_tse import needs_enrollment
 
@@ -34,7 +35,11 @@ def load_front_end(model_dir, weights=None, device="cpu"):
     """
     files = files_of(model_dir, weights)
     if files.record is None:
-        return Extraction(*load_extraction_model(model_dir, weights), device)
+        from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
+
+        model, rate = load_extraction_model(model_dir, weights)
+        is_extraction = isinstance(model, ESPnetTSEModel)
+        return (Extraction if is_extraction else SSLEnhancement)(model, rate, device)
     record = files.record
     return _load(files, record.source, record.kind, record.ours, record.rate, device)
 

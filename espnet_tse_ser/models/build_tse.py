@@ -89,17 +89,21 @@ def check_extraction_config(config, where):
 
 
 def build_extraction_model(config, where="the extraction model"):
-    """Build an untrained `ESPnetTSEModel`.
+    """Build an untrained `ESPnetTSEModel`, or an `SSLEnhancementModel`.
 
     Args:
         config: mapping with the keys of ESPnet's TSE configuration: ``encoder``,
             ``encoder_conf``, ``extractor``, ``extractor_conf``, ``decoder``, ``decoder_conf``,
-            ``criterions``, ``model_conf``.
+            ``criterions``, ``model_conf``; or those of `build_ssl_enhancement`.
         where: beginning of messages: the file of the configuration.
 
     Raises:
         UserError: a component that is not supported here, or options that do not fit it.
     """
+    if "frontend" in config:
+        from espnet_tse_ser.models.ssl_enhancement import build_ssl_enhancement
+
+        return build_ssl_enhancement(config, where)
     from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
 
     config = check_extraction_config(config, lambda key: f"{where}: {key}")
@@ -120,6 +124,8 @@ def build_extraction_model(config, where="the extraction model"):
 
 def needs_enrollment(config, where):
     """Whether the model of a configuration takes enrollments; ``where``: of `_get_class`."""
+    if "frontend" in config:
+        return False
     where = f"{where}: extractor"
     return _get_class("extractor", config.get("extractor"), where).needs_enrollment
 

@@ -1,0 +1,102 @@
+"""Pretraining of an encoder by itself: hidden frames of noisy speech, units of the clean one."""
+
+import torch
+import torch.nn.functional as F
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.recognise.frontend import LogMelFrontend
+from espnet_tse_ser.recognise.quantizer import RandomProjectionQuantizer
+from espnet_tse_ser.recognise.ssl_frontend import SSLFrontend
+from espnet_tse_ser.recognise.ssl_specaug import draw_spans
+from espnet_tse_ser.training.precision import float32, widened
+from espnet_tse_ser.values.numbers import CHANNELS, SHARE, Number
+
+_UNIT, _SHIFT = 2, 160  # frames of 10 ms in one of the encoder, samples in one of them
+MASK_WIDTH = 10
+_SEED = 0  # of what is hidden in validation
+
+
+class SSLPretrainingModel(AbsESPnetModel):
+    """An encoder that predicts the units of frames which it does not see.
+
+    Spans of its projected frames are replaced by a learned vector, as in wav2vec 2.0 and HuBERT;
+    of these it tells which of a few `RandomProjectionQuantizer` units the clean speech has there,
+    though its input is noisy, as in WavLM's masked speech denoising (Chen et al., arXiv
+    2110.13900).
+
+    The encoder is ``frontend.ssl``; its weights are what `SSLFrontend` takes from an experiment.
+
+    Args:
+        arch_conf: of `SSLFrontend`, of an encoder with a frame every 20 ms.
+        codes: units. mask_share, mask_width: of the frames that are hidden, in spans of this width,
+            which may overlap.
+
+    Raises:
+        ValueError: the encoder has other frames.
+    """
+
+    measures = {"loss": "min", "acc": "max"}
+
+    def __init__(
+        self,
+        arch_conf,
+        codes: CHANNELS = 1024,
+        mask_share: SHARE = 0.65,
+        mask_width: Number(1, 1000, whole=True) = MASK_WIDTH,
+    ):
+        super().__init__()
+        self.frontend = SSLFrontend(
+            "custom", arch_conf, None, finetune=True, freeze_convolutions=False
+        )
+        strides = [layer.stride for layer in self.frontend.ssl.feature_extractor.conv_layers]
+        if torch.tensor(strides).prod() != _UNIT * _SHIFT:
+            raise ValueError(
+                f"the strides {strides} of extractor_conv_layer_config have to make one frame of "
+                f"{_UNIT * _SHIFT} samples"
+            )
+        self.spans = mask_share, mask_width, 1
+        self.mask_vector = torch.nn.Parameter(torch.rand(self.frontend.output_size()))
+        self.mask_vector._no_weight_decay = True
+        self.features = LogMelFrontend(hop_length=_SHIFT)
+        self.quantizer = RandomProjectionQuantizer(self.features.output_size(), _UNIT, codes)
+        self.classifier = torch.nn.Linear(self.frontend.output_size(), codes)
+
+    def forward(self, speech_mix, speech_mix_lengths, speech_ref1, **kwargs):
+        """Compute the loss of a batch.
+
+        Args:
+            speech_mix: noisy ``(B, T)``, with lengths ``(B,)``; speech_ref1: clean ``(B, T)``.
+
+        Returns:
+            loss (scalar), stats, weight (the batch size).
+        """
+        with torch.no_grad(), float32(speech_ref1):
+            units = self.quantizer(*self.features(speech_ref1, speech_mix_lengths))
+        hidden = []
+
+        def hide(x, num_frames):
+            hidden.append(self._spans(num_frames, x.shape[1]))
+            return torch.where(hidden[0][..., None], self.mask_vector.to(x.dtype), x)
+
+        layers, num_frames = self.frontend.layers(speech_mix, speech_mix_lengths, hide)
+        asked = hidden[0] & frame_mask(num_frames, layers[-1].shape[1])
+        logits = self.classifier(layers[-1][asked])
+        with float32(logits):
+            logits, units = widened(logits), units[:, : asked.shape[1]][asked]
+            loss = F.cross_entropy(logits, units)
+        accuracy = (logits.argmax(1) == units).float().mean()
+        stats = {"loss": loss.detach(), "acc": accuracy}
+        return force_gatherable((loss, stats, len(speech_mix)), loss.device)
+
+    def _spans(self, lengths, num_frames):
+        """What is hidden; in validation the same for the same lengths."""
+        generator = None
+        if not self.training:
+            generator = torch.Generator(lengths.device).manual_seed(_SEED)
+        return draw_spans(lengths, num_frames, *self.spans, generator)
+
+    def collect_feats(self, **kwargs):
+        """ESPnet's; there is nothing to collect."""
+        return {}
