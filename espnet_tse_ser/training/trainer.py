@@ -185,7 +185,7 @@ def _write_epochs(path, stats):
 
 
 def _log_resources(reporter, device):
-    """Log which share of an epoch's training has waited for data, and how much memory it took."""
+    """Log how long an epoch has trained, how much of that it waited for data, and its memory."""
     times = {
         name: sum(v.value for v in reporter.stats[name] if v.value == v.value)  # others are nan
         for name in ("iter_time", "train_time")
@@ -196,11 +196,12 @@ def _log_resources(reporter, device):
     # Kilobytes on Linux; of this process, without those that prepare its data.
     peak = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
     if device == "cuda":
-        peak += f" and {torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
+        peak += f" and, in this epoch, {torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
+        torch.cuda.reset_peak_memory_stats()  # a plan's epochs differ
     share = 100 * times["iter_time"] / times["train_time"]
     logger.info(
-        "epoch %d: waited for data %.1f %% of the training; memory so far at most %s",
-        *(reporter.get_epoch(), share, peak),
+        "epoch %d: trained %.1f s, %.1f %% of it waited for data; memory so far at most %s",
+        *(reporter.get_epoch(), times["train_time"], share, peak),
     )
 
 

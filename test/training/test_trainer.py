@@ -540,7 +540,8 @@ def test_what_an_epoch_has_waited_for(tmp_path, caplog):
         _train(ExtractionTrainer, tmp_path / "exp", 2, "--accum_grad", "2")
     lines = [m for m in caplog.messages if "waited for data" in m]
     pattern = (
-        r"epoch \d: waited for data \d+\.\d % of the training; memory so far at most \d\.\d GB"
+        r"epoch \d: trained \d+\.\d s, \d+\.\d % of it waited for data; "
+        r"memory so far at most \d\.\d GB"
     )
     assert len(lines) == 2 and all(re.fullmatch(pattern, line) for line in lines)
 

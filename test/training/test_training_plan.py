@@ -15,7 +15,8 @@ from tiny_commands import TRAININGS, main_of, make_command
 from tiny_training import products
 from two_processes import assert_close, train_in_two
 
-from espnet_tse_ser.errors import Requeue, UserError
+from espnet_tse_ser.errors import REQUEUE_STATUS, Requeue, UserError
+from espnet_tse_ser.models.shared import SharedModel
 from espnet_tse_ser.training import schedulers
 from espnet_tse_ser.training.checkpoints import load_state
 from espnet_tse_ser.training.plan import check_plan, fit_plan
@@ -344,6 +345,66 @@ def test_a_fine_tuned_front_end_that_is_frozen_at_first(train_command, tmp_path)
     changes["frontend_conf"] = conf | {"finetune": False}
     with pytest.raises(UserError, match="'frontend.ssl' is not trained in any epoch .*finetune"):
         train_command("ser", "exp2", plan=plan, **changes)
+
+
+CASCADE = [
+    entry(1, "frontend.ssl"),
+    entry(2, "frontend.ssl.encoder.transformer.layers.1", lr_scale=0.5),
+    entry(3, "frontend.ssl.encoder.transformer.layers.0", lr_scale=0.5),
+    entry(4, "frontend.ssl", lr_scale=0.5),
+]
+
+
+def test_a_cascade_that_is_interrupted_in_each_phase(train_command, tmp_path, monkeypatch):
+    """One encoder for two tasks: released layer by layer, to the same bits."""
+    arch = tiny_ssl.ARCH | {"extractor_conv_layer_config": [[8, 40, 20], [8, 16, 16]]}
+    weights = tiny_ssl.write_weights(tmp_path / "weights.pt", arch=arch)
+    conf = tiny_ssl.frontend_conf(weights, arch_conf=arch, finetune=True, layer="weighted")
+    changes = {"frontend": "ssl", "frontend_conf": conf, "model": "shared", "max_seconds": None}
+    changes |= {"model_conf": {"mask_hidden": 8, "class_weight": "balanced"}}
+    changes |= {"preencoder": None, "preencoder_conf": {}, "specaug": None, "batch_size": 3}
+    changes |= {"plan": CASCADE, "max_epoch": 4, "accum_grad": 2}
+    train_command("ser", "whole", **changes)
+    loaded = {f"frontend.ssl.{n}": value for n, value in torch.load(weights).items()}
+    states = [load_state(f"whole/{epoch}epoch.pth") for epoch in range(1, 5)]
+    layers = "frontend.ssl.encoder.transformer.layers."
+    for before, after, released in zip(
+        [loaded, *states], states, ([], ["1"], ["1", "0"], ["1", "0", None]), strict=False
+    ):
+        changed = {n for n in loaded if not torch.equal(before[n], after[n])}
+        assert not any("feature_extractor" in name for name in changed)
+        ours = [n for n in loaded if n.startswith(layers)]
+        expected = {n for n in ours if n.removeprefix(layers)[0] in released}
+        # The biases of keys move all scores of a softmax alike.
+        assert {n for n in expected if not n.endswith("k_proj.bias")} <= changed
+        assert changed <= expected or None in released
+        assert (
+            None not in released
+            or "frontend.ssl.encoder.feature_projection.projection.weight" in changed
+        )
+    assert states[0]["class_weight"].tolist() != [1, 1, 1, 1]
+
+    losses, forwards, phases = SharedModel.losses, [], set()
+
+    def interrupted(model, *args, **batch):
+        if model.training:
+            forwards.append(model)
+            if len(forwards) == 3:
+                phases.add(sum(p.requires_grad for p in model.parameters()))
+                os.kill(os.getpid(), signal.SIGUSR1)
+        return losses(model, *args, **batch)
+
+    monkeypatch.setattr(SharedModel, "losses", interrupted)
+    for _ in range(40):
+        forwards.clear()
+        try:
+            train_command("ser", "parts", **changes)
+        except SystemExit as stopped:
+            assert stopped.code == REQUEUE_STATUS
+        else:
+            break
+    assert len(phases) == 4
+    assert products(tmp_path / "parts") == products(tmp_path / "whole")
 
 
 def test_two_processes_train_as_one(train_command, tmp_path):
