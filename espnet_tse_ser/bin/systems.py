@@ -1,5 +1,7 @@
 """Print what a set of systems needs, one line a thing with | between, as the recipes read it.
 
+encoder|TAG|CONFIG
+encoded|CONFIG|ENCODER
 front_end|TAG|SOURCE|COMMAND
 file|FRONT_END|PATH
 statistics|DIR|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|MODULES
@@ -9,12 +11,15 @@ row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CON
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
 test|NAME|INTERFERERS
 
+encoder: the pretraining of one; encoded: which of them the configuration of a recogniser or of a
+front-end names; ENCODER is a tag.
 COMMAND makes a front-end: tse_train, or front_end for a model from elsewhere, whose files here are
 on the lines below. FRONT_END and RECOGNISER are tags, empty where there is none; STATISTICS,
 TEACHER (empty: none) and START (empty: from scratch) directories of lines above; FROZEN is "frozen"
 where a recogniser's SSL front-end does not change in training; NETWORK what it names as model;
 MODULES are the files of a user's own classes that its configuration names; KIND is recogniser,
-joint or table, MODEL its directory, or the table; MODULES and CONFIGS have commas between.
+enhancer (one that enhances, too), joint or table, MODEL its directory, or the table; MODULES and
+CONFIGS have commas between.
 preserved: a joint row, and the rows of a recogniser of clean speech by which its extracted speech
 is compared with others. INTERFERERS is the set that a test draws from, empty where it is the usual
 one.
@@ -76,6 +81,8 @@ def lines(args):
     frozen, modules, networks = {}, {}, {}
     for config in dict.fromkeys(s.recogniser.source for s in plan.statistics):
         frozen[config], modules[config], networks[config] = _described(config)
+    trained = [part.source for part in plan.front_ends if is_trained(part.source)]
+    yield from _encoders(dict.fromkeys([*trained, *frozen]))
 
     for joint in plan.joints:
         chain(joint.joint.source)  # what is not there is said at once
@@ -114,10 +121,10 @@ def lines(args):
     for p in plan.rows:
         kind = {Recogniser: "recogniser", Joint: "joint"}.get(type(p.model), "table")
         model = p.model if kind == "table" else p.model.directory
+        config = p.recogniser.source if kind == "recogniser" else None
+        kind = "enhancer" if p.row.system.enhances else kind
         described = p.row.system.test, tag(p.front_end), tag(p.recogniser), kind, model
-        described += (
-            (frozen[p.recogniser.source], p.recogniser.source) if kind == "recogniser" else ("", "")
-        )
+        described += (frozen[config], config) if config else ("", "")
         yield "row", p.row.system.name, p.row.tag, *described, ",".join(p.sources)
     for preserved in plan.preserved():
         yield "preserved", *preserved
@@ -139,6 +146,28 @@ def _described(config):
     paths = [find_module(name, options.where(key)) for key, name in names.items()]
     files = ",".join(dict.fromkeys(map(os.path.relpath, paths)))
     return frozen, files, str(options.get("model") or "emotion")
+
+
+def _encoders(configs):
+    """Lines of the encoders that configurations name."""
+    from espnet_tse_ser.configuration import chain, read_configuration
+    from espnet_tse_ser.recognise.pretrained import pretraining_of
+    from espnet_tse_ser.systems.tags import tag_of
+
+    encoders = {}
+    for config in configs:
+        encoder = pretraining_of(read_configuration(config))
+        if encoder is None:
+            continue
+        chain(encoder)
+        tag = tag_of(encoder, "ssl")
+        if encoders.setdefault(tag, encoder) != encoder:
+            raise UserError(
+                f"{config}: '{encoder}' has the tag '{tag}', as '{encoders[tag]}' has; rename one"
+            )
+        yield "encoded", config, tag
+    for tag, encoder in encoders.items():
+        yield "encoder", tag, encoder
 
 
 def _sources(config):

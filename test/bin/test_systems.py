@@ -10,7 +10,7 @@ from espnet_tse_ser.bin import systems
 from espnet_tse_ser.errors import UserError, run
 
 FIELDS = {"front_end": 3, "file": 2, "statistics": 7, "recogniser": 9, "joint": 6, "row": 10}
-FIELDS |= {"preserved": 7, "sweep": 2}
+FIELDS |= {"preserved": 7, "sweep": 2, "encoder": 2, "encoded": 2}
 
 
 @pytest.fixture
@@ -152,6 +152,34 @@ def test_a_configuration_that_is_not_there_is_named_at_once(printed, conf):
     (conf / "train_tse_ser.yaml").write_text("base: none.yaml\n")
     with pytest.raises(UserError, match=r"train_tse_ser.yaml: line 1: base: none.yaml: no such"):
         printed()
+
+
+def test_encoders_that_configurations_name(printed, conf):
+    (conf / "train_ssl.yaml").write_text("max_epoch: 1\n")
+    named = f"frontend: ssl\nfrontend_conf: {{arch: {conf}/train_ssl.yaml}}\n"
+    for name in ("train_ser_a", "train_se_b"):
+        (conf / f"{name}.yaml").write_text(named)
+    texts = {
+        "one": f"train: noisy\ntest: noisy\nenhances: true\nrecogniser: {conf}/train_ser_a.yaml",
+        "two": f"train: denoised\ntest: denoised\nfront_end: {conf}/train_se_b.yaml",
+    }
+    for name, text in texts.items():
+        text += "\nlabel: x\nrow: 9\nby_default: false\n"
+        (conf / f"systems/{name}.yaml").write_text(text)
+    found = printed(names="one two base")
+    assert found["encoder"] == [["default", "train_ssl.yaml"]]
+    assert found["encoded"] == [["train_se_b.yaml", "default"], ["train_ser_a.yaml", "default"]]
+    kinds = {row[0]: row[5] for row in found["row"]}
+    assert kinds == {"one": "enhancer", "two": "recogniser", "base": "recogniser"}
+    assert "one" not in [row[0] for row in printed()["row"]]
+    (conf / "other").mkdir()
+    (conf / "other/train_ssl.yaml").write_text("max_epoch: 2\n")
+    (conf / "train_ser_a.yaml").write_text(named.replace("train_ssl", "other/train_ssl"))
+    with pytest.raises(UserError, match="other/train_ssl.yaml' has the tag 'default', as "):
+        printed(names="one two")
+    (conf / "train_ssl.yaml").unlink()
+    with pytest.raises(UserError, match="train_ssl.yaml: no such configuration"):
+        printed(names="two")
 
 
 def test_a_table_of_another_program(printed, conf):

@@ -16,17 +16,19 @@ from espnet_tse_ser.configuration import chain, merge, read_configuration
 from espnet_tse_ser.mixtures.variations import read_variation
 from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.build_tse import build_extraction_model
+from espnet_tse_ser.recognise.pretrained import pretraining_of
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.training.schedulers import in_steps
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("tse", "se", "ser", "tse_ser")
+KINDS = ("tse", "se", "se_ssl", "ssl", "ser", "tse_ser")
 
 
 def configs(kind):
     """Configurations ``train_<kind>*.yaml`` that are no links, relative to the repository."""
     found = sorted(ROOT.glob(f"egs2/*/*_ser1/conf/**/train_{kind}*.yaml"))
-    found = [p for p in found if re.match(rf"train_{kind}(?!_ser)[_.]", p.name)]
+    other = "_ser|_ssl" if kind == "se" else "_ser"
+    found = [p for p in found if re.match(rf"train_{kind}(?!{other})[_.]", p.name)]
     return [str(p.relative_to(ROOT)) for p in found if not p.is_symlink()]
 
 
@@ -47,10 +49,13 @@ def test_every_configuration_is_of_a_known_kind():
 def test_every_value_of_every_configuration_is_one_that_is_meant(kind):
     """What is read is what is taken: no text for a number, no number out of its range."""
     from espnet_tse_ser.tasks.ser import SERTask
+    from espnet_tse_ser.tasks.ssl import SSLTask
+    from espnet_tse_ser.tasks.ssl_enhancement import SSLEnhancementTask
     from espnet_tse_ser.tasks.tse import TSETask
     from espnet_tse_ser.tasks.tse_ser import TSESERTask
 
-    task = {"tse": TSETask, "se": TSETask, "ser": SERTask, "tse_ser": TSESERTask}[kind]
+    task = {"tse": TSETask, "se": TSETask, "ser": SERTask, "tse_ser": TSESERTask}
+    task = (task | {"ssl": SSLTask, "se_ssl": SSLEnhancementTask})[kind]
     for path in configs(kind):
         options = vars(parse(task, path))
         for key, value in read(path).items():
@@ -134,6 +139,41 @@ def test_se(path):
     assert options.mixing_conf["levels"] == "snr" and "clean" in options.mixing_conf["snr_set"]
 
 
+@pytest.mark.parametrize("path", configs("ssl"))
+def test_ssl(path):
+    from espnet_tse_ser.tasks.ssl import SSLTask
+
+    options = parse(SSLTask, path)
+    model = SSLTask.build_model(options)
+    size = sum(p.numel() for p in model.frontend.ssl.parameters())
+    assert size < 4e6 and options.mixing_conf["enroll_segment"] is None
+
+
+@pytest.mark.parametrize("path", configs("se_ssl"))
+def test_se_ssl(path):
+    from espnet_tse_ser.tasks.ssl_enhancement import SSLEnhancementTask
+
+    options = parse(SSLEnhancementTask, path)
+    options.frontend_conf = with_pretrained(options, path)
+    with torch.device("meta"):
+        model = SSLEnhancementTask.build_model(options)
+    options.scheduler_conf = in_steps(options.scheduler_conf, 100)
+    SSLEnhancementTask.build_optimizers(options, model)
+    assert options.frontend_conf["weights"] is None
+
+
+def with_pretrained(options, path):
+    """``frontend_conf`` of an SSL front-end without its weights, which are somewhere else."""
+    conf, pretraining = options.frontend_conf, pretraining_of(vars(options))
+    if pretraining is not None:
+        recipe = Path(path).parent if "/tuning/" not in path else Path(path).parents[1]
+        conf = conf | {
+            "arch": "custom",
+            "arch_conf": read(recipe.parent / pretraining)["arch_conf"],
+        }
+    return conf | {"weights": None}
+
+
 @pytest.mark.parametrize("percent", [10, 50])
 def test_shares_of_pretraining_data_differ_in_nothing_else(percent):
     conf = ROOT / "egs2/ravdess_mix/tse_ser1/conf"
@@ -147,8 +187,8 @@ def test_ser(path):
     from espnet_tse_ser.tasks.ser import SERTask
 
     options = parse(SERTask, path)
-    if options.frontend == "ssl":  # without its weights, which are downloaded
-        options.frontend_conf = options.frontend_conf | {"weights": None}
+    if options.frontend == "ssl":
+        options.frontend_conf = with_pretrained(options, path)
     # An SSL model is made in its true size, but without memory for it.
     with torch.device("meta" if options.frontend == "ssl" else "cpu"):
         model = build_ser_model(vars(options))
@@ -162,6 +202,7 @@ KNOWN = {
     "shift_lstm": {"shift", "ndiv", "dropout"},
     "shiftformer": {"shift", "ndiv", "dropout", "num_heads"},
     "cnn6": {"planes"},
+    "identity": set(),
 }
 TUNING = {
     "iemocap": ("egs2/iemocap_mix/tse_ser1/conf/tuning/train_ser_hubert_base_frozen", {}),
@@ -203,8 +244,12 @@ def test_steps_of_ser(path):
     torch.manual_seed(0)
     options = parse(SERTask, path)
     if options.frontend == "ssl":
-        tiny = {"arch": "custom", "arch_conf": TINY_SSL, "weights": None}
-        options.frontend_conf = options.frontend_conf | tiny
+        layers = 24 if "LARGE" in options.frontend_conf["arch"] else 1
+        arch = TINY_SSL | {"encoder_num_layers": layers}
+        tiny = {"arch": "custom", "arch_conf": arch, "weights": None}
+        pretrained = pretraining_of(vars(options)) is not None
+        conf = with_pretrained(options, path) if pretrained else options.frontend_conf | tiny
+        options.frontend_conf = conf
     options.scheduler_conf = in_steps(options.scheduler_conf, 100)
     finetune = options.frontend_conf.get("finetune", False)
     model = SERTask.build_model(options).train()

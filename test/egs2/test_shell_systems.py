@@ -43,6 +43,33 @@ def test_a_system_added_with_one_file_runs_alone(recipe):
     assert re.search(r"scores of noisy_big big +done", status.stdout)
 
 
+def test_an_encoder_is_pretrained_before_what_it_is_in(recipe):
+    (recipe / "conf/train_ssl.yaml").write_text("name: ssl\n")
+    named = "frontend: ssl\nfrontend_conf: {arch: conf/train_ssl.yaml, layer: 1}\n"
+    for name in ("ser_a", "se_b"):
+        (recipe / f"conf/train_{name}.yaml").write_text(named)
+    text = "train: noisy\ntest: noisy\nenhances: true\nrecogniser: conf/train_ser_a.yaml\n"
+    declare(recipe, "one", text)
+    text = "train: denoised\ntest: denoised\nfront_end: conf/train_se_b.yaml\n"
+    declare(recipe, "two", text)
+    assert run(recipe, "--folds 1 --systems 'one two' --ssl_args '--x 1'").returncode == 0
+    done = calls(recipe)
+    names = [c.split()[0] for c in done]
+    first = done[names.index("ssl_train")]
+    assert first.startswith("ssl_train --config conf/train_ssl.yaml --pool dump/clean/pretrain ")
+    assert "--output_dir exp/ssl_default --seed 0 --x 1" in first
+    assert names.index("ssl_train") < names.index("tse_train")
+    taken = {c.split()[0] for c in done if "--encoder exp/ssl_default" in c}
+    assert taken == {"tse_train", "ser_features", "ser_stats", "ser_train"}
+    assert ["--encoder" in c for c in done if c.startswith("ser_train")] == [True, False]
+    (recognized,) = (c for c in done if c.startswith("recognize") and "scores/one/a" in c)
+    assert "--output_audio exp/scores/one/a/fold1/audio" in recognized
+    # Another encoder makes all of it anew.
+    (recipe / "conf/train_ssl.yaml").write_text("name: other\n")
+    result = run(recipe, "--folds 1 --systems one --stage tse --stop_stage tse")
+    assert result.returncode == 1 and "exp/ssl_default" in result.stderr
+
+
 def test_two_joint_configurations_and_two_front_ends(recipe):
     for name in ("tse_b", "tse_ser_b"):
         (recipe / f"conf/train_{name}.yaml").write_text(f"name: {name}\n")

@@ -51,6 +51,7 @@ tse_tag=                  # name of the front-end (empty: the config's, without 
 ser_tag=                  # name of the SER models (empty: the config's, without train_ser_)
 joint_tag=                # name of the joint models (empty: the config's, without train_tse_ser_)
 tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
+ssl_args=                 # more options for the pretraining of encoders that configurations name
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
 pesq=false                # true: PESQ of what front-ends make of mixtures too (pip install pesq, which compiles)
@@ -68,7 +69,7 @@ mixture_table|Mixture table|${dumpdir}/clean|${table_dir}
 check|Data check|${dumpdir}/clean ${table_dir}|${table_dir}/log
 simulate|Simulation|${dumpdir}/clean ${table_dir}|${mix}
 tse_stats|TSE statistics|${clean}/pretrain ${tse_config}|${expdir}/tse_stats_*
-tse|TSE pretraining|${clean}/pretrain ${tse_config}|${expdir}/tse_*
+tse|Pretraining of front-ends and encoders|${clean}/pretrain ${tse_config}|${expdir}/tse_* ${expdir}/ssl_*
 extract|Extraction: the denoised sets|${expdir}/tse_* ${mix}|${dumpdir}/denoised_*
 tse_score|TSE scoring|${mix} ${dumpdir}/denoised_*|${expdir}/tse_*/scoring${suffix}
 ser_stats|SER features and statistics|${mix} ${dumpdir}/denoised_* ${ser_config}|${expdir}/ser_stats_*; ${dumpdir}/feats_* of a frozen SSL front-end
@@ -164,6 +165,9 @@ set_jobs() {
 print_status() {
     local dir system tag command
     {
+        while IFS='|' read -r tag _; do
+            printf 'ssl_%s\tall\t%s\t\tssl_train\n' "${tag}" "${expdir}/ssl_${tag}"
+        done < <(planned encoder)
         while IFS='|' read -r tag _ command; do
             printf 'tse_%s\tall\t%s\t\t%s\n' "${tag}" "${expdir}/tse_${tag}" "${command}"
         done < <(planned front_end)
@@ -301,14 +305,23 @@ stage_tse_stats() {
 
 # shellcheck disable=SC2086
 stage_tse() {
-    local tag config command of file inputs dir noise needs
+    local tag config command of file inputs dir noise needs encoder
     use_noise --noise
+    while IFS='|' read -r tag config; do
+        step --train "${tse_threads}" --config "${config}" \
+            --input "${clean}/pretrain/.done" "${needs[@]}" \
+            --writes "config.yaml *.best.pth" "${expdir}/ssl_${tag}" \
+            ssl_train --config "${config}" --pool "${clean}/pretrain" "${noise[@]}" \
+            --output_dir "${expdir}/ssl_${tag}" --seed "${seed}" ${ssl_args}
+    done < <(planned encoder)
     while IFS='|' read -r tag config command; do
         if [ "${command}" = tse_train ]; then
+            use_noise --noise
+            use_encoder "${config}"
             step --train "${tse_threads}" --config "${config}" \
                 --input "${clean}/pretrain/.done" "${needs[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/tse_${tag}" \
-                tse_train --config "${config}" --pool "${clean}/pretrain" "${noise[@]}" \
+                tse_train --config "${config}" --pool "${clean}/pretrain" "${noise[@]}" "${encoder[@]}" \
                 --output_dir "${expdir}/tse_${tag}" --seed "${seed}" ${tse_args}
             continue
         fi
@@ -393,32 +406,48 @@ use_features() {
     needs=(--input "${dir}/.done")
 }
 
+# use_encoder CONFIG: where the encoder of a recogniser's or front-end's configuration is pretrained here, set
+# encoder to the arguments of a command that takes it, and add its mark to needs.
+use_encoder() {
+    local config tag
+    encoder=()
+    while IFS='|' read -r config tag; do
+        [ "${config}" = "$1" ] || continue
+        encoder=(--encoder "${expdir}/ssl_${tag}")
+        needs+=(--input "${expdir}/ssl_${tag}/.done")
+    done < <(planned encoded)
+}
+
 # keep_features: compute those features, for lines "FROZEN|CONDITION|FRONT_END|RECOGNISER|CONFIG".
 keep_features() {
-    local frozen condition tag ser_tag config dir feats needs
+    local frozen condition tag ser_tag config dir feats needs encoder
     while IFS='|' read -r frozen condition tag ser_tag config; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
         [ ${#feats[@]} -gt 0 ] || continue
         dir=${feats[1]}
+        needs=()
+        use_encoder "${config}"
         # It tells how many they are, their size, and the time they took.
         step --redo --network --nj "${nj}" --tell ".* utterances, .*" --config "${config}" \
-            --input "$(done_of "${condition}" "${tag}")" --writes "frontend.json index.tsv feats.scp" "${dir}" \
-            ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" \
+            --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
+            --writes "frontend.json index.tsv feats.scp" "${dir}" \
+            ser_features --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${encoder[@]}" \
             --output_dir "${dir}" --dtype "${feats_dtype}"
     done
 }
 
 stage_ser_stats() {
-    local dir condition tag ser_tag config frozen modules module feats needs
+    local dir condition tag ser_tag config frozen modules module feats needs encoder
     keep_features < <(planned statistics | awk -F'|' -v OFS='|' '{ print $6, $2, $3, $4, $5 }')
     while IFS='|' read -r dir condition tag ser_tag config frozen modules; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        use_encoder "${config}"
         for module in ${modules//,/ }; do
             needs+=(--input "${module}")
         done
         step --batch --config "${config}" --input "$(done_of "${condition}" "${tag}")" "${needs[@]}" \
             --writes "fold*/feats_stats.npz" "${expdir}/${dir}" \
-            ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
+            ser_stats --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" "${encoder[@]}" \
             --splits "${table_dir}/splits" --output_dir "${expdir}/${dir}"
     done < <(planned statistics)
 }
@@ -438,9 +467,10 @@ embed_by() {
 
 # shellcheck disable=SC2086
 stage_ser() {
-    local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from embedded=
+    local dir stats condition tag ser_tag config frozen teacher run fold run_seed feats needs taught learns_from encoder embedded=
     while IFS='|' read -r dir stats condition tag ser_tag config frozen teacher _; do
         use_features "${frozen}" "${condition}" "${tag}" "${ser_tag}"
+        use_encoder "${config}"
         if [ -n "${teacher}" ] && [[ " ${embedded} " != *" ${teacher} "* ]]; then
             embed_by "${teacher}"
             embedded+=" ${teacher}"
@@ -455,7 +485,7 @@ stage_ser() {
                 --unrecorded "--condition ${condition}" \
                 --input "${expdir}/${stats}/.done" "${needs[@]}" "${learns_from[@]}" \
                 --writes "config.yaml *.best.pth" "${expdir}/${dir}/${run}" \
-                ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" \
+                ser_train --config "${config}" --scp "$(scp_of "${condition}" "${tag}")" "${feats[@]}" "${encoder[@]}" \
                 --data_dir "${mix}" --split "${table_dir}/splits/fold${fold}" \
                 --stats "${expdir}/${stats}/fold${fold}/feats_stats.npz" \
                 "${taught[@]}" --output_dir "${expdir}/${dir}/${run}" --seed "${run_seed}" \
@@ -511,7 +541,7 @@ stage_infer() {
             fi
             audio=()
             # The main seed's extracted speech is what preservation compares.
-            [ "${kind} ${run}" != "joint fold${fold}" ] || audio=(--output_audio "${dir}/audio")
+            [[ "${kind} ${run}" != @(joint|enhancer)" fold${fold}" ]] || audio=(--output_audio "${dir}/audio")
             step --redo --network --batch --unrecorded "--batch_size ${batch_size}" \
                 --input "${expdir}/${model}/${run}/.done" --input "$(done_of "${test}" "${front_end}")" \
                 "${needs[@]}" --writes "hyp.tsv audio/wav.scp" "${dir}" \
