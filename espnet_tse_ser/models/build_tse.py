@@ -100,7 +100,7 @@ def build_extraction_model(config, where="the extraction model"):
     Raises:
         UserError: a component that is not supported here, or options that do not fit it.
     """
-    if "frontend" in config:
+    if _is_on_ssl(config):
         from espnet_tse_ser.models.ssl_enhancement import build_ssl_enhancement
 
         return build_ssl_enhancement(config, where)
@@ -122,9 +122,14 @@ def build_extraction_model(config, where="the extraction model"):
         raise UserError(f"{where}: model_conf or criterions: {error}; correct it") from error
 
 
+def _is_on_ssl(config):
+    """Whether a configuration is that of an `SSLEnhancementModel`; a recogniser's has labels."""
+    return "frontend" in config and "labels" not in config
+
+
 def needs_enrollment(config, where):
     """Whether the model of a configuration takes enrollments; ``where``: of `_get_class`."""
-    if "frontend" in config:
+    if _is_on_ssl(config):
         return False
     where = f"{where}: extractor"
     return _get_class("extractor", config.get("extractor"), where).needs_enrollment
