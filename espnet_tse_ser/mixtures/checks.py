@@ -202,19 +202,28 @@ def check_split(fold, split, mixtures, scheme="loso", noise_split="groups"):
             if utt in by_id and (by_id[utt].fold == fold) != (side == "test"):
                 yield f"fold {fold}: '{utt}' of fold {by_id[utt].fold} is in {side}"
     known = {side: [by_id[u] for u in split[side] if u in by_id] for side in SIDES}
+    yield from check_tested(f"fold {fold}", known, noise_split)
+
+
+def check_tested(name, known, noise_split="groups"):
+    """Yield a violation for every speaker or recording of train or dev that is tested too.
+
+    Args:
+        name: of the fold. known: side -> list of its `Mixture`; noise_split: of `check_split`.
+    """
     tested = {("speaker", m.speaker) for m in known["test"]}
     divided = {TALKER} if noise_split == "none" else {TALKER, NOISE}
     tested |= {
         (_GROUPS[s.kind], s.group) for m in known["test"] for s in m.sources if s.kind in divided
     }
     for side in ("train", "dev"):
-        for mixture in known[side]:
+        for mixture in known.get(side, ()):
             roles = [("target", "speaker", mixture.speaker)]
             roles += [(_ROLES[s.kind], _GROUPS[s.kind], s.group) for s in mixture.sources]
             for role, what, group in roles:
                 if (what, group) in tested:
                     yield (
-                        f"fold {fold}: {role} {what} '{group}' of {side} mixture "
+                        f"{name}: {role} {what} '{group}' of {side} mixture "
                         f"'{mixture.mixture}' is also tested"
                     )
 

@@ -8,7 +8,7 @@ from espnet_tse_ser.audio.kaldi_dir import NOISE
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import enrollment_choices
 from espnet_tse_ser.mixtures.mixing import LOUDNESS, MODES, SNR
-from espnet_tse_ser.mixtures.pretraining import SAMPLES
+from espnet_tse_ser.mixtures.pretraining import SAMPLES, SHARE
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Flag, Maybe
@@ -22,6 +22,8 @@ class EmotionOptions:
         dynamic: fresh sources, levels and enrollments each epoch; False: those of the table.
         levels, snr, snr_set, loudness: see `Levels`.
         max_samples: crop longer targets in training; None: never.
+        emo_share: of the talkers that disturb, how many are other speakers of the emotional corpus
+            on the fold's training side; the others are of ``--sources``.
     """
 
     dynamic: Flag() = True
@@ -30,6 +32,7 @@ class EmotionOptions:
     snr_set: Maybe(LEVELS) = None
     loudness: LOUDNESS = (-33.0, -25.0)
     max_samples: Maybe(SAMPLES) = None
+    emo_share: SHARE = 0.0
 
 
 class EmotionMixtures:
@@ -42,6 +45,7 @@ class EmotionMixtures:
         num_sources: of each mixture (but those at the level "clean"), of different groups.
         max_samples: longer targets are cropped at random (None: never).
         gender_state: of the mixtures: "random", "same" or "different".
+        emo_share: of the sources that are other speakers of ``targets``, 0 to 1.
 
     Raises:
         UserError: a target speaker has no neutral utterance besides the target, or there are
@@ -57,8 +61,12 @@ class EmotionMixtures:
         num_sources=1,
         max_samples=None,
         gender_state="random",
+        emo_share=0.0,
     ):
+        if emo_share > 0:
+            sources = targets if emo_share == 1 else sources.joined(targets)
         self.targets, self.sources, self.levels = targets, sources, levels
+        self.emo_share = emo_share
         for pool in (targets, *([] if sources is None else [sources])):
             pool.share()
         self.num_sources = 0 if sources is None else num_sources
@@ -71,6 +79,11 @@ class EmotionMixtures:
                 raise UserError(
                     f"{num_sources} source(s) a mixture of '{speaker}' cannot be drawn from "
                     f"{len(groups)} {what}; add some"
+                )
+            if 0 < emo_share < 1 and len(self._of_corpus(groups)) in (0, len(groups)):
+                raise UserError(
+                    f"emo_share {emo_share:g}: the interferers of '{speaker}' on the training side "
+                    "are all of one corpus; add speakers, or give an emo_share of 0 or 1"
                 )
         self.enrollments = None if neutral is None else enrollment_choices(targets, neutral)
 
@@ -99,11 +112,23 @@ class EmotionMixtures:
             for speaker, gender in self.targets.gender.items()
         }
 
+    def _of_corpus(self, groups):
+        """Those of these groups of sources that are speakers of the corpus of the targets."""
+        return [g for g in groups if g in self.targets.by_group]
+
+    def _shares(self, groups):
+        """How likely each of these groups of sources is; None: each as likely."""
+        if not 0 < self.emo_share < 1:
+            return None
+        own = np.isin(groups, self._of_corpus(groups))
+        return np.where(own, self.emo_share / own.sum(), (1 - self.emo_share) / (~own).sum())
+
     def _choose(self, rng, speaker):
         """Yield the ids of sources, each drawn when it is asked for."""
         groups = self.groups[speaker]
         if self.sources.kind == NOISE:
             yield from draw_noise(rng, self.sources, self.num_sources, groups)
             return
-        for other in rng.choice(groups, size=self.num_sources, replace=False):
+        shares = self._shares(groups)
+        for other in rng.choice(groups, size=self.num_sources, replace=False, p=shares):
             yield str(rng.choice(self.sources.by_group[other]))

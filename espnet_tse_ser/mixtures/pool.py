@@ -134,6 +134,22 @@ class Pool:
         kept = [e for e in self.entries.values() if keep(e)]
         return Pool(kept, self.fs, cache_bytes, self.name)
 
+    def joined(self, other):
+        """The pool of the entries of both, of one kind; it has its own cache.
+
+        Raises:
+            UserError: an utterance or a group is in both.
+        """
+        for what, attribute in (("utterance", "entries"), ("group", "by_group")):
+            shared = sorted(set(getattr(self, attribute)) & set(getattr(other, attribute)))
+            if shared:
+                raise UserError(
+                    f"{what} '{shared[0]}' is in {self.name} and in {other.name}, and so are "
+                    f"{len(shared) - 1} more; keep one of them"
+                )
+        entries = [*self.entries.values(), *other.entries.values()]
+        return Pool(entries, self.fs, self.cache_bytes, f"{self.name} and {other.name}")
+
     def share(self):
         """Keep what is decoded from now on where processes find it that get this pool later."""
         if self._cache is None:

@@ -21,6 +21,7 @@ from espnet_tse_ser.values.kinds import Maybe
 from espnet_tse_ser.values.numbers import Number
 
 SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)  # of a piece of speech
+SHARE = Number(0, 1)  # of the examples that are drawn
 
 
 @dataclass(frozen=True)

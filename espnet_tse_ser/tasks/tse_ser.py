@@ -12,6 +12,7 @@ from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.audio.kaldi_dir import TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet.mapping_action import MappingAction
+from espnet_tse_ser.mixtures.checks import check_tested, report
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
@@ -84,6 +85,11 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
         conf = check_options(options.model_conf, ESPnetTSESERModel, where("model_conf"))
         options.model_conf = conf
         mixing = mixing_options(EmotionOptions, options.mixing_conf, where("mixing_conf"))
+        if mixing.emo_share and not mixing.dynamic:
+            raise UserError(
+                f"{where('mixing_conf')}: emo_share is of fresh mixtures, and dynamic is false; "
+                "drop one of them"
+            )
         options.mixing_conf = dataclasses.asdict(mixing)
 
     @classmethod
@@ -169,7 +175,8 @@ def _draw(source, labels, rng, utt):
 def _dynamic_mixtures(args, options, ids):
     """`EmotionMixtures` of the training ids and the groups of sources in their mixtures."""
     wanted, path = set(ids), f"{args.data_dir}/mixtures.tsv"
-    mixtures = [m for m in read_mixtures(path) if m.mixture in wanted]
+    table = read_mixtures(path)
+    mixtures = [m for m in table if m.mixture in wanted]
     for m in mixtures:
         if m.mixture != m.target:
             raise UserError(
@@ -178,6 +185,11 @@ def _dynamic_mixtures(args, options, ids):
             )
     targets = Pool.read(args.targets, args.fs)
     sources = Pool.read_sources(args.sources, args.targets, targets)
+    if options.emo_share:
+        _check_emo_share(args, sources, targets)
+        tested = set(read_ids(f"{args.split}/test.lst"))
+        known = {"train": mixtures, "test": [m for m in table if m.mixture in tested]}
+        report(check_tested(args.split, known))
     utts = {m.target for m in mixtures}
     groups = {s.group for m in mixtures for s in m.sources}
     states = {m.gender_state for m in mixtures if m.of_kind(TALKER)}
@@ -188,4 +200,18 @@ def _dynamic_mixtures(args, options, ids):
         num_sources=max(len(m.sources) for m in mixtures),
         max_samples=options.max_samples,
         gender_state=states.pop() if len(states) == 1 else "random",
+        emo_share=options.emo_share,
     )
+
+
+def _check_emo_share(args, sources, targets):
+    """Raise `UserError` unless the sources are talkers of another corpus than the targets."""
+    fault = None
+    if sources is None:
+        fault = "there are no sources; give --sources"
+    elif sources is targets:
+        fault = f"--sources {args.sources} are speakers of that corpus already; drop it"
+    elif sources.kind != TALKER:
+        fault = f"--sources {args.sources} are noise, of which no speaker is a share; drop it"
+    if fault is not None:
+        raise UserError(f"mixing_conf: emo_share: {fault}")

@@ -1,5 +1,6 @@
 """TSESERTask: the recipes' configurations, rebuilding from config.yaml, data of a fold."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.models.build_ser import build_ser_model
@@ -72,6 +74,48 @@ def test_training_draws_from_the_training_side_alone(options, tiny_mixtures):
     assert not all(
         first[u].shape == second[u].shape and torch.equal(first[u], second[u]) for u in train
     )
+
+
+def mixtures_of(factory):
+    return next(argument for argument in factory.draw.args if hasattr(argument, "example"))
+
+
+def test_other_speakers_of_the_training_side_interfere(options, tiny_mixtures):
+    given = options("--mixing_conf", "emo_share=0.5")
+    mixtures = mixtures_of(TSESERTask.build_task_iter_factory(given, None, "train"))
+    train = read_ids(tiny_mixtures / "table" / "splits" / "fold1" / "train.lst")
+    own = {u for u in mixtures.sources.entries if u in Pool.read(given.targets).entries}
+    assert own == set(train) and len(mixtures.sources) > len(own)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_tested_speaker_is_no_interferer(options, tiny_mixtures, tmp_path, whole):
+    """One utterance of a test speaker, or all of them, got into the training list."""
+    split = shutil.copytree(tiny_mixtures / "table" / "splits" / "fold1", tmp_path / "split")
+    leaked = read_ids(split / "test.lst")[: None if whole else 1]
+    ids = sorted([*read_ids(split / "train.lst"), *leaked])
+    (split / "train.lst").write_text("".join(f"{i}\n" for i in ids))
+    given = options("--mixing_conf", "emo_share=0.5", "--split", str(split))
+    with pytest.raises(UserError, match="violation") as error:
+        TSESERTask.build_task_iter_factory(given, None, "train")
+    lines = [line for line in error.value.details if f"train mixture '{leaked[0]}' is also" in line]
+    assert lines and "target speaker" in lines[0] and str(split) in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (["--mixing_conf", "dynamic=false"], "emo_share is of fresh mixtures, and dynamic is"),
+        (["--mixing_conf", "emo_share=1.5"], "emo_share: expected a number of 0 or more"),
+        (["--sources", "none"], "emo_share: there are no sources; give --sources"),
+        (["--sources", "{root}/emo"], "emo_share: .*emo are speakers of that corpus already"),
+    ],
+)
+def test_a_share_that_cannot_be(options, tiny_mixtures, further, message):
+    further = [part.format(root=tiny_mixtures) for part in further]
+    with pytest.raises(UserError, match=message):
+        given = options("--mixing_conf", "emo_share=0.5", *further)
+        TSESERTask.build_task_iter_factory(given, None, "train")
 
 
 @pytest.mark.parametrize(("mode", "further"), [("valid", []), ("train", ["dynamic=false"])])
