@@ -211,6 +211,23 @@ def tiny_pool(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def two_each(tiny_mixtures, tmp_path_factory):
+    """The interferers of `tiny_mixtures` with a second utterance each, to enroll with."""
+    from espnet_tse_ser.mixtures.pool import Pool
+
+    pool = Pool.read(tiny_mixtures / "interferer")
+    speech = {e.group: (e.gender, pool.audio(utt)) for utt, e in pool.entries.items()}
+    return write_formatted(
+        tmp_path_factory.mktemp("two_each"),
+        [
+            (f"{speaker}-{n}", speaker, gender, np.ascontiguousarray(samples[::step]), None, None)
+            for speaker, (gender, samples) in speech.items()
+            for n, step in enumerate((1, -1))
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
 def tiny_mixtures(tmp_path_factory):
     """Mixtures of eight speakers (two folds) with four interferers, made by stages 2 and 4.
 

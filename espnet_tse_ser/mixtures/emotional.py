@@ -7,7 +7,7 @@ import numpy as np
 from espnet_tse_ser.audio.kaldi_dir import NOISE
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.drawing import enrollment_choices
-from espnet_tse_ser.mixtures.mixing import LOUDNESS, MODES, SNR
+from espnet_tse_ser.mixtures.mixing import LOUDNESS, MODES, SNR, happens
 from espnet_tse_ser.mixtures.pretraining import SAMPLES, SHARE
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
@@ -24,6 +24,8 @@ class EmotionOptions:
         max_samples: crop longer targets in training; None: never.
         emo_share: of the talkers that disturb, how many are other speakers of the emotional corpus
             on the fold's training side; the others are of ``--sources``.
+        swap_share: of the mixtures, of how many the interferer is to be extracted: the emotion is
+            trained on where it is a speaker of the emotional corpus.
     """
 
     dynamic: Flag() = True
@@ -33,6 +35,7 @@ class EmotionOptions:
     loudness: LOUDNESS = (-33.0, -25.0)
     max_samples: Maybe(SAMPLES) = None
     emo_share: SHARE = 0.0
+    swap_share: SHARE = 0.0
 
 
 class EmotionMixtures:
@@ -46,10 +49,12 @@ class EmotionMixtures:
         max_samples: longer targets are cropped at random (None: never).
         gender_state: of the mixtures: "random", "same" or "different".
         emo_share: of the sources that are other speakers of ``targets``, 0 to 1.
+        swap_share: of the mixtures whose first source is the target, 0 to 1.
 
     Raises:
         UserError: a target speaker has no neutral utterance besides the target, or there are
-            fewer groups of sources (speakers of the gender wanted) than ``num_sources``.
+            fewer groups of sources (speakers of the gender wanted) than ``num_sources``; or what
+            is to be swapped cannot be extracted: noise, or a talker without an enrollment.
     """
 
     def __init__(
@@ -62,11 +67,12 @@ class EmotionMixtures:
         max_samples=None,
         gender_state="random",
         emo_share=0.0,
+        swap_share=0.0,
     ):
         if emo_share > 0:
             sources = targets if emo_share == 1 else sources.joined(targets)
         self.targets, self.sources, self.levels = targets, sources, levels
-        self.emo_share = emo_share
+        self.emo_share, self.swap_share = emo_share, swap_share
         for pool in (targets, *([] if sources is None else [sources])):
             pool.share()
         self.num_sources = 0 if sources is None else num_sources
@@ -86,20 +92,49 @@ class EmotionMixtures:
                     "are all of one corpus; add speakers, or give an emo_share of 0 or 1"
                 )
         self.enrollments = None if neutral is None else enrollment_choices(targets, neutral)
+        if swap_share > 0:
+            self._check_swap()
 
     def example(self, rng, utt):
-        """Draw the mixture of target ``utt``: ``(id, {speech_mix, ..., emotion})``."""
+        """Draw the mixture of target ``utt``: ``(id, {speech_mix, ..., emotion})``.
+
+        The emotion is empty where what is to be extracted is not of the emotional corpus.
+        """
         entry, target = self.targets[utt], self.targets.audio(utt)
         if self.max_samples and len(target) > self.max_samples:
             start = int(rng.integers(0, len(target) - self.max_samples + 1))
             target = target[start : start + self.max_samples]
         name, levels = self.levels.draw(rng)
         chosen = self._choose(rng, entry.speaker) if name != CLEAN and self.num_sources else ()
-        mixture, target = disturb(rng, levels, target, entry.lufs, self.sources, chosen)
-        example = {"speech_mix": mixture, "speech_ref1": target}
+        mixture, signals, chosen = disturb(rng, levels, target, entry.lufs, self.sources, chosen)
+        wanted, reference = entry, signals[0]
+        if chosen and happens(rng, self.swap_share):
+            wanted, reference = self.sources[chosen[0]], signals[1]
+        example = {"speech_mix": mixture, "speech_ref1": reference}
         if self.enrollments is not None:
-            example["enroll_ref1"] = self.targets.audio(str(rng.choice(self.enrollments[utt])))
-        return utt, example | {"emotion": np.array(entry.emotion)}
+            example["enroll_ref1"] = self._enroll(rng, wanted)
+        emotion = wanted.emotion if wanted.utt in self.targets.entries else ""
+        return utt, example | {"emotion": np.array(emotion)}
+
+    def _enroll(self, rng, wanted):
+        """Samples of another utterance of a speaker, of the emotional corpus a neutral one."""
+        if wanted.utt in self.targets.entries:
+            return self.targets.audio(str(rng.choice(self.enrollments[wanted.utt])))
+        others = [u for u in self.sources.by_group[wanted.group] if u != wanted.utt]
+        return self.sources.audio(str(rng.choice(others)))
+
+    def _check_swap(self):
+        if not self.num_sources or self.sources.kind == NOISE or self.enrollments is None:
+            raise UserError(
+                "swap_share: needs interferers and enrollments, to extract the one by the other; "
+                "drop it"
+            )
+        for speaker, utts in self.sources.by_group.items():
+            if len(utts) < 2:
+                raise UserError(
+                    f"swap_share: interferer '{speaker}' has no utterance besides '{utts[0]}' to "
+                    "enroll with; add one or leave the speaker out"
+                )
 
     def _groups(self, gender_state):
         """The groups of sources by the target's speaker, of whom they may disturb utterances."""

@@ -89,6 +89,11 @@ def amplitude(db):
     return 10.0 ** (np.asarray(db) / 20.0)
 
 
+def happens(rng, share):
+    """Draw whether an example is one of so large a share of all; of 0 nothing is drawn."""
+    return share > 0 and bool(rng.random() < share)
+
+
 def draw_offset(rng, source_samples, target_samples, kind=TALKER):
     """Draw where a source lies: a uniform crop of a longer one, a uniform place of a shorter one.
 

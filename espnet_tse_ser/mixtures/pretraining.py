@@ -99,7 +99,8 @@ class PretrainingMixtures:
             chosen = [*draw_noise(rng, self.sources, 1, self.sources.by_group)]
         if name == CLEAN:
             chosen = []
-        mixture, target = disturb(rng, levels, target, self.pool[utt].lufs, self.sources, chosen)
+        lufs = self.pool[utt].lufs
+        mixture, (target, *_), _ = disturb(rng, levels, target, lufs, self.sources, chosen)
         example = {"speech_mix": mixture, "speech_ref1": target}
         if enroll_utt:
             example["enroll_ref1"] = enrollment

@@ -101,15 +101,17 @@ def disturb(rng, levels, target, lufs, sources, chosen):
         sources: `Pool`. chosen: iterable of ids in it, maybe none.
 
     Returns:
-        the mixture and the target in it, ``(num_samples,)`` each.
+        the mixture ``(num_samples,)``; a list of what is in it, the target first, each the same;
+        and a list of the ids of the sources.
     """
-    placed, lufs = [], [lufs]
+    placed, lufs, utts = [], [lufs], []
     for utt in chosen:
+        utts.append(utt)
         entry, audio = sources[utt], sources.audio(utt)
         lufs.append(entry.lufs)
         placed.append(draw_placed(rng, audio, len(target), entry.lufs, entry.kind)[1])
     mixture, scaled = mix(target, placed, draw_gains(rng, levels, target, placed, lufs))
-    return mixture, scaled[0]
+    return mixture, scaled, utts
 
 
 def draw_noise(rng, noise, count, groups):

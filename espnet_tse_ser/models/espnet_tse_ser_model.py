@@ -1,9 +1,12 @@
 """Joint extraction and emotion recognition (TSE-SER-ft; Mi et al., arXiv 2409.19585)."""
 
+import math
+
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_tse_ser.training.precision import float32
+from espnet_tse_ser.training.preprocessor import UNLABELLED
 from espnet_tse_ser.training.streams import of_streams
 from espnet_tse_ser.values.kinds import Flag
 from espnet_tse_ser.values.numbers import Number
@@ -116,7 +119,8 @@ class ESPnetTSESERModel(AbsESPnetModel):
 
         Args:
             speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``, where a part needs it;
-                emotion: class indices ``(B, 1)``.
+                emotion: class indices ``(B, 1)``; `UNLABELLED` ones are not recognised, and of a
+                batch without others what is measured of the recogniser is NaN.
 
         Returns:
             loss (scalar), stats, weight (the batch size).
@@ -124,23 +128,28 @@ class ESPnetTSESERModel(AbsESPnetModel):
         estimate, streams = self._extract(
             speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
         )
+        streams |= {"clean": speech_ref1, "clean_lengths": speech_mix_lengths}
         emotion = emotion[:, 0]
-        logits, ser_loss, ser_stats = self.ser_model.losses(
-            emotion, clean=speech_ref1, clean_lengths=speech_mix_lengths, **streams
-        )
+        labelled = emotion != UNLABELLED
+        if not labelled.all():
+            emotion = emotion[labelled]
+            streams = {k: v[labelled] for k, v in streams.items() if v is not None}
+        if len(emotion):
+            logits, ser_loss, ser_stats = self.ser_model.losses(emotion, **streams)
+            hypotheses = logits.argmax(-1)
+            accuracy = (hypotheses == emotion).float().mean()
+            ser_stats |= {"ser_loss": ser_loss.detach(), "acc": accuracy}
+            if not self.training:
+                self.predictions.extend(zip(emotion.tolist(), hypotheses.tolist(), strict=True))
+        else:  # the same measures in the same order: several processes add theirs up
+            ser_loss, own = 0.0, [m for m in self.ser_model.measures if m not in ("loss", "acc")]
+            ser_stats = dict.fromkeys([*own, "ser_loss", "acc"], estimate.new_tensor(math.nan))
         with float32(estimate):
             tse_loss, stats = self.tse_model.extraction_loss(
                 estimate, speech_ref1, speech_mix_lengths
             )
-        hypotheses = logits.argmax(-1)
-        if not self.training:
-            self.predictions.extend(zip(emotion.tolist(), hypotheses.tolist(), strict=True))
         loss = self.w_tse * tse_loss + self.w_ser * ser_loss
-        stats |= ser_stats | {
-            "ser_loss": ser_loss.detach(),
-            "acc": (hypotheses == emotion).float().mean(),
-            "loss": loss.detach(),
-        }
+        stats |= ser_stats | {"loss": loss.detach()}
         return force_gatherable((loss, stats, len(speech_mix)), loss.device)
 
     def collect_feats(self, **kwargs):

@@ -29,12 +29,13 @@ from espnet_tse_ser.training.checkpoints import load_weights
 from espnet_tse_ser.training.collate import pad_collate
 from espnet_tse_ser.training.distributed import DistributedTask, part_of_process
 from espnet_tse_ser.training.dynamic import MixingIterFactory, length_batches, mixing_options
-from espnet_tse_ser.training.preprocessor import check_emotions, label_index
+from espnet_tse_ser.training.preprocessor import UNLABELLED, check_emotions, label_index
 from espnet_tse_ser.training.trainer import EmotionTrainer
-from espnet_tse_ser.values.kinds import Choice, Maybe, Only, check_options
+from espnet_tse_ser.values.kinds import Choice, Maybe, Only, check_options, options_of
 from espnet_tse_ser.values.numbers import RATE
 
 logger = logging.getLogger(__name__)
+_SHARES = [name for name in options_of(EmotionOptions) if name.endswith("_share")]
 schedulers.register()
 
 
@@ -85,11 +86,19 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
         conf = check_options(options.model_conf, ESPnetTSESERModel, where("model_conf"))
         options.model_conf = conf
         mixing = mixing_options(EmotionOptions, options.mixing_conf, where("mixing_conf"))
-        if mixing.emo_share and not mixing.dynamic:
-            raise UserError(
-                f"{where('mixing_conf')}: emo_share is of fresh mixtures, and dynamic is false; "
-                "drop one of them"
-            )
+        for share in _SHARES:
+            if getattr(mixing, share) and not mixing.dynamic:
+                raise UserError(
+                    f"{where('mixing_conf')}: {share} is of fresh mixtures, and dynamic is false; "
+                    "drop one of them"
+                )
+        if mixing.swap_share:
+            if conf.get("freeze_tse") or conf.get("w_tse") == 0:
+                raise UserError(
+                    f"{where('mixing_conf')}: swap_share trains the extraction, which model_conf "
+                    "rules out (freeze_tse or w_tse 0); drop one of them"
+                )
+            options.unused_parameters = True  # a batch may have no emotion to train on
         options.mixing_conf = dataclasses.asdict(mixing)
 
     @classmethod
@@ -168,7 +177,8 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
 def _draw(source, labels, rng, utt):
     """An example of ``source`` with the index of its emotion."""
     utt, arrays = source.example(rng, utt)
-    index = label_index(utt, str(arrays["emotion"]), labels)
+    emotion = str(arrays["emotion"])
+    index = label_index(utt, emotion, labels) if emotion else UNLABELLED
     return utt, arrays | {"emotion": np.array([index], np.int64)}
 
 
@@ -200,7 +210,7 @@ def _dynamic_mixtures(args, options, ids):
         num_sources=max(len(m.sources) for m in mixtures),
         max_samples=options.max_samples,
         gender_state=states.pop() if len(states) == 1 else "random",
-        emo_share=options.emo_share,
+        **{share: getattr(options, share) for share in _SHARES},
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.training.streams import STREAMS
 
+UNLABELLED = -1  # the index of the emotion of an example that has none
+
 
 class EmotionPreprocessor:
     """Turn the emotion's name into its index, and optionally crop the streams in training.

@@ -139,6 +139,29 @@ def test_two_processes_train_as_one(train, tmp_path, further):
     assert_close(train(two, *further, main=train_two), train(one, *further))
 
 
+def test_interferers_as_targets(train, two_each, tmp_path):
+    """A batch may have no emotion to train on; it resumes, and goes on in two processes."""
+
+    def run(name, *further, **changes):
+        more = ["--mixing_conf", "swap_share=0.6", *further]
+        return train(tmp_path / name, *more, sources=two_each, **changes)
+
+    whole, _ = (
+        run("whole", "--batch_size", "1"),
+        run("parts", "--batch_size", "1", "--max_epoch", "1"),
+    )
+    assert _equal(_weights(run("parts", "--batch_size", "1")), _weights(whole))
+    for row in read_tsv(whole / "epochs.tsv", ["train_ser_loss", "valid_ua"]):
+        total = 0.1 * float(row["train_si_snr_loss"]) + float(row["train_ser_loss"])
+        assert np.isfinite(total) and abs(float(row["train_loss"]) - total) > 0.01
+
+    def train_two(command):
+        statuses, logs = train_in_two(tse_ser_train.main, command, tmp_path / "logs")
+        assert statuses == [0, 0], logs
+
+    run("two", "--batch_size", "2", "--max_epoch", "1", main=train_two)
+
+
 def test_mixed_precision(train, whole, tmp_path):
     options = ("--autocast", "bfloat16", "--max_epoch", "1")
     weights = _weights(train(tmp_path / "mixed", *options))

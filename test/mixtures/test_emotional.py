@@ -84,3 +84,67 @@ def test_pools_that_cannot_be_joined(pools):
     men = targets.subset(lambda e: e.gender == "m" and e.fold == "2")
     with pytest.raises(UserError, match="emo_share 0.5: the interferers of 't2m' .* one corpus"):
         EmotionMixtures(men, sources, Levels(), emo_share=0.5)
+
+
+def speaker_of(mixtures, samples):
+    """The speaker whose whole utterance these samples are, and that utterance."""
+    for pool in (mixtures.targets, mixtures.sources):
+        for utt, entry in pool.entries.items():
+            if np.array_equal(pool.audio(utt), samples):
+                return entry.speaker, utt
+    raise AssertionError("no utterance of the pools")
+
+
+def explains(reference, samples):
+    """Whether a reference holds a piece of these samples, at any place and level."""
+    piece = np.flatnonzero(reference)
+    piece = reference[piece[0] : piece[-1] + 1].astype(np.float64)
+    piece = piece[: min(len(piece), len(samples))]
+    products = np.correlate(samples.astype(np.float64), piece, "valid")
+    energies = np.correlate(samples.astype(np.float64) ** 2, np.ones(len(piece)), "valid")
+    return np.max(products / np.sqrt(np.maximum(energies, 1e-9) * (piece @ piece))) > 0.99
+
+
+def test_the_interferer_is_the_target_in_turn(pools):
+    """The mixture is the same; reference, enrollment and emotion are the other talker's."""
+    whole = mixtures_of(pools, emo_share=0.5)
+    swapped = mixtures_of(pools, emo_share=0.5, swap_share=1.0)
+    seen = set()
+    for seed, utt in enumerate(sorted(whole.targets.entries)):
+        _, plain = whole.example(np.random.default_rng(seed), utt)
+        uid, other = swapped.example(np.random.default_rng(seed), utt)
+        assert uid == utt and np.array_equal(plain["speech_mix"], other["speech_mix"])
+        total = plain["speech_ref1"].astype(np.float64) + other["speech_ref1"]
+        np.testing.assert_allclose(total, plain["speech_mix"], atol=1e-6)
+        speaker, enrollment = speaker_of(swapped, other["enroll_ref1"])
+        assert speaker != swapped.targets[utt].speaker
+        (target,) = [
+            u
+            for u in swapped.sources.by_group[speaker]
+            if explains(other["speech_ref1"], swapped.sources.audio(u))
+        ]
+        assert enrollment != target
+        of_corpus = target in swapped.targets.entries
+        assert str(other["emotion"]) == (swapped.targets[target].emotion if of_corpus else "")
+        assert not of_corpus or swapped.targets[enrollment].emotion == "neu"
+        seen.add(of_corpus)
+    assert seen == {True, False}
+
+
+def test_a_share_of_the_mixtures_is_swapped(pools):
+    mixtures = mixtures_of(pools, swap_share=0.3)
+    emotions = [
+        str(mixtures.example(np.random.default_rng(seed), "t2m-0")[1]["emotion"])
+        for seed in range(200)
+    ]
+    assert set(emotions) == {"ang", ""} and emotions.count("") / 200 == pytest.approx(0.3, abs=0.1)
+
+
+def test_what_cannot_be_swapped(pools):
+    targets, sources, noise = pools
+    for others, options in ((noise, {}), (None, {}), (sources, {"neutral": None})):
+        with pytest.raises(UserError, match="swap_share: needs interferers and enrollments"):
+            EmotionMixtures(targets, others, Levels(), swap_share=0.5, **options)
+    once = sources.subset(lambda e: e.utt != "im3-1")
+    with pytest.raises(UserError, match="interferer 'im3' has no utterance besides 'im3-0'"):
+        EmotionMixtures(targets, once, Levels(), swap_share=0.5)

@@ -7,6 +7,7 @@ from standardized import standardized_batch
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.recognise import frontend
+from espnet_tse_ser.training.preprocessor import UNLABELLED
 
 LENGTHS = [3200, 2511, 1999]
 ENROLL_LENGTHS = [1700, 2600, 1601]
@@ -191,3 +192,29 @@ def test_wrong_configurations_are_user_errors(joint_config, model_conf, message)
 
 def test_nothing_to_collect(joint_config, batch):
     assert _build(joint_config).collect_feats(**batch) == {}
+
+
+def test_emotions_of_labelled_speech_alone_count(joint_config, batch):
+    model = _build(joint_config, **LOSSES).eval()
+    some = batch | {"emotion": torch.tensor([[0], [UNLABELLED], [2]])}
+    loss, stats, weight = model(**some)
+    estimate, logits = model.extract_and_classify(*_inputs(batch))
+    _, whole, _ = model(**batch)
+    expected = -logits.log_softmax(1)[[0, 2], [0, 2]].mean()
+    torch.testing.assert_close(stats["ser_loss"][0], expected.detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(stats["si_snr_loss"], whole["si_snr_loss"])
+    torch.testing.assert_close(
+        loss.detach(), 0.7 * stats["si_snr_loss"] + 3.0 * stats["ser_loss"], atol=1e-5, rtol=0
+    )
+    assert [r for r, _ in model.predictions] == [0, 2, 0, 3, 2] and int(weight) == 3
+
+
+def test_a_batch_without_emotions_trains_the_extraction_alone(joint_config, batch):
+    model = _build(joint_config, **LOSSES).train()
+    _, usual, _ = model(**batch)
+    loss, stats, _ = model(**batch | {"emotion": torch.full((3, 1), UNLABELLED)})
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), 0.7 * stats["si_snr_loss"])
+    assert stats["ser_loss"].isnan() and stats["acc"].isnan()
+    assert list(stats) == list(usual)  # processes add theirs up one by one
+    assert _gradients(model.ser_model) == [] and len(_gradients(model.tse_model)) > 5

@@ -17,6 +17,7 @@ from espnet_tse_ser.models.build_ser import build_ser_model
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.tasks.options import parse_task_options
 from espnet_tse_ser.tasks.tse_ser import TSESERTask
+from espnet_tse_ser.training.preprocessor import UNLABELLED
 
 EGS = Path(__file__).parents[2] / "egs2"
 CONFIGS = sorted(
@@ -102,9 +103,23 @@ def test_a_tested_speaker_is_no_interferer(options, tiny_mixtures, tmp_path, who
     assert lines and "target speaker" in lines[0] and str(split) in lines[0]
 
 
+def test_who_is_not_of_the_corpus_has_no_emotion(options, two_each):
+    given = options("--sources", str(two_each), "--mixing_conf", "swap_share=0.5")
+    assert given.unused_parameters
+    factory = TSESERTask.build_task_iter_factory(given, None, "train")
+    emotions = torch.cat([batch["emotion"][:, 0] for _, batch in factory.build_iter(1)])
+    assert {UNLABELLED} < {*emotions.tolist()} <= {UNLABELLED, 0, 1, 2, 3}
+    dev = TSESERTask.build_task_iter_factory(given, None, "valid")
+    assert all((batch["emotion"] >= 0).all() for _, batch in dev.build_iter(1))
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [
+        (
+            ["--mixing_conf", "swap_share=0.5", "--model_conf", "freeze_tse=true"],
+            "mixing_conf: swap_share trains the extraction, which model_conf rules out",
+        ),
         (["--mixing_conf", "dynamic=false"], "emo_share is of fresh mixtures, and dynamic is"),
         (["--mixing_conf", "emo_share=1.5"], "emo_share: expected a number of 0 or more"),
         (["--sources", "none"], "emo_share: there are no sources; give --sources"),
