@@ -26,6 +26,9 @@ class EmotionOptions:
             on the fold's training side; the others are of ``--sources``.
         swap_share: of the mixtures, of how many the interferer is to be extracted: the emotion is
             trained on where it is a speaker of the emotional corpus.
+        alone_share: of the mixtures, of how many there is no source.
+        absent_share: of the mixtures, of how many somebody else is enrolled, so that nothing is to
+            be extracted; no emotion is trained on.
     """
 
     dynamic: Flag() = True
@@ -36,6 +39,8 @@ class EmotionOptions:
     max_samples: Maybe(SAMPLES) = None
     emo_share: SHARE = 0.0
     swap_share: SHARE = 0.0
+    alone_share: SHARE = 0.0
+    absent_share: SHARE = 0.0
 
 
 class EmotionMixtures:
@@ -50,11 +55,15 @@ class EmotionMixtures:
         gender_state: of the mixtures: "random", "same" or "different".
         emo_share: of the sources that are other speakers of ``targets``, 0 to 1.
         swap_share: of the mixtures whose first source is the target, 0 to 1.
+        alone_share: of the mixtures without sources, 0 to 1.
+        absent_share: of those whose enrollment is of a speaker who is not in them, 0 to 1; of all
+            others alike, and of the same pool as the target.
 
     Raises:
         UserError: a target speaker has no neutral utterance besides the target, or there are
             fewer groups of sources (speakers of the gender wanted) than ``num_sources``; or what
-            is to be swapped cannot be extracted: noise, or a talker without an enrollment.
+            is to be swapped cannot be extracted: noise, or a talker without an enrollment; or
+            there is nobody absent to enroll.
     """
 
     def __init__(
@@ -68,11 +77,14 @@ class EmotionMixtures:
         gender_state="random",
         emo_share=0.0,
         swap_share=0.0,
+        alone_share=0.0,
+        absent_share=0.0,
     ):
         if emo_share > 0:
             sources = targets if emo_share == 1 else sources.joined(targets)
         self.targets, self.sources, self.levels = targets, sources, levels
         self.emo_share, self.swap_share = emo_share, swap_share
+        self.alone_share, self.absent_share = alone_share, absent_share
         for pool in (targets, *([] if sources is None else [sources])):
             pool.share()
         self.num_sources = 0 if sources is None else num_sources
@@ -94,27 +106,43 @@ class EmotionMixtures:
         self.enrollments = None if neutral is None else enrollment_choices(targets, neutral)
         if swap_share > 0:
             self._check_swap()
+        if absent_share > 0:
+            self._check_absent()
 
     def example(self, rng, utt):
         """Draw the mixture of target ``utt``: ``(id, {speech_mix, ..., emotion})``.
 
-        The emotion is empty where what is to be extracted is not of the emotional corpus.
+        The emotion is empty where what is to be extracted is not of the emotional corpus, or
+        nothing is; where that can be, the example says so: ``absent``.
         """
         entry, target = self.targets[utt], self.targets.audio(utt)
         if self.max_samples and len(target) > self.max_samples:
             start = int(rng.integers(0, len(target) - self.max_samples + 1))
             target = target[start : start + self.max_samples]
         name, levels = self.levels.draw(rng)
-        chosen = self._choose(rng, entry.speaker) if name != CLEAN and self.num_sources else ()
+        alone = name == CLEAN or happens(rng, self.alone_share)
+        chosen = self._choose(rng, entry.speaker) if self.num_sources and not alone else ()
         mixture, signals, chosen = disturb(rng, levels, target, entry.lufs, self.sources, chosen)
         wanted, reference = entry, signals[0]
         if chosen and happens(rng, self.swap_share):
             wanted, reference = self.sources[chosen[0]], signals[1]
+        absent = happens(rng, self.absent_share)
+        if absent:
+            present = [entry.group, *(self.sources[u].group for u in chosen)]
+            wanted, reference = self._draw_absent(rng, wanted, present), np.zeros_like(reference)
         example = {"speech_mix": mixture, "speech_ref1": reference}
+        if self.absent_share > 0:
+            example["absent"] = np.array([absent], np.int64)
         if self.enrollments is not None:
             example["enroll_ref1"] = self._enroll(rng, wanted)
-        emotion = wanted.emotion if wanted.utt in self.targets.entries else ""
+        emotion = "" if absent or wanted.utt not in self.targets.entries else wanted.emotion
         return utt, example | {"emotion": np.array(emotion)}
+
+    def _draw_absent(self, rng, wanted, present):
+        """An `Entry` of another speaker than are present, from the pool of ``wanted``."""
+        pool = self.targets if wanted.utt in self.targets.entries else self.sources
+        speaker = rng.choice(sorted(set(pool.by_group) - set(present)))
+        return pool[str(rng.choice(pool.by_group[speaker]))]
 
     def _enroll(self, rng, wanted):
         """Samples of another utterance of a speaker, of the emotional corpus a neutral one."""
@@ -134,6 +162,19 @@ class EmotionMixtures:
                 raise UserError(
                     f"swap_share: interferer '{speaker}' has no utterance besides '{utts[0]}' to "
                     "enroll with; add one or leave the speaker out"
+                )
+
+    def _check_absent(self):
+        if self.enrollments is None:
+            raise UserError("absent_share: needs enrollments, of who is absent; drop it")
+        pools = [self.targets, *([self.sources] if self.swap_share > 0 else [])]
+        for pool in pools:
+            of_pool = self.num_sources and not set(pool.by_group).isdisjoint(self.sources.by_group)
+            present = (pool is self.targets) + (self.num_sources if of_pool else 0)
+            if len(pool.by_group) <= present:
+                raise UserError(
+                    f"absent_share: all {len(pool.by_group)} speaker(s) of {pool.name} on the "
+                    "training side can be in one mixture, so that nobody is absent; add speakers"
                 )
 
     def _groups(self, gender_state):

@@ -12,6 +12,7 @@ from espnet_tse_ser.mixtures.mixing import (
     MODES,
     SNR,
     Levels,
+    happens,
     is_pause,
 )
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
@@ -36,6 +37,7 @@ class PretrainingOptions:
         valid_share: share of the pool's speakers that is held out.
         speaker_share: share of the others that is trained on: how much data is needed.
         cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
+        alone_share, absent_share: see `PretrainingMixtures`.
     """
 
     levels: MODES = "snr"
@@ -49,6 +51,8 @@ class PretrainingOptions:
     valid_share: Number(0, 1, above=True, below=True) = 0.05
     speaker_share: Number(0, 1, above=True) = 1.0
     cache_gb: Number(0, 10**4) = 1.0
+    alone_share: SHARE = 0.0
+    absent_share: SHARE = 0.0
 
 
 class PretrainingMixtures:
@@ -60,12 +64,26 @@ class PretrainingMixtures:
         segment: samples of a mixture; enroll_segment: samples of an enrollment, None: without one.
         speakers: ordered list; the index in it is the label of the speaker-identification loss.
         noise: `Pool` of what disturbs; None: other speakers of ``pool``.
+        alone_share: of the mixtures that nothing disturbs, 0 to 1.
+        absent_share: of those whose enrollment is of a speaker who is not in them, so that nothing
+            is to be extracted, 0 to 1; of those that nothing disturbs and of the others alike.
 
     Raises:
-        UserError: fewer than two speakers can give a segment and an enrollment.
+        UserError: fewer than two speakers can give a segment and an enrollment, or than three if
+            one of them is to be absent.
     """
 
-    def __init__(self, pool, levels, segment, enroll_segment, speakers, noise=None):
+    def __init__(
+        self,
+        pool,
+        levels,
+        segment,
+        enroll_segment,
+        speakers,
+        noise=None,
+        alone_share=0.0,
+        absent_share=0.0,
+    ):
         self.pool, self.levels = pool, levels
         self.sources = pool if noise is None else noise
         for one in (self.pool, self.sources):
@@ -74,38 +92,57 @@ class PretrainingMixtures:
         self.labels = {speaker: label for label, speaker in enumerate(speakers)}
         self.usable = sorted(s for s, utts in pool.by_group.items() if self._can_be_target(utts))
         self.left_out = sorted(set(pool.by_group) - set(self.usable))
-        if len(self.usable) < 2:
+        self.alone_share, self.absent_share = alone_share, absent_share
+        needed = 3 if absent_share > 0 and self.sources is self.pool else 2
+        if len(self.usable) < needed:
             wanted = f"a segment of {segment} samples"
             if enroll_segment is not None:
                 wanted += f" and an enrollment of {enroll_segment} apart from it"
             raise UserError(
-                f"{pool.name}: {len(self.usable)} speaker(s) have {wanted}; two are needed: add "
+                f"{pool.name}: {len(self.usable)} speaker(s) have {wanted}; "
+                f"{'two' if needed == 2 else 'three'} are needed: add "
                 "speech or shorten segment and enroll_segment"
+                + (", give a higher valid_share or no absent_share" if needed == 3 else "")
             )
 
     def example(self, rng, _item=None):
-        """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``."""
+        """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``; the last is enrolled.
+
+        Where targets can be absent the example says whether this one is: ``absent``.
+        """
+        absent = happens(rng, self.absent_share)
         count = 2 if self.sources is self.pool else 1
-        target_speaker, *interferers = rng.choice(self.usable, size=count, replace=False)
-        for _ in range(DRAWS):
-            utt, target, enroll_utt, enrollment = self._draw_target(rng, target_speaker)
-            if not is_pause(target, self.pool[utt].lufs) and not (
-                enroll_utt and is_pause(enrollment, self.pool[enroll_utt].lufs)
-            ):
-                break
+        target_speaker, *others = rng.choice(self.usable, size=count + absent, replace=False)
+        interferers, enrolled = others[: count - 1], others[-1] if absent else target_speaker
+        utt, target, enrollment = self._draw_loud(rng, target_speaker)
+        if absent:
+            enrollment = self._draw_loud(rng, enrolled)[2]
         name, levels = self.levels.draw(rng)
         chosen = [str(rng.choice(self.pool.by_group[s])) for s in interferers]
         if self.sources is not self.pool:
             chosen = [*draw_noise(rng, self.sources, 1, self.sources.by_group)]
-        if name == CLEAN:
+        if name == CLEAN or happens(rng, self.alone_share):
             chosen = []
         lufs = self.pool[utt].lufs
         mixture, (target, *_), _ = disturb(rng, levels, target, lufs, self.sources, chosen)
-        example = {"speech_mix": mixture, "speech_ref1": target}
-        if enroll_utt:
+        reference = np.zeros_like(target) if absent else target
+        example = {"speech_mix": mixture, "speech_ref1": reference}
+        if enrollment is not None:
             example["enroll_ref1"] = enrollment
-        example["speaker"] = np.array([self.labels.get(target_speaker, 0)], np.int64)
+        example["speaker"] = np.array([self.labels.get(enrolled, 0)], np.int64)
+        if self.absent_share > 0:
+            example["absent"] = np.array([absent], np.int64)
         return "-".join([utt, *chosen]), example
+
+    def _draw_loud(self, rng, speaker):
+        """As `_draw_target`, without the enrollment's utterance; drawn again if it is a pause."""
+        for _ in range(DRAWS):
+            utt, target, enroll_utt, enrollment = self._draw_target(rng, speaker)
+            if not is_pause(target, self.pool[utt].lufs) and not (
+                enroll_utt and is_pause(enrollment, self.pool[enroll_utt].lufs)
+            ):
+                break
+        return utt, target, enrollment
 
     def _can_be_target(self, utts):
         lengths = sorted(self.pool[u].num_samples for u in utts)
@@ -179,6 +216,8 @@ def pretraining_mixtures(pool, options, seed, noise=None):
             options.enroll_segment,
             sorted(sides[0]),
             own,
+            options.alone_share,
+            options.absent_share,
         )
         for side, own in zip(sides, noises, strict=True)
     )

@@ -19,8 +19,10 @@ _CLASSES = {
     ("criterion", "snr"): "espnet2.enh.loss.criterions.time_domain:SNRLoss",
     ("criterion", "si_snr"): "espnet2.enh.loss.criterions.time_domain:SISNRLoss",
     ("criterion", "ci_sdr"): "espnet2.enh.loss.criterions.time_domain:CISDRLoss",
+    ("criterion", "thresholded_snr"): "espnet_tse_ser.models.snr_loss:ThresholdedSNRLoss",
     ("wrapper", "fixed_order"): "espnet2.enh.loss.wrappers.fixed_order:FixedOrderSolver",
 }
+_OF_LEVEL = ("snr", "thresholded_snr")  # criterions to which the level of an output matters
 _CRITERION = {"name": Maybe(Text()), "only_for_test": Flag()}
 
 
@@ -140,6 +142,26 @@ def criterion_names(config):
     entries = config.get("criterions", ())
     losses = [_make("criterion", c["name"], c["conf"], "criterions") for c in entries]
     return [c.name for c in losses], [c.name for c in losses if not c.only_for_test]
+
+
+def check_absent_targets(config, where):
+    """Check that the losses of a checked configuration allow training with absent targets.
+
+    Raises:
+        UserError: the level of an output matters to none of them: that of all outputs would sink
+            for the sake of those that should be silent.
+    """
+    if not any(
+        c["name"] in _OF_LEVEL
+        and c["wrapper_conf"].get("weight", 1) > 0
+        and not c["conf"].get("only_for_test")
+        for c in config["criterions"]
+    ):
+        raise UserError(
+            f"{where}: absent_share needs a criterion of the extraction to which the level of its "
+            f"output matters ({', '.join(_OF_LEVEL)}), but it is trained on "
+            f"{', '.join(c['name'] for c in config['criterions'])} alone"
+        )
 
 
 def _check_criterions(entries, where):

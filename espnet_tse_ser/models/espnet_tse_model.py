@@ -1,5 +1,7 @@
 """The extraction model: ESPnet's, for one target, padding masked, with speaker identification."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
@@ -7,6 +9,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_tse_ser.audio.levels import restore, standardize
 from espnet_tse_ser.frontends.td_speakerbeam.filterbank import set_cosine_filterbank
+from espnet_tse_ser.models.snr_loss import absent_loss
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.values.kinds import Choice, Flag, Only
 from espnet_tse_ser.values.numbers import Number
@@ -123,14 +126,20 @@ class ESPnetTSEModel(ESPnetExtractionModel):
             estimate = F.pad(restore(estimate, level), (0, num_samples - estimate.shape[1]))
             return estimate * _sample_mask(lengths, num_samples)
 
-    def extraction_loss(self, estimate, reference, lengths):
+    def extraction_loss(self, estimate, reference, lengths, mixture=None, absent=None):
         """The configured criterions over the valid samples of each utterance.
 
         The reference's offset does not count: no estimate has it.
 
+        Args:
+            absent: ``(B, 1)``, not 0 where the target is not in the ``mixture``: its loss is
+                `absent_loss` instead. None: it always is.
+
         Returns:
-            scalar loss, and a dict of detached statistics.
+            scalar loss, and a dict of detached statistics; of nothing they are NaN.
         """
+        if absent is not None:
+            return self._loss_with_absent(estimate, reference, lengths, mixture, absent[:, 0] != 0)
         reference, _ = standardize(reference, lengths, rms=None)
         loss, stats = 0.0, {}
         whole = bool((lengths == estimate.shape[1]).all())
@@ -152,6 +161,21 @@ class ESPnetTSEModel(ESPnetExtractionModel):
             loss = loss + wrapper.weight * value
         return loss, stats
 
+    def _loss_with_absent(self, estimate, reference, lengths, mixture, absent):
+        mixture, _ = standardize(mixture, lengths, rms=None)
+        levels = absent_loss(estimate[absent], mixture[absent])
+        loss, stats = 0.0, {}
+        if absent.all():
+            criterions = [w.criterion for w in self.loss_wrappers]
+            names = [c.name for c in criterions if not (c.only_for_test and self.training)]
+            stats = dict.fromkeys(names, levels.new_tensor(math.nan))
+        else:
+            here = ~absent
+            loss, stats = self.extraction_loss(estimate[here], reference[here], lengths[here])
+            loss = loss * here.float().mean()
+        stats["absent_level"] = levels.mean().detach()
+        return loss + levels.sum() / len(absent), stats
+
     def forward(
         self,
         speech_mix,
@@ -160,6 +184,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         enroll_ref1=None,
         enroll_ref1_lengths=None,
         speaker=None,
+        absent=None,
         **kwargs,
     ):
         """Compute the loss of a batch.
@@ -167,7 +192,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         Args:
             speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``, where it needs them;
                 speaker: ``(B, 1)`` index among the training speakers (training with the speaker
-                loss only).
+                loss only); absent: of `extraction_loss`.
 
         Returns:
             loss (scalar), stats, weight (the batch size).
@@ -176,7 +201,9 @@ class ESPnetTSEModel(ESPnetExtractionModel):
             speech_mix, speech_mix_lengths, enroll_ref1, enroll_ref1_lengths
         )
         with float32(estimate):
-            loss, stats = self.extraction_loss(estimate, speech_ref1, speech_mix_lengths)
+            loss, stats = self.extraction_loss(
+                estimate, speech_ref1, speech_mix_lengths, speech_mix, absent
+            )
             # Validation speakers are unseen and have no class.
             if self.speaker_classifier is not None and self.training:
                 logits = self.speaker_classifier(embedding)

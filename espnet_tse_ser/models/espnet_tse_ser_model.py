@@ -113,6 +113,7 @@ class ESPnetTSESERModel(AbsESPnetModel):
         enroll_ref1_lengths=None,
         *,
         emotion,
+        absent=None,
         **kwargs,
     ):
         """Compute the joint loss of a batch.
@@ -120,7 +121,8 @@ class ESPnetTSESERModel(AbsESPnetModel):
         Args:
             speech_mix, speech_ref1: ``(B, T)``; enroll_ref1: ``(B, T')``, where a part needs it;
                 emotion: class indices ``(B, 1)``; `UNLABELLED` ones are not recognised, and of a
-                batch without others what is measured of the recogniser is NaN.
+                batch without others what is measured of the recogniser is NaN; absent: of
+                `extraction_loss`.
 
         Returns:
             loss (scalar), stats, weight (the batch size).
@@ -146,7 +148,7 @@ class ESPnetTSESERModel(AbsESPnetModel):
             ser_stats = dict.fromkeys([*own, "ser_loss", "acc"], estimate.new_tensor(math.nan))
         with float32(estimate):
             tse_loss, stats = self.tse_model.extraction_loss(
-                estimate, speech_ref1, speech_mix_lengths
+                estimate, speech_ref1, speech_mix_lengths, speech_mix, absent
             )
         loss = self.w_tse * tse_loss + self.w_ser * ser_loss
         stats |= ser_stats | {"loss": loss.detach()}

@@ -72,6 +72,11 @@ class PretrainingTask(CheckedTask, DistributedTask):
             if mixing.enroll_segment is not None:
                 fault = "takes no enrollment; give enroll_segment: null"
             raise UserError(f"{where('mixing_conf')}: {taker} {fault}")
+        if mixing.absent_share and not enrolled:
+            raise UserError(
+                f"{where('mixing_conf')}: absent_share is of enrollments, which {taker} has not; "
+                "drop it"
+            )
         if min(mixing.segment, mixing.enroll_segment or window) < window:
             raise UserError(
                 f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "

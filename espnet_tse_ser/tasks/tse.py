@@ -10,6 +10,7 @@ from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_speakers
 from espnet_tse_ser.models.build_tse import (
     build_extraction_model,
+    check_absent_targets,
     check_extraction_config,
     criterion_names,
     needs_enrollment,
@@ -57,14 +58,17 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
         enrolled = needs_enrollment(vars(options), "the options")
         window = options.encoder_conf["kernel_size"]
         cls.check_mixing(options, where, f"extractor {options.extractor}", enrolled, window)
+        if options.mixing_conf["absent_share"]:
+            check_absent_targets(vars(options), where("mixing_conf"))
 
     @classmethod
     def measures(cls, options):
         names, trained = criterion_names(vars(options))
-        train = dict.fromkeys([*trained, "loss"], "min")
+        further = ["absent_level"] if options.mixing_conf["absent_share"] else []
+        train = dict.fromkeys([*trained, *further, "loss"], "min")
         if options.model_conf.get("speaker_loss_weight", 0) > 0:
             train |= {"speaker_loss": "min", "speaker_acc": "max"}
-        return {"train": train, "valid": dict.fromkeys([*names, "loss"], "min")}
+        return {"train": train, "valid": dict.fromkeys([*names, *further, "loss"], "min")}
 
     @classmethod
     def build_model(cls, args):

@@ -20,7 +20,7 @@ from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.models.build_joint import build_joint_model
 from espnet_tse_ser.models.build_ser import get_class
-from espnet_tse_ser.models.build_tse import criterion_names
+from espnet_tse_ser.models.build_tse import check_absent_targets, criterion_names
 from espnet_tse_ser.models.espnet_tse_ser_model import ESPnetTSESERModel
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.tasks.options import set_emotion_defaults
@@ -92,11 +92,11 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
                     f"{where('mixing_conf')}: {share} is of fresh mixtures, and dynamic is false; "
                     "drop one of them"
                 )
-        if mixing.swap_share:
+        if mixing.swap_share or mixing.absent_share:
             if conf.get("freeze_tse") or conf.get("w_tse") == 0:
                 raise UserError(
-                    f"{where('mixing_conf')}: swap_share trains the extraction, which model_conf "
-                    "rules out (freeze_tse or w_tse 0); drop one of them"
+                    f"{where('mixing_conf')}: swap_share and absent_share train the extraction, "
+                    "which model_conf rules out (freeze_tse or w_tse 0); drop one of them"
                 )
             options.unused_parameters = True  # a batch may have no emotion to train on
         options.mixing_conf = dataclasses.asdict(mixing)
@@ -104,6 +104,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
     @classmethod
     def measures(cls, options):
         names, trained = criterion_names(options.tse)
+        trained += ["absent_level"] if options.mixing_conf["absent_share"] else []
         own = {"ser_loss": "min"} | get_class("model", options.ser.get("model", "emotion")).measures
         valid = own | dict.fromkeys(("wa", "ua", "macro_f1"), "max")
         train, valid = dict.fromkeys(trained, "min") | own, dict.fromkeys(names, "min") | valid
@@ -134,6 +135,8 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
                 "(fixed_seconds of its frontend_conf), which max_samples of mixing_conf would "
                 "replace by a random part in training; set max_samples to null"
             )
+        if args.mixing_conf.get("absent_share"):
+            check_absent_targets(args.tse, "mixing_conf")
         model = build_joint_model(vars(args), args.config or "the options")
         if args.tse_weights is not None:
             optional = ("speaker_classifier",)

@@ -163,9 +163,34 @@ def test_an_extraction_model_with_noise(train, noise, tmp_path, whole):
     assert first != other
 
 
+def test_targets_alone_and_absent(train, tse_config, noise, tmp_path):
+    """Of what is measured there is one more thing; it repeats and resumes."""
+    from espnet_tse_ser.tasks.tse import TSETask
+
+    shares = {"mixing_conf": MIXING | {"alone_share": 0.3, "absent_share": 0.5}}
+    levelled = [{"name": "thresholded_snr", "wrapper": "fixed_order"}]
+    path, more = tmp_path / "train_tse.yaml", ["--noise", str(noise)]
+    path.write_text(yaml.safe_dump(tse_config | TRAINING | shares | {"criterions": levelled}))
+    whole = train(tmp_path / "whole", *more, config=path)
+    train(tmp_path / "parts", *more, "--max_epoch", "1", config=path)
+    assert _equal(_weights(train(tmp_path / "parts", *more, config=path)), _weights(whole))
+    assert_measures(TSETask, whole)
+    rows = read_tsv(whole / "epochs.tsv", ["train_absent_level", "valid_absent_level"])
+    assert all(-30 < float(row["valid_absent_level"]) < 10 for row in rows)
+
+
+ABSENT = {"mixing_conf": WITHOUT["mixing_conf"] | {"absent_share": 0.1}, "model_conf": {}}
+
+
 @pytest.mark.parametrize(
     ("extractor", "changes", "message"),
     [
+        ("tcn", ABSENT, "mixing_conf: absent_share is of enrollments, which extractor tcn has not"),
+        (
+            "td_speakerbeam",
+            {"mixing_conf": MIXING | {"absent_share": 0.1}},
+            "mixing_conf: absent_share needs a criterion .* level .* trained on si_snr alone",
+        ),
         ("tcn", {}, "mixing_conf: extractor tcn takes no enrollment; give enroll_segment: null"),
         ("td_speakerbeam", WITHOUT, "mixing_conf: extractor td_speakerbeam needs enrollments; giv"),
         ("tcn", WITHOUT, "speaker_loss_weight > 0 needs an extractor with enrollments"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import fftconvolve
 from tiny_corpora import write_corpora, write_noise
 
 from espnet_tse_ser.errors import UserError
@@ -100,8 +101,8 @@ def explains(reference, samples):
     piece = np.flatnonzero(reference)
     piece = reference[piece[0] : piece[-1] + 1].astype(np.float64)
     piece = piece[: min(len(piece), len(samples))]
-    products = np.correlate(samples.astype(np.float64), piece, "valid")
-    energies = np.correlate(samples.astype(np.float64) ** 2, np.ones(len(piece)), "valid")
+    products = fftconvolve(samples.astype(np.float64), piece[::-1], "valid")
+    energies = fftconvolve(samples.astype(np.float64) ** 2, np.ones(len(piece)), "valid")
     return np.max(products / np.sqrt(np.maximum(energies, 1e-9) * (piece @ piece))) > 0.99
 
 
@@ -148,3 +149,55 @@ def test_what_cannot_be_swapped(pools):
     once = sources.subset(lambda e: e.utt != "im3-1")
     with pytest.raises(UserError, match="interferer 'im3' has no utterance besides 'im3-0'"):
         EmotionMixtures(targets, once, Levels(), swap_share=0.5)
+
+
+def test_a_target_alone_is_its_mixture(pools):
+    mixtures = mixtures_of(pools, alone_share=0.5, swap_share=1.0)
+    alone = 0
+    for seed in range(100):
+        _, example = mixtures.example(np.random.default_rng(seed), "t3f-1")
+        is_alone = np.array_equal(example["speech_mix"], example["speech_ref1"])
+        alone += is_alone
+        # nobody is there to change roles with
+        assert str(example["emotion"]) == ("hap" if is_alone else "")
+        speaker, _ = speaker_of(mixtures, example["enroll_ref1"])
+        assert (speaker == "t3f") == is_alone
+    assert alone / 100 == pytest.approx(0.5, abs=0.15)
+
+
+def test_who_is_absent_is_enrolled_and_not_in_the_mixture(pools):
+    shares = {"emo_share": 0.5, "swap_share": 0.5}
+    mixtures = mixtures_of(pools, **shares, absent_share=0.5)
+    present, kinds = mixtures_of(pools, **shares), set()  # what both draw is the same
+    for seed in range(60):
+        utt = sorted(mixtures.targets.entries)[seed % 20]
+        _, example = mixtures.example(np.random.default_rng(seed), utt)
+        (absent,) = example["absent"]
+        assert absent == (not example["speech_ref1"].any())
+        if not absent:
+            continue
+        assert str(example["emotion"]) == ""
+        speaker, enrollment = speaker_of(mixtures, example["enroll_ref1"])
+        assert speaker != mixtures.targets[utt].speaker
+        _, plain = present.example(np.random.default_rng(seed), utt)
+        assert np.array_equal(plain["speech_mix"], example["speech_mix"])
+        for signal in (plain["speech_ref1"], plain["speech_mix"] - plain["speech_ref1"]):
+            signal = np.where(np.abs(signal) < 1e-6, 0, signal)
+            own = mixtures.sources.by_group[speaker]
+            assert not any(explains(signal, mixtures.sources.audio(u)) for u in own)
+        of_corpus = enrollment in mixtures.targets.entries
+        assert not of_corpus or mixtures.targets[enrollment].emotion == "neu"
+        kinds.add(of_corpus)
+    assert kinds == {True, False}  # enrollments of either pool may be of nobody in the mixture
+
+
+def test_whose_absence_is_drawn_is_never_a_source(pools):
+    """Two speakers of the corpus: one is the target, and the other one may disturb, or not."""
+    two = pools[0].subset(lambda e: e.fold == "2")
+    mixtures = EmotionMixtures(two, pools[1], Levels(), absent_share=1.0)
+    _, example = mixtures.example(np.random.default_rng(0), "t2m-0")
+    assert speaker_of(mixtures, example["enroll_ref1"])[0] == "t2f"
+    with pytest.raises(UserError, match=r"absent_share: all 2 speaker\(s\) of .*emo"):
+        EmotionMixtures(two, pools[1], Levels(), emo_share=0.5, absent_share=0.5)
+    with pytest.raises(UserError, match="absent_share: needs enrollments"):
+        EmotionMixtures(two, pools[1], Levels(), neutral=None, absent_share=0.5)

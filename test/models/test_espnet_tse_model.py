@@ -188,3 +188,64 @@ def test_wrong_configurations_are_user_errors(tse_config, changes, message):
 def test_a_configuration_without_a_part_names_it(tse_config):
     with pytest.raises(UserError, match="extractor: is missing; use td_speakerbeam, tcn"):
         build_extraction_model({k: v for k, v in tse_config.items() if k != "extractor"})
+
+
+LEVELLED = [
+    {"name": "thresholded_snr", "wrapper": "fixed_order", "wrapper_conf": {"weight": 0.5}},
+    {
+        "name": "si_snr",
+        "conf": {"only_for_test": True},
+        "wrapper": "fixed_order",
+        "wrapper_conf": {"weight": 0},
+    },
+]
+
+
+def _with_absent(batch, absent):
+    reference = batch["speech_ref1"] * (1 - torch.tensor(absent)[:, None])
+    return batch | {"speech_ref1": reference, "absent": torch.tensor(absent)[:, None]}
+
+
+@pytest.mark.parametrize("absent", [[0, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0]])
+def test_absent_targets_have_a_loss_of_their_own(tse_config, batch, absent):
+    """Each item counts as much, whoever is in the batch with it."""
+    model = _build(tse_config, criterions=LEVELLED).eval()
+    estimate, _ = model.extract(*_inputs(batch))
+    loss, stats, _ = model(**_with_absent(batch, absent))
+    values, levels = [], []
+    for i, n in enumerate(LENGTHS):
+        row = estimate[i, :n]
+        if absent[i]:
+            mixture = batch["speech_mix"][i, :n] - batch["speech_mix"][i, :n].mean()
+            levels.append(10 * torch.log10(row.square().sum() / mixture.square().sum() + 1e-3))
+            continue
+        reference = batch["speech_ref1"][i, :n] - batch["speech_ref1"][i, :n].mean()
+        error = (row - reference).square().sum() / reference.square().sum()
+        values.append(10 * torch.log10(error + 1e-3))
+    expected = (0.5 * sum(values) + sum(levels)) / 3
+    torch.testing.assert_close(loss[0], expected, atol=1e-4, rtol=0)
+    for name, parts in (("thresholded_snr_loss", values), ("absent_level", levels)):
+        mean = torch.stack(parts).mean() if parts else torch.tensor(float("nan"))
+        found = stats[name][0]
+        torch.testing.assert_close(found, mean.detach(), equal_nan=True, atol=1e-4, rtol=0)
+    assert {*stats} == {"thresholded_snr_loss", "si_snr_loss", "absent_level", "loss"}
+
+
+def test_measures_do_not_depend_on_who_is_absent(tse_config, batch):
+    """Several processes add theirs up in this order."""
+    model = _build(tse_config, criterions=LEVELLED).train()
+    names = [[*model(**_with_absent(batch, a))[1]] for a in ([0, 0, 0], [0, 1, 0], [1, 1, 1])]
+    assert names == [["thresholded_snr_loss", "absent_level", "loss"]] * 3
+
+
+def test_training_silences_absent_targets(tse_config, batch):
+    model = _build(tse_config, criterions=LEVELLED).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    levels = []
+    for _ in range(30):
+        loss, stats, _ = model(**_with_absent(batch, [1, 1, 1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        levels.append(float(stats["absent_level"]))
+    assert levels[-1] < levels[0] - 5

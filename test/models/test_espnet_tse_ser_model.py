@@ -218,3 +218,13 @@ def test_a_batch_without_emotions_trains_the_extraction_alone(joint_config, batc
     assert stats["ser_loss"].isnan() and stats["acc"].isnan()
     assert list(stats) == list(usual)  # processes add theirs up one by one
     assert _gradients(model.ser_model) == [] and len(_gradients(model.tse_model)) > 5
+
+
+def test_an_absent_target_has_the_loss_of_the_extraction(joint_config, batch):
+    model = _build(joint_config, **LOSSES).eval()
+    absent = torch.tensor([[0], [1], [0]])
+    some = batch | {"absent": absent, "emotion": torch.tensor([[0], [UNLABELLED], [2]])}
+    loss, stats, _ = model(**some)
+    expected, alone, _ = model.tse_model(**batch, absent=absent)
+    torch.testing.assert_close(stats["absent_level"], alone["absent_level"])
+    torch.testing.assert_close(loss, 0.7 * expected + 3.0 * stats["ser_loss"])

@@ -113,12 +113,34 @@ def test_who_is_not_of_the_corpus_has_no_emotion(options, two_each):
     assert all((batch["emotion"] >= 0).all() for _, batch in dev.build_iter(1))
 
 
+def test_absent_targets(options):
+    given = options("--mixing_conf", "absent_share=0.5")
+    assert given.unused_parameters
+    factory = TSESERTask.build_task_iter_factory(given, None, "train")
+    for _, batch in factory.build_iter(1):
+        absent = batch["absent"][:, 0] == 1
+        assert torch.equal(batch["emotion"][:, 0] == UNLABELLED, absent)
+        assert torch.equal(batch["speech_ref1"].any(dim=1), ~absent)
+    dev = TSESERTask.build_task_iter_factory(given, None, "valid")
+    assert all("absent" not in batch for _, batch in dev.build_iter(1))
+    # SI-SNR does not mind if all outputs sink.
+    with pytest.raises(
+        UserError, match="absent_share needs a criterion .* trained on si_snr alone"
+    ):
+        TSESERTask.build_model(given)
+    levelled = {"name": "thresholded_snr", "wrapper": "fixed_order"}
+    given.tse["criterions"] = [levelled | {"conf": {}, "wrapper_conf": {}}]
+    TSESERTask.build_model(given)
+    measures = TSESERTask.measures(given)
+    assert "absent_level" in measures["train"] and "absent_level" not in measures["valid"]
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [
         (
             ["--mixing_conf", "swap_share=0.5", "--model_conf", "freeze_tse=true"],
-            "mixing_conf: swap_share trains the extraction, which model_conf rules out",
+            "mixing_conf: swap_share and absent_share train the extraction, which model_conf",
         ),
         (["--mixing_conf", "dynamic=false"], "emo_share is of fresh mixtures, and dynamic is"),
         (["--mixing_conf", "emo_share=1.5"], "emo_share: expected a number of 0 or more"),

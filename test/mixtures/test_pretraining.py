@@ -1,0 +1,76 @@
+"""Targets alone and targets absent in pretraining."""
+
+import numpy as np
+import pytest
+from tiny_corpora import write_corpora, write_noise
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures.mixing import Levels
+from espnet_tse_ser.mixtures.pool import Pool
+from espnet_tse_ser.mixtures.pretraining import PretrainingMixtures
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpora")
+    return Pool.read(write_corpora(root).pretrain), Pool.read(write_noise(root / "noise"))
+
+
+def mixtures_of(pool, noise=None, **shares):
+    speakers = sorted(pool.by_group)
+    return PretrainingMixtures(pool, Levels("snr"), 4000, 3000, speakers, noise, **shares)
+
+
+def examples(mixtures, count):
+    return [mixtures.example(np.random.default_rng(seed)) for seed in range(count)]
+
+
+def enrolled(pool, samples):
+    """The speaker of whom these samples are a piece."""
+    for utt, entry in pool.entries.items():
+        whole = pool.audio(utt)
+        starts = np.flatnonzero(whole[: len(whole) - len(samples) + 1] == samples[0])
+        if any(np.array_equal(whole[s : s + len(samples)], samples) for s in starts):
+            return entry.speaker
+    raise AssertionError("no utterance of the pool")
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_who_is_absent_is_enrolled_and_not_in_the_mixture(pools, noisy):
+    pool, noise = pools[0], pools[1] if noisy else None
+    mixtures, counts = mixtures_of(pool, noise, absent_share=0.4), [0, 0]
+    for uid, example in examples(mixtures, 80):
+        speaker = enrolled(pool, example["enroll_ref1"])
+        present = {part for part in uid.split("-") if part[0] == "p"}
+        assert len(present) == (1 if noisy else 2)
+        (absent,) = example["absent"]
+        counts[absent] += 1
+        assert (speaker not in present) == absent == (not example["speech_ref1"].any())
+        assert example["speaker"] == sorted(pool.by_group).index(speaker)
+        assert np.abs(example["speech_mix"]).max() > 0.001
+        assert len(example["speech_ref1"]) == 4000 and example["speech_ref1"].dtype == np.float32
+    assert counts[1] / 80 == pytest.approx(0.4, abs=0.12)
+
+
+def test_a_target_alone_is_its_mixture(pools):
+    mixtures, alone = mixtures_of(pools[0], alone_share=0.5), 0
+    for uid, example in examples(mixtures, 60):
+        is_alone = len(uid.split("-")) == 2
+        assert is_alone == np.array_equal(example["speech_mix"], example["speech_ref1"])
+        assert "absent" not in example
+        alone += is_alone
+    assert alone / 60 == pytest.approx(0.5, abs=0.15)
+
+
+def test_who_is_alone_may_be_another_one(pools):
+    """Else one voice in a mixture would say that it is the target's."""
+    mixtures = mixtures_of(pools[0], alone_share=0.5, absent_share=0.5)
+    seen = {(len(uid.split("-")), int(e["absent"][0])) for uid, e in examples(mixtures, 40)}
+    assert seen == {(2, 0), (2, 1), (4, 0), (4, 1)}
+
+
+def test_two_speakers_leave_nobody_absent(pools):
+    two = pools[0].subset(lambda e: e.speaker in ("pm0", "pf0"))
+    assert len(mixtures_of(two, pools[1], absent_share=0.5).usable) == 2  # noise is nobody
+    with pytest.raises(UserError, match=r"2 speaker\(s\) .* three are needed: .* valid_share"):
+        mixtures_of(two, absent_share=0.5)
