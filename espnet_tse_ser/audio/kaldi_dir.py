@@ -25,10 +25,10 @@ def read_table(path):
             utt2num_samples: lengths, *.scp: no pipes, ...), or the lines are not sorted in the C
             locale.
     """
-    path = Path(path)
+    given, path = os.fspath(path) or "''", Path(path)
     if not path.is_file():
         what = "is no file" if os.path.lexists(path) else "no such file"
-        raise UserError(f"{path}: {what}; run the stage that prepares this data directory")
+        raise UserError(f"{given}: {what}; run the stage that prepares this data directory")
     check_value = _CHECKS.get(path.name, _check_place if path.suffix == ".scp" else None)
     name, table, previous, checked = str(path), {}, "", set()
     text = read_text(path)

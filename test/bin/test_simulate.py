@@ -55,7 +55,7 @@ def test_a_second_run_changes_nothing(corpora, rendered, caplog):
     times = {p: p.stat().st_mtime_ns for p in rendered.rglob("*.flac")}
     assert simulate(corpora, rendered, "--job", "1", "--nj", "2") == 0
     assert {p: p.stat().st_mtime_ns for p in rendered.rglob("*.flac")} == times
-    assert "0 mixtures rendered, the others were there" in caplog.text
+    assert "0 mixtures rendered, 0 copied, the others were there" in caplog.text
 
 
 def test_audio_of_another_table_is_not_taken(corpora, rendered, tmp_path, capsys):

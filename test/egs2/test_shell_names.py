@@ -55,7 +55,7 @@ def test_names_of_configurations_reach_the_command_through_launch(recipe, run_pl
     text = (recipe / "stand_in").read_text()
     launch = f'[ "$2" != espnet2.bin.launch ] || exec {sys.executable} "$@"\n'
     (recipe / "stand_in").write_text(text.replace("set -eu\n", f"set -eu\n{launch}"))
-    (recipe / ODD_CONFIG).write_text("")
+    (recipe / ODD_CONFIG).write_text("batch_size: 8\n")
     assert run(recipe, "--stop_stage check").returncode == 0
     calls(recipe)
     options = (

@@ -98,7 +98,9 @@ def test_configurations_of_the_recipes(path):
         return
     model = SERTask.build_model(options)
     assert model.labels == ["ang", "hap", "neu", "sad"]
-    logits = model.eval().logits(torch.randn(1, 16000), torch.tensor([16000]))
+    streams = {name: torch.randn(1, 16000) for name in model.inputs}
+    streams |= {f"{name}_lengths": torch.tensor([16000]) for name in model.inputs}
+    logits = model.eval().logits(**streams)
     assert torch.isfinite(logits).all()
 
 
