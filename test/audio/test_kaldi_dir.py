@@ -39,6 +39,8 @@ def test_bad_files(tmp_path, text, message):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="wav.scp: no such file; run the stage"):
         read_table(tmp_path / "wav.scp")
+    with pytest.raises(UserError, match="^'': is no file; run the stage"):
+        read_table("")
 
 
 def test_not_utf_8(tmp_path):
