@@ -4,6 +4,7 @@ from espnet_tse_ser.metrics.comparison import interval, rounded
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
 from espnet_tse_ser.mixtures.table import NONE, level_key
 from espnet_tse_ser.report.markdown import number, over_speakers, table
+from espnet_tse_ser.report.results_report import level_name
 
 # Column, title, digits.
 MEASURES = (
@@ -37,7 +38,8 @@ def summarise(rows):
     found = []
     for part in ["all", *parts]:
         chosen = [row for row in rows if part in ("all", row[column])]
-        summary = {"part": part, "n": len(chosen), "speakers": len({r["speaker"] for r in chosen})}
+        name = level_name(part) if column == "level" and part != "all" else part
+        summary = {"part": name, "n": len(chosen), "speakers": len({r["speaker"] for r in chosen})}
         for measure, _, _ in MEASURES:
             summary |= _mean(chosen, measure)
         found.append(summary)

@@ -93,9 +93,9 @@ def test_means_by_level(dirs, tmp_path):
         "| STOI in | STOI out | TSOS |"
     )
     cells = {line.split(" | ")[0]: line.strip("| ").split(" | ") for line in lines}
-    assert [*cells][-3:] == ["| all", "| 10", "| clean"]
-    assert cells["| 10"][1] == "1" and cells["| all"][1] == "3"
-    assert cells["| 10"][3] == f"{float(rows['b']['si_sdr']):.2f}"
+    assert [*cells][-3:] == ["| all", "| 10 dB", "| clean"]
+    assert cells["| 10 dB"][1] == "1" and cells["| all"][1] == "3"
+    assert cells["| 10 dB"][3] == f"{float(rows['b']['si_sdr']):.2f}"
     mean = sum(float(rows[uid]["ssnr"]) for uid in IDS) / 3
     assert cells["| all"][5].startswith(f"{mean:.2f} [")
     assert cells["| all"][7].endswith("] (2)")  # one is too short
