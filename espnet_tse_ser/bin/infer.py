@@ -137,6 +137,7 @@ def _recognize(args, reader, load, item, output):
 def _short(model, given, output):
     from espnet_tse_ser.audio.quality import measure
     from espnet_tse_ser.audio.reading import write_audio
+    from espnet_tse_ser.inference.results import emotion_of
 
     samples, rate, name = given["mixture"]
     signals = model.arrange(given)
@@ -145,11 +146,12 @@ def _short(model, given, output):
         denoised = dict(zip(model.inputs, signals, strict=True)).get("speech")
         write_audio(output, result.speech if model.extracts else denoised, result.rate)
     found = {"sample_rate": result.rate, "seconds": round(len(samples) / rate, 3)}
-    return _as_json(result.probabilities) | found, measure(samples, rate)
+    return emotion_of(result.probabilities) | found, measure(samples, rate)
 
 
 def _long(args, model, path, given, output):
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
+    from espnet_tse_ser.inference.results import emotion_of
 
     enrollment = model.enroll(given["enrollment"]) if model.needs_enrollment else None
     recording = Recording(path, model.rate)
@@ -165,20 +167,11 @@ def _long(args, model, path, given, output):
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),
         "segments": [
-            {"start": round(s.start, 3), "end": round(s.end, 3)} | _as_json(s.probabilities)
+            {"start": round(s.start, 3), "end": round(s.end, 3)} | emotion_of(s.probabilities)
             for s in segments
         ],
     }
-    return _as_json(overall(segments)) | found, recording.quality
-
-
-def _as_json(probabilities):
-    if probabilities is None:
-        return {"label": None, "probabilities": None}
-    return {
-        "label": max(probabilities, key=probabilities.get),
-        "probabilities": {k: round(p, 6) for k, p in probabilities.items()},
-    }
+    return emotion_of(overall(segments)) | found, recording.quality
 
 
 if __name__ == "__main__":

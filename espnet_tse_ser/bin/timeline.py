@@ -145,20 +145,19 @@ def _find(args, model, path, enrollments):
 
 def _as_json(args, model, recording, parts):
     from espnet_tse_ser.inference.model_source import fingerprint
+    from espnet_tse_ser.inference.results import emotion_of
     from espnet_tse_ser.inference.timeline import overall
 
     segments = [
         {
             "start": round(part.start, 3),
             "end": round(part.end, 3),
-            "label": part.label,
-            "probabilities": _rounded(part.probabilities),
+            **emotion_of(part.probabilities),
             "presence_db": round(part.presence_db, 2),
             "similarity": part.similarity and round(part.similarity, 4),
         }
         for part in parts
     ]
-    probabilities = overall(parts)
     return {
         "mixture": args.mixture,
         "enrollment": args.enrollment,
@@ -168,14 +167,9 @@ def _as_json(args, model, recording, parts):
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),
         "target_seconds": round(sum(part.end - part.start for part in parts), 3),
-        "label": probabilities and max(probabilities, key=probabilities.get),
-        "probabilities": probabilities and _rounded(probabilities),
+        **emotion_of(overall(parts)),
         "segments": segments,
     }
-
-
-def _rounded(probabilities):
-    return {label: round(p, 6) for label, p in probabilities.items()}
 
 
 def _flat(segment):

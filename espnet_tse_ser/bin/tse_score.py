@@ -79,8 +79,7 @@ def _open(data_dir, denoised_dir, fs):
 def _score(data_dir, denoised_dir, fs, with_pesq, utt):
     """One row of the table (module level, so that it can be sent to a process)."""
     from espnet_tse_ser.audio.reading import read_audio
-    from espnet_tse_ser.inference.scoring import score
-    from espnet_tse_ser.metrics.signal import quality_scores
+    from espnet_tse_ser.inference.scoring import score_front_end
 
     rows, data, extracted = _open(data_dir, denoised_dir, fs)
     # It may be silent: that is a score, not an error.
@@ -93,9 +92,7 @@ def _score(data_dir, denoised_dir, fs, with_pesq, utt):
         )
     estimate = estimate[:, 0]
     described = {column: rows[utt].get(column, "") for column in (*_DESCRIBED, *_GROUPED)}
-    signals = [data.audio("ref", utt), estimate, data.audio("mix", utt)]
-    quality = quality_scores(*signals, fs, with_pesq)
-    return {"id": utt} | described | score(data, utt, estimate) | quality
+    return {"id": utt} | described | score_front_end(data, utt, estimate, with_pesq)
 
 
 if __name__ == "__main__":

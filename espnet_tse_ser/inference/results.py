@@ -112,6 +112,16 @@ class Results:
         self._done.add(_key(row["id"], row["mixture"], enrollments))
 
 
+def emotion_of(probabilities):
+    """Label and probabilities (dict, None where there is no speech) as a result has them."""
+    if probabilities is None:
+        return {"label": None, "probabilities": None}
+    return {
+        "label": max(probabilities, key=probabilities.get),
+        "probabilities": {label: round(p, 6) for label, p in probabilities.items()},
+    }
+
+
 def _key(name, mixture, enrollments):
     return name, mixture, tuple(enrollments)
 

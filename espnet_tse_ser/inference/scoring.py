@@ -1,6 +1,6 @@
 """What extracted speech is worth: the one place that scores it."""
 
-from espnet_tse_ser.metrics.signal import signal_scores
+from espnet_tse_ser.metrics.signal import quality_scores, signal_scores
 
 
 def score(data, utt, estimate, with_stoi=True):
@@ -12,3 +12,11 @@ def score(data, utt, estimate, with_stoi=True):
     """
     target, mixture = data.audio("ref", utt), data.audio("mix", utt)
     return signal_scores(target, estimate, mixture, data.interferers(utt), data.fs, with_stoi)
+
+
+def score_front_end(data, utt, estimate, with_pesq=False):
+    """`score`, and `quality_scores`; arguments as of both."""
+    target, mixture = data.audio("ref", utt), data.audio("mix", utt)
+    signals = target, estimate, mixture
+    scores = signal_scores(*signals, data.interferers(utt), data.fs)
+    return scores | quality_scores(*signals, data.fs, with_pesq)

@@ -14,7 +14,12 @@ import itertools
 import numpy as np
 
 from espnet_tse_ser.metrics.comparable import check_comparable
-from espnet_tse_ser.metrics.intervals import cluster_interval, jackknife
+from espnet_tse_ser.metrics.intervals import (
+    cluster_interval,
+    cluster_totals,
+    jackknife,
+    mean_of,
+)
 from espnet_tse_ser.metrics.speaker_totals import (
     DIFFERENCE_LIMITS,
     MEASURES,
@@ -169,6 +174,20 @@ def compare_states(rows, labels, states=("different", "same")):
         "speakers": len(both),
         "measures": compare_totals(*totals),
     }
+
+
+def mean_over(values, clusters, limits=(-np.inf, np.inf)):
+    """The mean of values and its 95 % interval over their clusters (speakers), both rounded.
+
+    Args:
+        values: N numbers, at least one. clusters: of each. limits: of a value.
+
+    Returns:
+        the mean, and ``[low, high]``, None with a single cluster.
+    """
+    totals = cluster_totals([[value, 1] for value in values], clusters)
+    bounds = cluster_interval(totals, mean_of, limits=limits)
+    return rounded(mean_of(totals.sum(0))), interval(bounds)
 
 
 def interval(bounds):

@@ -1,7 +1,6 @@
 """What a front-end makes of mixtures: measures of its signals, by level or by gender state."""
 
-from espnet_tse_ser.metrics.comparison import interval, rounded
-from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
+from espnet_tse_ser.metrics.comparison import mean_over
 from espnet_tse_ser.mixtures.table import NONE, level_key
 from espnet_tse_ser.report.markdown import number, over_speakers, table
 from espnet_tse_ser.report.results_report import level_name
@@ -66,13 +65,11 @@ def render(summaries, front_end):
 
 def _mean(rows, measure):
     known = [row for row in rows if row[measure]]
-    found = {measure: None, f"{measure}_ci": None, f"{measure}_n": len(known)}
+    mean, bounds = None, None
     if known:
-        values = [[float(row[measure]), 1] for row in known]
-        totals = cluster_totals(values, [row["speaker"] for row in known])
-        found[measure] = rounded(mean_of(totals.sum(0)))
-        found[f"{measure}_ci"] = interval(cluster_interval(totals, mean_of))
-    return found
+        speakers = [row["speaker"] for row in known]
+        mean, bounds = mean_over([float(row[measure]) for row in known], speakers)
+    return {measure: mean, f"{measure}_ci": bounds, f"{measure}_n": len(known)}
 
 
 def _cell(summary, measure, digits):

@@ -5,8 +5,7 @@ Chen & Zhang, arXiv 2404.12979: Figures 2 and 3.
 
 import numpy as np
 
-from espnet_tse_ser.metrics.comparison import interval, rounded
-from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals, mean_of
+from espnet_tse_ser.metrics.comparison import mean_over
 from espnet_tse_ser.mixtures.table import level_key
 from espnet_tse_ser.report.markdown import head, number, over_speakers, table
 from espnet_tse_ser.report.plots import COLOURS, new_figure, save
@@ -29,15 +28,14 @@ def scores_by_level(rows):
     for level in sorted({row["level"] for row in rows}, key=level_key):
         chosen = [row for row in rows if row["level"] == level]
         speakers = [row["speaker"] for row in chosen]
-        totals = cluster_totals([[float(row["score"]), 1] for row in chosen], speakers)
-        bounds = cluster_interval(totals, mean_of, limits=LIMITS)
+        mean, bounds = mean_over([float(row["score"]) for row in chosen], speakers, LIMITS)
         found.append(
             {
                 "level": level,
                 "n": len(chosen),
-                "speakers": len(totals),
-                "score": rounded(mean_of(totals.sum(0))),
-                "score_ci": interval(bounds),
+                "speakers": len(set(speakers)),
+                "score": mean,
+                "score_ci": bounds,
             }
         )
     return found

@@ -21,14 +21,16 @@ class SSLTask(PretrainingTask, AbsTask):
     class_choices_list = []
     trainer = ExtractionTrainer
     kinds = KINDS | {"sample_rate": Only(16000)}
+    model_class = SSLPretrainingModel
+    confs = {
+        "arch_conf": "The encoder: that of SSLFrontend, of arch custom",
+        "model_conf": "Units and masks of SSLPretrainingModel",
+    }
 
     @classmethod
     def add_task_arguments(cls, parser):
         group = parser.add_argument_group("Task related")
-        for name, text in (
-            ("arch_conf", "The encoder: that of SSLFrontend, of arch custom"),
-            ("model_conf", "Units and masks of SSLPretrainingModel"),
-        ):
+        for name, text in cls.confs.items():
             group.add_argument(f"--{name}", action=MappingAction, default={}, help=text)
         group.add_argument("--sample_rate", default=16000, help="Sampling rate in Hz")
         cls.add_mixing_arguments(parser)
@@ -43,7 +45,7 @@ class SSLTask(PretrainingTask, AbsTask):
 
     @classmethod
     def measures(cls, options):
-        return {phase: SSLPretrainingModel.measures for phase in ("train", "valid")}
+        return {phase: cls.model_class.measures for phase in ("train", "valid")}
 
     @classmethod
     def build_preprocess_fn(cls, args, train):

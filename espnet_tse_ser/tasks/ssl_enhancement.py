@@ -1,6 +1,5 @@
 """Pretraining of a front-end on an SSL encoder as an ESPnet task, with dynamic mixing."""
 
-from espnet_tse_ser.espnet.mapping_action import MappingAction
 from espnet_tse_ser.models.build_ser import check_ser_config
 from espnet_tse_ser.models.ssl_enhancement import SSLEnhancementModel, build_ssl_enhancement
 from espnet_tse_ser.tasks.ssl import SSLTask
@@ -11,18 +10,16 @@ class SSLEnhancementTask(SSLTask):
     """ESPnet's task interface for `SSLEnhancementModel`; ``config.yaml`` alone rebuilds it."""
 
     kinds = SSLTask.kinds | {"frontend": Choice("ssl")}
+    model_class = SSLEnhancementModel
+    confs = {
+        "frontend_conf": "That of SSLFrontend",
+        "model_conf": "Sizes of the head of SSLEnhancementModel",
+    }
 
     @classmethod
     def add_task_arguments(cls, parser):
-        group = parser.add_argument_group("Task related")
-        group.add_argument("--frontend", default="ssl", help="The encoder: ssl")
-        for name, text in (
-            ("frontend_conf", "That of SSLFrontend"),
-            ("model_conf", "Sizes of the head of SSLEnhancementModel"),
-        ):
-            group.add_argument(f"--{name}", action=MappingAction, default={}, help=text)
-        group.add_argument("--sample_rate", default=16000, help="Sampling rate in Hz")
-        cls.add_mixing_arguments(parser)
+        parser.add_argument("--frontend", default="ssl", help="The encoder: ssl")
+        super().add_task_arguments(parser)
 
     @classmethod
     def check_options(cls, options, where):
@@ -31,10 +28,6 @@ class SSLEnhancementTask(SSLTask):
             options.model_conf, SSLEnhancementModel, where("model_conf")
         )
         cls.check_mixing(options, where, "an SSL encoder", enrolled=False, window=1)
-
-    @classmethod
-    def measures(cls, options):
-        return {phase: SSLEnhancementModel.measures for phase in ("train", "valid")}
 
     @classmethod
     def build_model(cls, args):

@@ -152,7 +152,10 @@ def test_a_table_with_ids_and_several_enrollments(run, files, joint_dir):
     )
     status, (both, one), _ = run("t.tsv", "--output_dir=speech")
     assert status == 0 and (both["id"], one["id"]) == ("x/1", "x/2")
-    read = lambda name: soundfile.read(files / name, dtype="float32")[0]  # noqa: E731
+
+    def read(name):
+        return soundfile.read(files / name, dtype="float32")[0]
+
     model = TSESER.from_pretrained(joint_dir)
     expected = model(read("in/4.wav"), [read("e.wav"), read("f.wav")])
     assert both["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
