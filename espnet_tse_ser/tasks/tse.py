@@ -4,6 +4,7 @@ import argparse
 import copy
 
 from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask, extractor_choices
+from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.frontends.td_speakerbeam.extractor import TCNExtractor, TDSpeakerBeamExtractor
 from espnet_tse_ser.mixtures.pool import Pool
@@ -16,6 +17,7 @@ from espnet_tse_ser.models.build_tse import (
     needs_enrollment,
 )
 from espnet_tse_ser.tasks.pretraining import KINDS, PretrainingTask
+from espnet_tse_ser.training.checkpoints import load_weights
 from espnet_tse_ser.training.trainer import ExtractionTrainer
 from espnet_tse_ser.values.kinds import Only
 from espnet_tse_ser.values.numbers import RATE
@@ -49,6 +51,12 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
     def add_task_arguments(cls, parser):
         super().add_task_arguments(parser)
         cls.add_mixing_arguments(parser)
+        parser.add_argument(
+            "--tse_weights",
+            type=str_or_none,
+            default=None,
+            help="Weights to start from, of a model of the same configuration",
+        )
         # ESPnet's rate is 8000, nothing else here is.
         parser.set_defaults(encoder="conv", decoder="conv", sample_rate=16000)
 
@@ -77,7 +85,11 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
             options = PretrainingOptions(**args.mixing_conf)
             speakers, _ = pretraining_speakers(pool, options, args.seed)
             args.model_conf["num_speakers"] = len(speakers)
-        return build_extraction_model(vars(args), args.config or "the options")
+        model = build_extraction_model(vars(args), args.config or "the options")
+        if args.tse_weights is not None:
+            load_weights(model, args.tse_weights, optional=("speaker_classifier",))
+        args.tse_weights = None  # config.yaml, which is written now, must not depend on that file
+        return model
 
 
 # The choice named td_speakerbeam is ours: same parameters, padding masked, faster.

@@ -123,6 +123,20 @@ def test_a_schedule_in_epochs_is_one_in_steps(train, tse_config, tmp_path):
     assert _equal(_weights(tmp_path / "epochs"), _weights(tmp_path / "steps"))
 
 
+def test_a_training_starts_from_the_weights_of_another(train, whole, tse_config, tmp_path):
+    still = tmp_path / "still.yaml"
+    still.write_text(yaml.safe_dump(tse_config | TRAINING | {"optim_conf": {"lr": 1e-30}}))
+    further = ["--max_epoch", "1", "--tse_weights", str(whole / "latest.pth")]
+    assert _equal(_weights(train(tmp_path / "still", *further, config=still)), _weights(whole))
+    assert read_config(tmp_path / "still")["tse_weights"] is None
+    other = tse_config["extractor_conf"] | {"hidden_dim": 8}
+    still.write_text(yaml.safe_dump(tse_config | TRAINING | {"extractor_conf": other}))
+    with pytest.raises(UserError, match="latest.pth: weights of another architecture"):
+        train(tmp_path / "other", *further, config=still)
+    with pytest.raises(UserError, match="none.pth"):
+        train(tmp_path / "none", "--tse_weights", str(tmp_path / "none.pth"))
+
+
 def test_a_finished_training_is_not_touched(train, whole):
     before = {p.name: p.stat().st_mtime_ns for p in whole.glob("*.pth")}
     train(whole)
