@@ -1,4 +1,4 @@
-"""Plots as PNG: confusion matrices, training curves, the ladder of UA and sweeps of tests."""
+"""Plots as PNG and PDF: confusion matrices, training curves, the ladder of UA and sweeps."""
 
 import math
 from pathlib import Path
@@ -9,6 +9,7 @@ from espnet_tse_ser.report import results_report as report
 from espnet_tse_ser.values.ids import fold_key
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
+_UNTOLD = {"clip", "loss_scale"}  # of ESPnet's trainer: how often it clips, AMP's scale
 
 
 def plot_confusion(path, confusion, labels, title):
@@ -32,7 +33,7 @@ def plot_confusion(path, confusion, labels, title):
     axes.set_xlabel("hypothesis")
     axes.set_ylabel("reference")
     axes.set_title(title)
-    save(figure, path)
+    _save_both(figure, path)
 
 
 def plot_ladder(path, results, systems, title=""):
@@ -62,7 +63,7 @@ def plot_ladder(path, results, systems, title=""):
     axes.set_xlabel("UA, %, folds pooled (95 % interval over speakers)")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(title)
-    save(figure, path)
+    _save_both(figure, path)
 
 
 def plot_levels(path, cells, all_systems, title=""):
@@ -106,19 +107,21 @@ def plot_sweep(path, sweep, all_systems, title="", has_main=True):
     axes.grid(alpha=0.3)
     axes.set_title(title)
     figure.legend(loc="outside right upper")
-    save(figure, path)
+    _save_both(figure, path)
 
 
 def plot_training(path, histories, title):
-    """Draw every statistic of a training over the epochs, one panel each, one colour a fold.
+    """Draw the statistics of a training over the epochs, one panel each, one colour a fold.
 
     Args:
         histories: run (see `find_histories`) -> `read_epochs`; at least one of them has a curve.
             Further seeds of a fold are thin lines of its colour.
     """
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
-    statistics = sorted({stat for history in histories.values() for stat, _ in history})
+    found = {stat for history in histories.values() for stat, _ in history}
+    statistics = sorted(found - _UNTOLD) or sorted(found)
     columns = min(3, len(statistics))
     rows = math.ceil(len(statistics) / columns)
     figure, _ = new_figure(4 * columns + 1, 2.6 * rows + 0.5, axes=False)
@@ -138,12 +141,13 @@ def plot_training(path, histories, title):
                 )
         axes.set_title(stat)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     legend = [Line2D([], [], linestyle=s, color="black", label=p) for p, s in styles.items()]
     legend += [Line2D([], [], color=c, label=f"fold {fold}") for fold, c in colours.items() if fold]
     figure.legend(handles=legend, loc="outside right upper")
     figure.suptitle(title)
-    save(figure, path)
+    _save_both(figure, path)
 
 
 def find_histories(exp_dir):
@@ -204,7 +208,13 @@ def new_figure(width, height, axes=True):
     return figure, figure.add_subplot() if axes else None
 
 
-def save(figure, path):
-    """Write a figure as PNG, atomically."""
+def save(figure, path, **how):
+    """Write a figure in the format of the path's suffix, atomically."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, **how)
+
+
+def _save_both(figure, path):
+    """Write a PNG for the report, and beside it a PDF for papers."""
+    save(figure, path)
+    save(figure, Path(path).with_suffix(".pdf"), metadata={"CreationDate": None})

@@ -1,5 +1,6 @@
 """RESULTS.md: the figures of results.json in the form of the paper's tables."""
 
+import re
 import statistics
 from dataclasses import dataclass, field
 
@@ -65,6 +66,7 @@ def render(figures, header, stamp=None, plots=(), declared=()):
         "# Results\n\nWritten by `python -m espnet_tse_ser.bin.results`; the same figures are in "
         "results.json, the utterances behind them in the `score_utt.tsv` of each system.",
         head(header),
+        _words(figures, pooled),
         *(stamped(section, stamp.text()) for section in measured if section),
         stamped(_folds(figures), stamp.text(by_fold=True)),
         stamped(_confusions(figures.labels, pooled), stamp.text()),
@@ -76,6 +78,19 @@ def render(figures, header, stamp=None, plots=(), declared=()):
         lines = [f"![{path}]({path})" for path in plots]
         sections.append("## Plots\n\n" + "\n\n".join(lines))
     return "\n\n".join(sections) + "\n"
+
+
+def _words(figures, pooled):
+    """What is not plain to a newcomer, said once."""
+    said = []
+    if any(re.search(r"\bSC\b|SB[+_]SC", row.system.label) for row in figures.systems.values()):
+        said.append(
+            "SC: the recogniser, in the paper ShiftCNN. SB: the extraction, SpeakerBeam. SB_SC: "
+            "the two trained one after the other, SB+SC: together."
+        )
+    if any(result["by_gender_state"] for result in pooled.values()):
+        said.append("Gender state: whether target and interferer are of the same gender.")
+    return " ".join(said)
 
 
 def _emotion(figures, pooled, declared):
@@ -399,7 +414,10 @@ def _paper(declared):
             sources.setdefault(system.paper.source, []).append(system)
     if not sources:
         return ""
-    text = "## The papers' figures, for comparison\n\nNot measured here."
+    text = (
+        "## The papers' figures, for comparison\n\nNot measured here: they are of the corpora and "
+        "networks that each paper names."
+    )
     columns = ["system", "train", "test", "WA", "UA", "SI-SDRi, dB"]
     for source, found in sources.items():
         rows = [

@@ -43,11 +43,10 @@ def test_outputs(tmp_path):
     assert [(r["system"], r["fold"]) for r in figures["results"]] == [
         (name, fold) for name in ("noisy_noisy", "base") for fold in ("1", "2", "all")
     ]
+    names = ("ladder_ua", "confusion_noisy_noisy", "confusion_base", "training_tse_x")
+    kinds = ("png", "pdf")
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {
-        "ladder_ua.png",
-        "confusion_noisy_noisy.png",
-        "confusion_base.png",
-        "training_tse_x.png",
+        f"{name}.{kind}" for name in names for kind in kinds
     }
     text = (tmp_path / "RESULTS.md").read_text()
     assert "| date | 20" in text and "| torch |" in text and "(plots/ladder_ua.png)" in text

@@ -68,11 +68,13 @@ def test_plots_are_written(tmp_path):
     history = plots.read_epochs(path)
     plots.plot_training(tmp_path / "t.png", {"1": history, "2": {}}, "ser_clean")
     assert all(is_png(tmp_path / name) for name in ("c.png", "l.png", "t.png"))
+    for name in ("c", "s", "l", "t"):
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_seeds_of_a_fold_share_its_colour(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "_save_both", lambda figure, path: figures.append(figure))
     curve = {("ua", "valid"): ([1, 2], [0.25, 0.5])}
     plots.plot_training("t.png", {"1": curve, "1_seed3": curve, "2": curve}, "ser_clean")
     (axes,) = figures[0].axes
@@ -86,4 +88,17 @@ def test_seeds_of_a_fold_share_its_colour(tmp_path, monkeypatch):
 def test_plots_are_reproducible(tmp_path):
     for name in ("a.png", "b.png"):
         plots.plot_confusion(tmp_path / name, [[3, 1], [0, 5]], ["ang", "sad"], "base")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    for kind in ("png", "pdf"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_trainings_are_shown_by_what_they_learn_and_whole_epochs(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save_both", lambda figure, path: figures.append(figure))
+    curve = ([1, 2, 3], [0.5, 0.25, 0.2])
+    statistics = {(name, "train"): curve for name in ("clip", "loss", "loss_scale")}
+    plots.plot_training("t.png", {"1": statistics}, "tse")
+    (axes,) = figures[0].axes
+    assert axes.get_title() == "loss"
+    figures[0].canvas.draw()
+    assert all(tick == int(tick) for tick in axes.get_xticks())

@@ -321,6 +321,8 @@ def test_report_holds_every_table(scores):
         assert f"\n## {heading}\n\nScheme loso; dev: by utterance, 10.0 % of it; {under}" in text
     c = figures.differences[4]["measures"]["ua"]
     assert c["p"] < 0.05 and f"{100 * c['difference']:.2f} [" in text
+    assert text.count("SC: the recogniser, in the paper ShiftCNN. ") == 1
+    assert text.count("Gender state: whether target and interferer are of the same gender.") == 1
     assert "| git commit | n/a |" in text and "![plots/a.png](plots/a.png)" in text
     assert "Not scored yet" not in text and "nan" not in text and "None" not in text
     for table in text.split("\n\n"):  # every line of a table has as many cells
