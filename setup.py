@@ -8,7 +8,7 @@ setup(
     description="Target-speech extraction and speech emotion recognition with ESPnet",
     license="Apache-2.0",
     packages=find_packages(include=["espnet_tse_ser", "espnet_tse_ser.*"]),
-    package_data={"espnet_tse_ser.jobs": ["*.sh"]},
+    package_data={"espnet_tse_ser.jobs": ["*.sh"], "espnet_tse_ser.report": ["*.html"]},
     # Both ends are ESPnet's, and move with it.
     python_requires=">=3.12,<3.14",
     install_requires=[
@@ -19,7 +19,8 @@ setup(
         # ESPnet's bounds: those that it is tested with. 2.12 is not; 2.11 is torchaudio's last.
         "torch>=2.11,!=2.12.0,!=2.12.1,<2.15",
         "torchaudio>=2.11,<2.12",
-        "matplotlib",
+        "jinja2",  # with markupsafe, which it needs
+        "matplotlib",  # with Pillow, which writes its pictures
         "numba",
         "numpy>=2",  # as ESPnet
         "packaging",

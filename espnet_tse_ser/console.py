@@ -9,6 +9,7 @@ VERBS = {
     "infer": ("infer", "extract the target of recordings and recognise its emotion"),
     "extract": ("extract_files", "extract the target of recordings"),
     "timeline": ("timeline", "when the target speaks in a long recording, with which emotion"),
+    "report": ("report", "write an experiment as a page to listen to"),
     "prepare": ("prepare", "prepare a Kaldi data directory from a corpus"),
     "score": ("score", "join hypotheses with the mixture table (stage 13)"),
     "compare": ("compare", "compare two systems on the same utterances"),
