@@ -8,7 +8,11 @@ setup(
     description="Target-speech extraction and speech emotion recognition with ESPnet",
     license="Apache-2.0",
     packages=find_packages(include=["espnet_tse_ser", "espnet_tse_ser.*"]),
-    package_data={"espnet_tse_ser.jobs": ["*.sh"], "espnet_tse_ser.report": ["*.html"]},
+    package_data={
+        "espnet_tse_ser": ["pretrained/*/*"],
+        "espnet_tse_ser.jobs": ["*.sh"],
+        "espnet_tse_ser.report": ["*.html"],
+    },
     # Both ends are ESPnet's, and move with it.
     python_requires=">=3.12,<3.14",
     install_requires=[

@@ -1,10 +1,10 @@
 """Extract the target of recordings; prints a line of JSON for each, and writes WAV files.
 
-  extract mixture.wav enrollment.wav --model_dir DIR --output_wav target.wav
-  extract talks/ --enrollment a.wav --model_dir DIR --output_dir targets
+  extract mixture.wav enrollment.wav --output_wav target.wav
+  extract talks/ --enrollment a.wav --model_dir MODEL --output_dir targets
 
-DIR is a front-end (stage 6), or a joint model (stage 11) whose front-end is taken. Recordings are
-given as to `tse-ser infer`. What stage 7 of a recipe does is espnet_tse_ser.bin.extract.
+Of a joint model the front-end is taken. Recordings are given as to `tse-ser infer`. What stage 7 of
+a recipe does is espnet_tse_ser.bin.extract.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import functools
 import sys
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import add_outputs, add_recordings, process
+from espnet_tse_ser.inference.command_line import add_model, add_outputs, add_recordings, process
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
 
@@ -23,7 +23,7 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_recordings(parser)
-    parser.add_argument("--model_dir", required=True, help="front-end or joint experiment")
+    add_model(parser, "a front-end (stage 6) or a joint model (stage 11)")
     add_outputs(parser)
     add_options(parser)
     return parser
@@ -45,39 +45,42 @@ def main(argv=None):
     process(args, "extract", settings, load, functools.partial(_extract, args))
 
 
-def _has_recogniser(model_dir):
+def _has_recogniser(directory):
     from espnet_tse_ser.frontends.model_files import recorded_files
-    from espnet_tse_ser.inference.model_source import model_directory
     from espnet_tse_ser.training.checkpoints import read_config
 
-    with model_directory(model_dir) as directory:
-        if recorded_files(directory) is not None:
-            return False
-        config = read_config(directory)
-        return "labels" in config or "ser" in config
+    if recorded_files(directory) is not None:
+        return False
+    config = read_config(directory)
+    return "labels" in config or "ser" in config
 
 
 def _fingerprint(model_dir):
-    from espnet_tse_ser.inference.model_source import fingerprint, front_end_fingerprint
+    from espnet_tse_ser.inference import model_source
 
-    return (fingerprint if _has_recogniser(model_dir) else front_end_fingerprint)(model_dir)
+    with model_source.model_directory(model_dir) as directory:
+        if _has_recogniser(directory):
+            return model_source.fingerprint(directory)
+        return model_source.front_end_fingerprint(directory)
 
 
 def _load(args, device, is_enrolled, is_pair):
     from espnet_tse_ser.frontends.extraction import Extraction
     from espnet_tse_ser.frontends.loading import load_front_end
     from espnet_tse_ser.inference.model import TSESER
+    from espnet_tse_ser.inference.model_source import model_directory
 
-    if _has_recogniser(args.model_dir):
-        joint = TSESER.from_pretrained(args.model_dir, device=device)
-        if not joint.extracts:
-            raise UserError(
-                f"{args.model_dir}: is a recogniser, which extracts nothing; give a "
-                "front-end (stage 6) or a joint model"
-            )
-        front_end = Extraction(joint.model.tse_model, joint.rate, device)
-    else:
-        front_end = load_front_end(args.model_dir, device=device)
+    with model_directory(args.model_dir) as directory:
+        if _has_recogniser(directory):
+            joint = TSESER.from_pretrained(directory, device=device)
+            if not joint.extracts:
+                raise UserError(
+                    f"{args.model_dir}: is a recogniser, which extracts nothing; give a "
+                    "front-end (stage 6) or a joint model"
+                )
+            front_end = Extraction(joint.model.tse_model, joint.rate, device)
+        else:
+            front_end = load_front_end(directory, device=device)
     if front_end.needs_enrollment and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
     if is_pair and not front_end.needs_enrollment:

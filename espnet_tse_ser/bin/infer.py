@@ -1,6 +1,6 @@
 """Extract the target of recordings and recognise its emotion; prints a line of JSON for each.
 
-  infer mixture.wav enrollment.wav --model_dir DIR        one recording
+  infer mixture.wav enrollment.wav                        one recording
   infer talks/ 'more/*.flac' --enrollment a.wav b.wav     many, with two enrollments of one target
   infer list.tsv --output results.tsv                     a table: mixture, enrollment, id
 
@@ -20,7 +20,13 @@ import logging
 import sys
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import LENGTH, add_outputs, add_recordings, process
+from espnet_tse_ser.inference.command_line import (
+    LENGTH,
+    add_model,
+    add_outputs,
+    add_recordings,
+    process,
+)
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
 
@@ -35,11 +41,7 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_recordings(parser)
-    parser.add_argument(
-        "--model_dir",
-        required=True,
-        help="experiment, e.g. exp/tse_ser_X/fold1, or an archive of one (stage 16)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--speech", help="audio file: what a front-end made of the mixture (recognisers of both)"
     )

@@ -1,7 +1,7 @@
 """When the target of a long recording speaks, and with which emotion.
 
-  timeline talk.flac --enrollment a.wav --model_dir DIR --output_dir out
-  timeline talk.flac --enroll_from 12.5-15 31-34.2 --model_dir DIR --output_dir out
+  timeline talk.flac --enrollment a.wav --output_dir out
+  timeline talk.flac --enroll_from 12.5-15 31-34.2 --output_dir out
 
 writes out/talk.json (all that is known), .tsv (a line a segment), .rttm (who speaks when, as of
 diarisation) and .png (waveform, presence and emotions), and prints one line of JSON.
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import LENGTH
+from espnet_tse_ser.inference.command_line import LENGTH, add_model
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
 from espnet_tse_ser.values.numbers import Number
@@ -42,7 +42,7 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("mixture", metavar="RECORDING", help="audio file, however long")
-    parser.add_argument("--model_dir", required=True, help="joint experiment, or an archive of one")
+    add_model(parser)
     parser.add_argument("--front_end", help="experiment of stage 6, for a recogniser alone")
     parser.add_argument(
         "--enrollment", nargs="+", default=[], help="audio files of the target alone"

@@ -1,5 +1,6 @@
 """The Hugging Face hub: downloads, and what it means when it refuses something."""
 
+import contextlib
 import re
 
 from espnet_tse_ser.errors import UserError, first_line
@@ -25,8 +26,28 @@ def download(name, directory, patterns):
         UserError: huggingface_hub is not installed, or there is no download: no network, no such
             repository.
     """
+    with _asked(name) as (hub, repository, revision):
+        revision = hub.HfApi().model_info(repository, revision=revision).sha
+        hub.snapshot_download(
+            repository, revision=revision, local_dir=directory, allow_patterns=patterns
+        )
+    return revision
+
+
+def cached(name, patterns):
+    """The directory in the hub's cache that has files of a model repository.
+
+    Arguments and errors are those of `download`. What the cache has is used without a network, too.
+    """
+    with _asked(name) as (hub, repository, revision):
+        return hub.snapshot_download(repository, revision=revision, allow_patterns=patterns)
+
+
+@contextlib.contextmanager
+def _asked(name):
+    """huggingface_hub, the repository and the revision or None of ``name``, for a download."""
     try:
-        from huggingface_hub import HfApi, snapshot_download
+        import huggingface_hub
     except ImportError:
         raise UserError(
             f"{name}: there is no such directory or file, and to get it from the Hugging Face hub "
@@ -34,17 +55,13 @@ def download(name, directory, patterns):
         ) from None
     repository, _, revision = name.partition("@")
     try:
-        revision = HfApi().model_info(repository, revision=revision or None).sha
-        snapshot_download(
-            repository, revision=revision, local_dir=directory, allow_patterns=patterns
-        )
+        yield huggingface_hub, repository, revision or None
     except Exception as error:  # of three libraries, in versions with other classes
         reason, remedy = refusal(error, dict.fromkeys((401, 403, 404), _NONE))
         raise UserError(
             f"{name}: is no directory or file here, and the download failed: {reason} "
             f"({first_line(error)}); {remedy}"
         ) from None
-    return revision
 
 
 def refusal(error, answers):
@@ -67,5 +84,5 @@ def refusal(error, answers):
     if names & {"HFValidationError", "HfUriError"}:
         return "the hub does not take this name", "correct it"
     if names & {"OfflineModeIsEnabled", "TransportError", "ConnectionError", "Timeout"}:
-        return "the hub cannot be reached", "run the stage again where there is a network"
+        return "the hub cannot be reached", "run it again where there is a network"
     return type(error).__name__, "try again later"

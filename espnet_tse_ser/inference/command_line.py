@@ -4,9 +4,22 @@ import functools
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.inference.shipped import DEFAULT
 from espnet_tse_ser.values.numbers import Number
 
 LENGTH = Number(0, 10**6, above=True)  # s
+
+
+def add_model(parser, kinds="a joint model or a recogniser"):
+    """Add which model is used."""
+    parser.add_argument(
+        "--model_dir",
+        default=DEFAULT,
+        metavar="MODEL",
+        help=f"{kinds}: a name of those that come with this package (default: {DEFAULT}), an "
+        "experiment, e.g. exp/tse_ser_X/fold1, an archive of one (stage 16), or user/name of the "
+        "Hugging Face hub",
+    )
 
 
 def add_recordings(parser):

@@ -3,7 +3,7 @@
 Three lines extract a target and recognise its emotion::
 
     from espnet_tse_ser.inference.model import TSESER
-    model = TSESER.from_pretrained("exp/tse_ser_ft_default/fold1")
+    model = TSESER.from_pretrained()  # or ("exp/tse_ser_ft_default/fold1"), ("user/name"), ...
     result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
 """
 
@@ -24,6 +24,7 @@ from espnet_tse_ser.frontends.extraction import (
 )
 from espnet_tse_ser.inference.model_source import is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
+from espnet_tse_ser.inference.shipped import DEFAULT
 from espnet_tse_ser.training.checkpoints import (
     chosen_criterion,
     epoch_of,
@@ -77,16 +78,16 @@ class TSESER:
             )
 
     @classmethod
-    def from_pretrained(cls, model_dir, weights=None, device="cpu", front_end=None):
-        """Load an experiment of stage 10 or 11, or what stage 16 packed.
+    def from_pretrained(cls, model_dir=DEFAULT, weights=None, device="cpu", front_end=None):
+        """Load a model: one that comes with the package, or that stage 10, 11 or 16 has made.
 
         Args:
-            model_dir: its directory, or the archive. weights: default those chosen on dev.
+            model_dir: as of `model_directory`. weights: default those chosen on dev.
             device, front_end: as above.
 
         Raises:
-            UserError: a file is missing or broken, the directory holds another kind of model, or
-                the weights do not fit the configuration.
+            UserError: as `model_directory`; a file is missing or broken, it is another kind of
+                model, or the weights do not fit the configuration.
         """
         with model_directory(model_dir) as directory:
             config = read_config(directory)

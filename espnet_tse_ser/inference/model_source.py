@@ -1,4 +1,4 @@
-"""What may be given as a trained model: the directory of an experiment, or a packed one."""
+"""What may be given as a trained model: a directory, an archive, or a name."""
 
 import contextlib
 import shutil
@@ -8,10 +8,13 @@ from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, named
 from espnet_tse_ser.files import checksum, find_files
+from espnet_tse_ser.frontends.hub import NAME, cached
 from espnet_tse_ser.frontends.model_files import files_of
+from espnet_tse_ser.inference import shipped
 from espnet_tse_ser.training.checkpoints import read_config, weights_of
 
 _CONFIG = "config.yaml"
+_PARTS = (".yaml", ".pth", ".json")  # of an archive, and of a repository
 
 
 @contextlib.contextmanager
@@ -19,12 +22,15 @@ def model_directory(source):
     """The directory with the configuration and the weights of a model, as a context manager.
 
     Args:
-        source: the directory itself, or an archive of stage 16, which is unpacked for a while.
+        source: the name of a model that comes with the package, the directory of an experiment, an
+            archive of stage 16, which is unpacked for a while, or a repository of the Hugging Face
+            hub that has one of these, ``user/name`` or ``user/name@revision``.
 
     Raises:
-        UserError: the archive is none or damaged, or it is models that the directory holds.
+        UserError: it is none of these, or cannot be downloaded; the archive is none or damaged; or
+            it is models that the directory holds.
     """
-    source = Path(source)
+    source = _find(source)
     if source.is_file():
         with tempfile.TemporaryDirectory() as directory, named({source: directory}):
             _unpack(source, Path(directory))
@@ -38,6 +44,29 @@ def model_directory(source):
             f"{models[0]}"
         )
     yield source
+
+
+def _find(source):
+    """The directory or the archive that ``source`` stands for."""
+    path, known = Path(source), shipped.names()
+    if str(source) in known:
+        return shipped.DIRECTORY / source
+    if path.exists():
+        return path
+    if not NAME.fullmatch(str(source)):
+        raise UserError(
+            f"{source}: is no directory or archive of a model here, and no model that comes with "
+            f"this installation ({', '.join(known) or 'there is none'}); give one of these, or a "
+            "repository of the Hugging Face hub, user/name"
+        )
+    path = Path(cached(str(source), [f"*{suffix}" for suffix in (*_PARTS, ".zip")]))
+    archives = [] if (path / _CONFIG).is_file() else find_files(path, "*.zip")
+    if len(archives) > 1:
+        raise UserError(
+            f"{source}: has {len(archives)} archives; get one of them, e.g. by `hf download "
+            f"{source.partition('@')[0]} {archives[0].name}`, and give that"
+        )
+    return archives[0] if archives else path
 
 
 def is_joint(config, path):
@@ -83,7 +112,7 @@ def _unpack(archive, directory):
     """Put the configuration and the weights of an archive into a directory."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            names = [n for n in packed.namelist() if "/" not in n and n.endswith((".yaml", ".pth"))]
+            names = [n for n in packed.namelist() if "/" not in n and n.endswith(_PARTS)]
             for name in names:
                 with packed.open(name) as source, open(directory / name, "wb") as target:
                     shutil.copyfileobj(source, target)

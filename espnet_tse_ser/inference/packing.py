@@ -1,5 +1,6 @@
-"""Packing a trained model into one archive, and uploading it."""
+"""Packing a trained model into one archive or directory, and uploading it."""
 
+import io
 import os
 import re
 import zipfile
@@ -8,7 +9,13 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.frontends.hub import refusal
-from espnet_tse_ser.training.checkpoints import chosen_criterion, find_weights, read_config
+from espnet_tse_ser.training.checkpoints import (
+    check_finite,
+    chosen_criterion,
+    find_weights,
+    load_state,
+    read_config,
+)
 
 _ANSWERS = {  # of the hub to an upload: what is wrong, and what to do
     401: ("not logged in", "log in with `hf auth login`, with a token that may write"),
@@ -17,36 +24,75 @@ _ANSWERS = {  # of the hub to an upload: what is wrong, and what to do
 }
 
 
-def pack(model_dir, archive):
-    """Write ``config.yaml`` and the best weights of a joint or SER experiment to a zip archive.
+def pack(model_dir, output, small=False):
+    """Write ``config.yaml`` and the best weights of a joint or SER experiment to one place.
 
     ``TSESER.from_pretrained`` and ``tse-ser infer`` take it as it is, or unpacked.
     Modules of one's own that the model is made of are in its directory ``code``.
 
+    Args:
+        output: a zip archive if the name ends so, or a directory. small: the weights get 16 bits
+            and the configuration is what a model is built from, without that of its training.
+
     Raises:
-        UserError: the experiment is not finished, or cannot be loaded; or the archive would replace
-            a part of it.
+        UserError: the experiment is not finished, or cannot be loaded; a weight has no number of 16
+            bits; or a part of the model would be replaced.
     """
     from espnet_tse_ser.inference.model import TSESER
     from espnet_tse_ser.models.build_ser import KINDS
     from espnet_tse_ser.own_classes import file_of, find_module, own_classes
 
-    model_dir = Path(model_dir)
+    model_dir, output = Path(model_dir), Path(output)
     path = model_dir / "config.yaml"
     config = read_config(model_dir)
     weights = find_weights(model_dir, chosen_criterion(config, path))
-    if os.path.realpath(archive) in map(os.path.realpath, (path, weights)):
-        raise UserError(f"{archive}: is a part of the model; choose another name for the archive")
+    written = [output, *(output / source.name for source in (path, weights))]
+    for place in written if output.suffix != ".zip" else written[:1]:
+        if os.path.realpath(place) in map(os.path.realpath, (path, weights)):
+            raise UserError(f"{place}: is a part of the model; choose another name to write to")
     TSESER.from_pretrained(model_dir, weights)  # what is packed can be used
-    parts = {"config.yaml": path, weights.name: weights}
+    parts = {source.name: source.read_bytes() for source in (path, weights)}
+    if small:
+        parts = {path.name: _of_inference(config), weights.name: _half(weights)}
     for key, name in own_classes(config.get("ser", config), KINDS).items():
-        parts[f"code/{file_of(name)}"] = find_module(name, f"{path}: {key}")
-    with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:
-        for name, source in parts.items():
+        parts[f"code/{file_of(name)}"] = find_module(name, f"{path}: {key}").read_bytes()
+    if output.suffix != ".zip":
+        for name, data in parts.items():
+            with atomic_path(output / name) as temporary:
+                temporary.write_bytes(data)
+        return
+    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as target:
+        for name, data in parts.items():
             # A fixed time stamp: the same model gives the same bytes.
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            target.writestr(entry, source.read_bytes())
+            target.writestr(entry, data)
+
+
+def _of_inference(config):
+    """What a joint model or a recogniser is built from, of its configuration, as YAML."""
+    import yaml
+
+    from espnet_tse_ser.models.build_ser import KINDS
+
+    names = {*KINDS, *(f"{kind}_conf" for kind in KINDS), "labels", "modules", "tse", "ser", "fs"}
+    names |= {"condition", "best_model_criterion"}
+    kept = {name: value for name, value in config.items() if name in names and value is not None}
+    return yaml.safe_dump(kept).encode()
+
+
+def _half(weights):
+    """The same weights, those of other than whole numbers with 16 bits, as a file."""
+    import torch
+
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in load_state(weights).items()
+    }
+    check_finite(state, weights, "a number is too large for 16 bits; pack it without --small")
+    stream = io.BytesIO()  # the name of a file would be in it
+    torch.save(state, stream)
+    return stream.getvalue()
 
 
 def upload(archive, repository):

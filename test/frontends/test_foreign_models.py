@@ -424,7 +424,7 @@ def test_a_model_of_the_hub(hub, tmp_path, expected, name, revision):
         (HubError(401), "there is no such repository or revision for this user (401 Client"),
         (HubError(404), "there is no such repository or revision for this user (404 Client"),
         (HubError(503), "the hub answers with status 503"),
-        (OfflineModeIsEnabled("offline"), "the hub cannot be reached (offline); run the stage"),
+        (OfflineModeIsEnabled("offline"), "the hub cannot be reached (offline); run it again"),
         (ConnectionResetError(104, "reset"), "the hub cannot be reached"),
     ],
     ids=str,

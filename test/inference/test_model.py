@@ -232,7 +232,7 @@ def test_a_recogniser_of_one_length(tmp_path, ser_config):
 
 
 def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
-    with pytest.raises(UserError, match="config.yaml: no such file; is .* a trained model"):
+    with pytest.raises(UserError, match="none: is no directory or archive of a model here, and"):
         TSESER.from_pretrained(tmp_path / "none")
     with pytest.raises(UserError, match="is neither a joint nor a SER model; it is a front-end"):
         TSESER.from_pretrained(tse_dir)

@@ -65,6 +65,45 @@ def _zip(files):
     return content.getvalue()
 
 
+def test_small_is_half_and_nearly_the_same(tmp_path, joint_dir, joint_config):
+    training = {"max_epoch": 3, "tse_weights": "/home/somebody/x.pth", "ngpu": None}
+    experiment = tmp_path / "exp"
+    shutil.copytree(joint_dir, experiment)
+    (experiment / "config.yaml").write_text(yaml.safe_dump(joint_config | training))
+    for name in ("a", "b", "a.zip"):
+        pack(experiment, tmp_path / name, small=True)
+    parts = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    assert parts == {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()}
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert parts == {name: archive.read(name) for name in archive.namelist()}
+    assert yaml.safe_load(parts["config.yaml"]) == joint_config
+    state = torch.load(io.BytesIO(parts["valid.ua.best.pth"]), weights_only=True)
+    before = torch.load(joint_dir / "valid.ua.best.pth", weights_only=True)
+    assert state.keys() == before.keys()
+    assert all(v.dtype in (torch.float16, torch.int64) for v in state.values())
+    model, expected = TSESER.from_pretrained(tmp_path / "a"), TSESER.from_pretrained(experiment)
+    assert all(p.dtype == torch.float32 for p in model.model.parameters())
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        signals = 0.1 * rng.standard_normal((2, 8000))
+        result, other = model(*signals), expected(*signals)
+        moved = [abs(p - other.probabilities[k]) for k, p in result.probabilities.items()]
+        assert 0 < max(moved) < 1e-3
+        np.testing.assert_allclose(result.speech, other.speech, atol=1e-3)
+    large = experiment / "valid.ua.best.pth"
+    torch.save(before | {"ser_model.classifier.bias": torch.full((4,), 1e5)}, large)
+    with pytest.raises(UserError, match="a number is too large for 16 bits; pack it without --sm"):
+        pack(experiment, tmp_path / "large", small=True)
+    assert not (tmp_path / "large").exists()
+
+
+def test_a_directory_does_not_replace_the_model(model_dir):
+    before = {p.name: p.read_bytes() for p in model_dir.iterdir()}
+    with pytest.raises(UserError, match="exp/config.yaml: is a part of the model; choose another"):
+        pack(model_dir, model_dir, small=True)
+    assert {p.name: p.read_bytes() for p in model_dir.iterdir()} == before
+
+
 @pytest.mark.parametrize("wrong", ["text", "NaN", "another", "configuration"])
 def test_what_cannot_be_loaded_is_not_packed(tmp_path, model_dir, ser_config, wrong):
     path, state = model_dir / "3epoch.pth", torch.load(model_dir / "3epoch.pth")
