@@ -13,6 +13,7 @@ VERBS = {
     "prepare": ("prepare", "prepare a Kaldi data directory from a corpus"),
     "score": ("score", "join hypotheses with the mixture table (stage 13)"),
     "compare": ("compare", "compare two systems on the same utterances"),
+    "calibrate": ("calibrate", "calibrate a joint model on dev, or evaluate its calibration"),
     "pack": ("pack", "pack a trained model into one archive or directory"),
 }
 _HELP = "usage: tse-ser VERB ...\n\n{}\n\n`tse-ser VERB --help` lists the options of each."

@@ -96,18 +96,20 @@ def _extract(args, reader, load, item, output):
     from espnet_tse_ser.audio.quality import remarks, remarks_on
     from espnet_tse_ser.inference.preparation import enroll
     from espnet_tse_ser.inference.recording import Recording, extract_recording
+    from espnet_tse_ser.inference.results import rounded
 
     reader.seconds(item.mixture)  # a wrong file does not wait for the model
     enrollments = reader.enrollment(item.enrollments)
     front_end = load()
     enrollment = enroll(enrollments, front_end.rate) if front_end.needs_enrollment else None
     recording = Recording(reader.file(item.mixture), front_end.rate)
-    extract_recording(front_end, recording, enrollment, output, args.window_seconds)
+    frames = extract_recording(front_end, recording, enrollment, output, args.window_seconds)
     found = remarks(recording.quality, "mixture", item.mixture, front_end.rate)
     if front_end.needs_enrollment:
         found += remarks_on(enrollments, "enrollment", front_end.rate)
     return {
         "output": str(output),
+        "over_suppressed": rounded(frames.over_suppressed()),
         "sample_rate": front_end.rate,
         "seconds": round(recording.seconds, 3),
         "warnings": found,

@@ -11,7 +11,11 @@ any rate and number of channels; /dev/stdin and <(command) may be recordings, to
 A recording longer than --window_seconds is extracted by windows, in memory that does not grow with
 it. Its emotions, or those of one longer than --segment_seconds if that is given, are of segments:
 "segments" lists start and end in s, label and probabilities of each, null where the recording is
-silent; "label" and "probabilities" are then the mean's.
+silent; "label", "probabilities" and "target_present" are then the mean's.
+
+"target_present" is the probability that the target is in the recording at all, null of a model
+that was not calibrated (`tse-ser calibrate`); below 0.5, in all segments, it brings a warning.
+"over_suppressed" is the share of active frames of which extraction leaves less than 1 % (energy).
 """
 
 import argparse
@@ -117,6 +121,7 @@ def _load(args, device, is_enrolled, is_pair):
 def _recognize(args, reader, load, item, output):
     """The result of one recording."""
     from espnet_tse_ser.audio.quality import remarks, remarks_on
+    from espnet_tse_ser.inference.calibration import LEAST_PRESENT
 
     seconds = reader.seconds(item.mixture)
     longest = min(args.window_seconds, args.segment_seconds or args.window_seconds)
@@ -133,47 +138,74 @@ def _recognize(args, reader, load, item, output):
     found = remarks(quality, "mixture", item.mixture, model.rate)
     if model.needs_enrollment:
         found += remarks_on(given["enrollment"], "enrollment", model.rate)
+    segments = result.get("segments", [result])
+    present = [s["target_present"] for s in segments if s["target_present"] is not None]
+    if present and max(present) < LEAST_PRESENT:
+        most = f"with a probability of {max(present):.2f}" + " at most" * (len(segments) > 1)
+        found.append(f"target may be missing: it is there {most} ({item.mixture})")
     return result | {"warnings": found}
 
 
 def _short(model, given, output):
     from espnet_tse_ser.audio.quality import measure
     from espnet_tse_ser.audio.reading import write_audio
-    from espnet_tse_ser.inference.results import emotion_of
+    from espnet_tse_ser.inference.frames import Frames
+    from espnet_tse_ser.inference.results import emotion_of, rounded
 
     samples, rate, name = given["mixture"]
     signals = model.arrange(given)
     result = model.recognize(*([signal] for signal in signals), names=[name])[0]
+    speech, suppressed = result.speech, result.over_suppressed
+    if model.front_end is not None:
+        speech = dict(zip(model.inputs, signals, strict=True))["speech"]
+        frames = Frames(model.rate, sets_level=True)
+        frames.add(model.prepare(*given["mixture"]), speech)
+        suppressed = frames.over_suppressed()
     if output is not None:
-        denoised = dict(zip(model.inputs, signals, strict=True)).get("speech")
-        write_audio(output, result.speech if model.extracts else denoised, result.rate)
-    found = {"sample_rate": result.rate, "seconds": round(len(samples) / rate, 3)}
-    return emotion_of(result.probabilities) | found, measure(samples, rate)
+        write_audio(output, speech, result.rate)
+    found = {
+        **emotion_of(result.probabilities),
+        "calibrated": result.calibrated,
+        "target_present": rounded(result.target_present),
+        "over_suppressed": rounded(suppressed),
+        "sample_rate": result.rate,
+        "seconds": round(len(samples) / rate, 3),
+    }
+    return found, measure(samples, rate)
 
 
 def _long(args, model, path, given, output):
+    from espnet_tse_ser.inference.frames import Frames
     from espnet_tse_ser.inference.recording import Recording, overall, recognize_recording
-    from espnet_tse_ser.inference.results import emotion_of
+    from espnet_tse_ser.inference.results import emotion_of, rounded
 
     enrollment = model.enroll(given["enrollment"]) if model.needs_enrollment else None
-    recording = Recording(path, model.rate)
+    recording, frames = Recording(path, model.rate), Frames(model.rate, model.sets_level)
     segments = recognize_recording(
         model,
         recording,
         enrollment,
         output,
+        frames,
         window_seconds=args.window_seconds,
         segment_seconds=args.segment_seconds or _SEGMENT_SECONDS,
     )
+    present = [s.target_present for s in segments if s.target_present is not None]
     found = {
+        **emotion_of(overall(segments)),
+        "calibrated": model.calibration is not None,
+        "target_present": rounded(sum(present) / len(present)) if present else None,
+        "over_suppressed": rounded(frames.over_suppressed()),
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),
         "segments": [
-            {"start": round(s.start, 3), "end": round(s.end, 3)} | emotion_of(s.probabilities)
+            {"start": round(s.start, 3), "end": round(s.end, 3)}
+            | emotion_of(s.probabilities)
+            | {"target_present": rounded(s.target_present)}
             for s in segments
         ],
     }
-    return emotion_of(overall(segments)) | found, recording.quality
+    return found, recording.quality
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main(argv=None):
     log_to_stderr()
     device = set_up(args)
     by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
-    model = TSESER.from_pretrained(args.model_dir, by_ua, device)
+    model = TSESER.from_pretrained(args.model_dir, by_ua, device, calibrated=False)
     if args.output_audio and not model.gives_speech:
         raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
     ids = read_ids(args.ids)

@@ -60,7 +60,7 @@ class Extraction(FrontEnd):
 
     def __init__(self, model, rate, device="cpu"):
         super().__init__(rate, device)
-        self.needs_enrollment = model.needs_enrollment
+        self.needs_enrollment, self.sets_level = model.needs_enrollment, model.sets_level
         self.model = model.to(device).eval()
         self._embeddings = Embeddings(self.model, rate)
 
@@ -127,9 +127,7 @@ def extract(front_end, mixtures, enrollments=None, names=None):
             same, where it needs them. names: what errors call the mixtures.
 
     Returns:
-        list of ``(num_samples,)`` float32, each as long as its mixture and scaled to the level
-        at which it explains the mixture best (least squares): a network's own level is
-        arbitrary where its loss is scale invariant.
+        list of ``(num_samples,)`` float32, each as long as its mixture and scaled by `rescale`.
 
     Raises:
         UserError: a mixture is too short, or what is extracted of it is not finite.
@@ -141,7 +139,7 @@ def extract(front_end, mixtures, enrollments=None, names=None):
     estimates = front_end.enhance(*batch, enrollments)
     names = names or [f"mixture {number} of the batch" for number in range(len(mixtures))]
     return [
-        rescale(estimate[: len(mixture)].cpu().numpy(), mixture, name)
+        rescale(estimate[: len(mixture)].cpu().numpy(), mixture, name, front_end.sets_level)
         for estimate, mixture, name in zip(estimates, mixtures, names, strict=True)
     ]
 
@@ -161,8 +159,12 @@ def check_output(values, name):
         )
 
 
-def rescale(estimate, mixture, name="the mixture"):
-    """Scale the estimate to the mixture without its offset (least squares), below a peak of 1.
+def rescale(estimate, mixture, name="the mixture", sets_level=False):
+    """Scale the estimate to the level at which it explains the mixture best, below a peak of 1.
+
+    That is by least squares, the mixture without its offset: a network's own level is arbitrary
+    where its loss is scale invariant. Where it is not (``sets_level``, of a `FrontEnd`) the
+    estimate keeps its level: silence stays silent.
 
     Raises:
         UserError: it is not finite; the error calls the mixture ``name``.
@@ -174,18 +176,18 @@ def rescale(estimate, mixture, name="the mixture"):
     mixture = mixture - mixture.mean(dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         product, energy = (float(np.dot(estimate, other)) for other in (mixture, estimate))
-    check_output([product, energy], name)  # those of numbers that are huge are not
-    level = level_to_mixture(product, energy, float(peak(estimate)))
+    level = level_to_mixture(product, energy, float(peak(estimate)), sets_level, name)
     return (level * estimate).astype(np.float32)
 
 
-def level_to_mixture(product, energy, peak):
-    """The factor of `rescale`.
+def level_to_mixture(product, energy, peak, sets_level=False, name="the mixture"):
+    """The factor of `rescale`; its errors.
 
     Args:
         product: inner product of estimate and mixture; energy: that of the estimate with itself;
         peak: the greatest magnitude of the estimate.
     """
-    scale = product / energy if energy > 0 else 0.0
+    check_output([product, energy], name)  # those of numbers that are huge are not
+    scale = 1.0 if sets_level else product / energy if energy > 0 else 0.0
     loudest = abs(scale) * peak
     return scale * (0.999 / loudest) if loudest > 0.999 else scale

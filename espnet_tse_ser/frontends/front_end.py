@@ -8,10 +8,12 @@ class FrontEnd(ABC):
 
     Attributes:
         rate: sampling rate in Hz. device: where it computes. needs_enrollment: whether it takes a
-        reference utterance of the target.
+        reference utterance of the target. sets_level: whether the level of its output is the
+        target's in the mixture, and not arbitrary.
     """
 
     needs_enrollment: bool
+    sets_level = False
 
     def __init__(self, rate, device="cpu"):
         self.rate, self.device = rate, device

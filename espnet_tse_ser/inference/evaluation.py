@@ -58,7 +58,7 @@ def recognize_rows(data, models, run, batch_size, criterion=None, device="cpu"):
         if directory != Path(runs) / run:
             directory = Path(runs) / run
             weights = None if criterion is None else find_weights(directory, criterion)
-            model = TSESER.from_pretrained(directory, weights, device)
+            model = TSESER.from_pretrained(directory, weights, device, calibrated=False)
         signals = data.of(_INPUTS[row.system.test])
         rows = recognize_set(model, signals, batch_size, label=row.name, with_stoi=False)
         yield row, directory, {r["id"]: _as_read(r | {"epoch": model.epoch}) for r in rows}

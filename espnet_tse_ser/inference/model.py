@@ -7,7 +7,7 @@ Three lines extract a target and recognise its emotion::
     result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,9 @@ from espnet_tse_ser.frontends.extraction import (
     pad_signals,
     rescale,
 )
+from espnet_tse_ser.inference.calibration import read_calibration
+from espnet_tse_ser.inference.evidence import evidence
+from espnet_tse_ser.inference.frames import Frames
 from espnet_tse_ser.inference.model_source import is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
 from espnet_tse_ser.inference.shipped import DEFAULT
@@ -42,13 +45,19 @@ class Recognition:
 
     ``label`` is the most probable emotion, ``probabilities`` a dict label -> probability,
     ``speech`` the extracted or enhanced target ``(num_samples,)`` float32 (None of a model without)
-    at ``rate`` Hz.
+    at ``rate`` Hz; ``over_suppressed`` is in frames.py. ``calibrated``: whether the probabilities
+    are (see calibration.py); ``target_present`` is then that of the target being in the mixture at
+    all, and ``evidence`` what that is of.
     """
 
     label: str
     probabilities: dict
     speech: np.ndarray | None
     rate: int
+    over_suppressed: float | None = None
+    calibrated: bool = False
+    target_present: float | None = None
+    evidence: np.ndarray | None = None
 
 
 class TSESER:
@@ -59,17 +68,27 @@ class TSESER:
         device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
         front_end: `FrontEnd` that gives the speech of a recogniser alone, or None: that is given.
         condition: what a recogniser alone was trained on, e.g. "denoised"; None: not known.
+        calibration: `Calibration` of the model, or None.
 
     Raises:
         UserError: a front-end beside a joint model, or of another rate.
     """
 
-    def __init__(self, model, rate, device="cpu", epoch="n/a", front_end=None, condition=None):
+    def __init__(
+        self,
+        model,
+        rate,
+        device="cpu",
+        epoch="n/a",
+        front_end=None,
+        condition=None,
+        calibration=None,
+    ):
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
         self.recogniser = model.ser_model if self.extracts else model
-        self.front_end, self.condition = front_end, condition
+        self.front_end, self.condition, self.calibration = front_end, condition, calibration
         if front_end is not None and (self.extracts or front_end.rate != rate):
             raise UserError(
                 "a joint model has a front-end of its own; leave the other one out"
@@ -78,12 +97,16 @@ class TSESER:
             )
 
     @classmethod
-    def from_pretrained(cls, model_dir=DEFAULT, weights=None, device="cpu", front_end=None):
+    def from_pretrained(
+        cls, model_dir=DEFAULT, weights=None, device="cpu", front_end=None, calibrated=True
+    ):
         """Load a model: one that comes with the package, or that stage 10, 11 or 16 has made.
 
         Args:
             model_dir: as of `model_directory`. weights: default those chosen on dev.
             device, front_end: as above.
+            calibrated: whether the calibration that is beside the model is used; not with other
+                weights or with a front-end, which it is not of.
 
         Raises:
             UserError: as `model_directory`; a file is missing or broken, it is another kind of
@@ -94,9 +117,14 @@ class TSESER:
             path = directory / "config.yaml"
             rate = get_rate(config, "fs", path)
             model = _build(config, path)
-            weights = weights or find_weights(directory, chosen_criterion(config, path))
+            calibration = None
+            if weights is None:
+                weights = find_weights(directory, chosen_criterion(config, path))
+                if calibrated and front_end is None:
+                    calibration = read_calibration(directory, weights)
             load_weights(model, Path(weights))
-        return cls(model, rate, device, epoch_of(weights), front_end, config.get("condition"))
+        condition = config.get("condition")
+        return cls(model, rate, device, epoch_of(weights), front_end, condition, calibration)
 
     @property
     def inputs(self):
@@ -105,6 +133,13 @@ class TSESER:
             return self.recogniser.inputs
         enrolled = self.model.tse_model.needs_enrollment or "enrollment" in self.recogniser.inputs
         return ("mixture", "enrollment") if enrolled else ("mixture",)
+
+    @property
+    def sets_level(self):
+        """Whether the level of what is extracted is the target's; see `FrontEnd`."""
+        if self.front_end is not None:
+            return self.front_end.sets_level
+        return self.extracts and self.model.tse_model.sets_level
 
     @property
     def gives_speech(self):
@@ -195,7 +230,7 @@ class TSESER:
         return [signals[name] for name in self.inputs]
 
     @torch.no_grad()
-    def recognize(self, *signals, embeddings=None, names=None):
+    def recognize(self, *signals, embeddings=None, names=None, with_evidence=False):
         """Recognise a batch.
 
         Args:
@@ -203,6 +238,7 @@ class TSESER:
                 rate. A SER model also takes features ``(frames, size)`` of its front-end.
             embeddings: what `embeddings` returned, to embed an enrollment of several calls once.
             names: what errors call the mixtures.
+            with_evidence: measure it without a calibration, too.
 
         Returns:
             list of `Recognition`, independent of what else is in the batch.
@@ -224,21 +260,36 @@ class TSESER:
         else:
             streams = of_streams(streams, self.recogniser.inputs)
             logits, estimates = self.recogniser.recognize_and_enhance(**streams)
-        results = []
-        for index, row in enumerate(_posteriors(logits, names)):
-            extracted = None
-            if estimates is not None:
-                estimate = estimates[index, : len(mixtures[index])].cpu().numpy()
-                extracted = rescale(estimate, np.asarray(mixtures[index], np.float32), names[index])
-            results.append(
-                Recognition(
-                    self.labels[int(np.argmax(row))],
-                    dict(zip(self.labels, row, strict=True)),
-                    extracted,
-                    self.rate,
-                )
+        results = [
+            Recognition(
+                self.labels[int(np.argmax(row))],
+                dict(zip(self.labels, row, strict=True)),
+                None,
+                self.rate,
+                calibrated=self.calibration is not None,
             )
-        return results
+            for row in self._posteriors(logits, names)
+        ]
+        if estimates is None:
+            return results
+        mixtures = [np.asarray(mixture, np.float32) for mixture in mixtures]
+        estimates = [e[: len(m)] for e, m in zip(estimates.cpu().numpy(), mixtures, strict=True)]
+        measured, present = [None] * len(results), [None] * len(results)
+        if self.extracts and (with_evidence or self.calibration is not None):
+            measured = evidence(self.model.tse_model, mixtures, estimates, embedding, self.rate)
+        if self.extracts and self.calibration is not None:
+            present = self.calibration.target_present(measured)
+        found = []
+        for result, mixture, estimate, name, *judged in zip(
+            results, mixtures, estimates, names, present, measured, strict=True
+        ):
+            frames = Frames(self.rate, self.sets_level)
+            frames.add(mixture, estimate)
+            speech = rescale(estimate, mixture, name, self.sets_level)
+            fields = ("speech", "over_suppressed", "target_present", "evidence")
+            values = speech, frames.over_suppressed(), *judged
+            found.append(replace(result, **dict(zip(fields, values, strict=True))))
+        return found
 
     @torch.no_grad()
     def embed(self, speech):
@@ -261,6 +312,16 @@ class TSESER:
         before, after = (part.cpu().numpy() for part in (refined.before, refined.after))
         return list(zip(before, after, refined.score.tolist(), strict=True))
 
+    def target_present(self, mixture, estimate, embeddings):
+        """The probability that the target is in a mixture, of a model with a calibration.
+
+        Args:
+            mixture: ``(num_samples,)``. estimate: what is extracted of it, at the level of the
+                network. embeddings: what `embeddings` gave, ``(1, D)``.
+        """
+        found = evidence(self.model.tse_model, [mixture], [estimate], embeddings, self.rate)
+        return self.calibration.target_present(found)[0]
+
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
         return Embeddings(self.model.tse_model, self.rate)
@@ -277,7 +338,14 @@ class TSESER:
             UserError: what the model gives is not finite.
         """
         streams = self._pad({k: [signals[k]] for k in self.recogniser.inputs})
-        return _posteriors(self.recogniser.logits(**streams), [name])[0]
+        return self._posteriors(self.recogniser.logits(**streams), [name])[0]
+
+    def _posteriors(self, logits, names):
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        rows = torch.softmax(logits.double() / temperature, -1).tolist()
+        for row, name in zip(rows, names, strict=True):
+            check_output(row, name)
+        return rows
 
     def _pad(self, signals):
         """A batch of streams, with lengths, of lists of arrays."""
@@ -296,13 +364,6 @@ class TSESER:
     def prepare(self, samples, rate, name):
         """`preparation.prepare` to what `recognize` takes; a ``rate`` of None is the model's."""
         return prepare(samples, self.rate if rate is None else rate, name, self.rate)
-
-
-def _posteriors(logits, names):
-    rows = torch.softmax(logits.double(), -1).tolist()
-    for row, name in zip(rows, names, strict=True):
-        check_output(row, name)
-    return rows
 
 
 def _are_several(enrollment):

@@ -13,6 +13,7 @@ from espnet_tse_ser.frontends.model_files import files_of
 from espnet_tse_ser.inference import shipped
 from espnet_tse_ser.training.checkpoints import read_config, weights_of
 
+CALIBRATION = "calibration.json"
 _CONFIG = "config.yaml"
 _PARTS = (".yaml", ".pth", ".json")  # of an archive, and of a repository
 
@@ -92,7 +93,8 @@ def fingerprint(source, front_end=None):
     """The first digits of the checksums of the weights of a joint model or a recogniser.
 
     Args:
-        front_end: experiment of the one that is used with it; its digits follow after a "+".
+        front_end: experiment of the one that is used with it; its digits follow after a "+", else
+            those of the model's calibration.
 
     Raises:
         UserError: as `model_directory` and `is_joint`, or there are no weights.
@@ -100,6 +102,9 @@ def fingerprint(source, front_end=None):
     with model_directory(source) as directory:
         is_joint(read_config(directory), directory / _CONFIG)
         digits = checksum(weights_of(directory))[:12]
+        calibration = directory / CALIBRATION
+        if front_end is None and calibration.is_file():
+            digits += f"+{checksum(calibration)[:12]}"
     return digits if front_end is None else f"{digits}+{front_end_fingerprint(front_end)}"
 
 

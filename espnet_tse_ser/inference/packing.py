@@ -1,14 +1,18 @@
 """Packing a trained model into one archive or directory, and uploading it."""
 
+import hashlib
 import io
 import os
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.frontends.hub import refusal
+from espnet_tse_ser.inference.calibration import read_calibration, to_bytes
+from espnet_tse_ser.inference.model_source import CALIBRATION
 from espnet_tse_ser.training.checkpoints import (
     check_finite,
     chosen_criterion,
@@ -28,6 +32,7 @@ def pack(model_dir, output, small=False):
     """Write ``config.yaml`` and the best weights of a joint or SER experiment to one place.
 
     ``TSESER.from_pretrained`` and ``tse-ser infer`` take it as it is, or unpacked.
+    ``calibration.json``, if there is one, becomes that of the weights as they are written.
     Modules of one's own that the model is made of are in its directory ``code``.
 
     Args:
@@ -54,9 +59,14 @@ def pack(model_dir, output, small=False):
     parts = {source.name: source.read_bytes() for source in (path, weights)}
     if small:
         parts = {path.name: _of_inference(config), weights.name: _half(weights)}
+    calibration = read_calibration(model_dir, weights)
+    if calibration is not None:  # 16 bits move the probabilities by less than 1e-3
+        digest = hashlib.sha256(parts[weights.name]).hexdigest()
+        parts[CALIBRATION] = to_bytes(replace(calibration, weights=digest))
     for key, name in own_classes(config.get("ser", config), KINDS).items():
         parts[f"code/{file_of(name)}"] = find_module(name, f"{path}: {key}").read_bytes()
     if output.suffix != ".zip":
+        (output / CALIBRATION).unlink(missing_ok=True)  # of other weights
         for name, data in parts.items():
             with atomic_path(output / name) as temporary:
                 temporary.write_bytes(data)

@@ -2,7 +2,7 @@
 
 The file is read twice, in blocks: to learn its length, offset and level and whether it can be used,
 and to extract (`espnet_tse_ser.frontends.windows`). What was extracted waits in a file without a
-name beside the output, since its level (`level_to_mixture`) is known at the end only. Emotions are
+name beside the output, since its level (`Frames`) is known at the end only. Emotions are
 those of segments of equal length, about as long as the utterances that a recogniser is trained on.
 """
 
@@ -18,7 +18,7 @@ import torch
 from espnet_tse_ser.audio.amplitudes import Extremes, check_not_cancelled, check_not_silent
 from espnet_tse_ser.audio.levels import LEAST, Level
 from espnet_tse_ser.audio.quality import Quality
-from espnet_tse_ser.audio.reading import open_audio, peak
+from espnet_tse_ser.audio.reading import open_audio
 from espnet_tse_ser.errors import UserError, deferred_interrupt
 from espnet_tse_ser.files import atomic_path
 from espnet_tse_ser.frontends import windows
@@ -28,11 +28,11 @@ from espnet_tse_ser.frontends.extraction import (
     check_output,
     device_of,
     extract,
-    level_to_mixture,
     pad_signals,
     rescale,
 )
 from espnet_tse_ser.frontends.td_speakerbeam.cpu_block import NormStatistics
+from espnet_tse_ser.inference.frames import Frames
 from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
 from espnet_tse_ser.progress import progress
 
@@ -44,12 +44,14 @@ _EDGE_SECONDS = 1.0  # of a window of a front-end from elsewhere, left to its ne
 class Segment:
     """A part of a recording from ``start`` to ``end`` in s.
 
-    ``probabilities`` is a dict label -> probability, None where the recording is silent.
+    ``probabilities`` is a dict label -> probability, None where the recording is silent;
+    ``target_present`` is that of `Recognition`.
     """
 
     start: float
     end: float
     probabilities: dict | None
+    target_present: float | None = None
 
     @property
     def label(self):
@@ -141,13 +143,16 @@ def check_window(tse_model, rate, seconds):
     return round(seconds * rate)
 
 
-def recognize_recording(model, recording, enrollment, output, *, window_seconds, segment_seconds):
+def recognize_recording(
+    model, recording, enrollment, output, frames=None, *, window_seconds, segment_seconds
+):
     """Recognise the emotions of a recording, and extract the target if the model does.
 
     Args:
         model: `TSESER`. recording: `Recording` at its rate.
         enrollment: ``(num_samples,)`` of the target at its rate; None where it is no input.
         output: WAV or FLAC file to write the extracted target to, or None.
+        frames: `Frames` that take in what is extracted; None: nobody wants to know.
         window_seconds: of a window at most. segment_seconds: of a segment at most.
 
     Returns:
@@ -172,11 +177,13 @@ def recognize_recording(model, recording, enrollment, output, *, window_seconds,
             segments.add(block, block)
         return segments.all()
     stream = extracted_pieces(model, recording, enrollment, window_seconds)
-    with contextlib.nullcontext() if output is None else _Output(output, model.rate) as writer:
+    frames = frames or Frames(model.rate, model.sets_level)
+    with contextlib.nullcontext() if output is None else _Output(output, frames) as writer:
         for mixture, estimate in stream:
+            frames.add(mixture, estimate)
             segments.add(mixture, estimate)
             if writer is not None:
-                writer.add(mixture, estimate)
+                writer.add(estimate)
     return segments.all()
 
 
@@ -235,10 +242,16 @@ def extract_recording(front_end, recording, enrollment, output, window_seconds):
 
     Args:
         front_end: `FrontEnd`.
+
+    Returns:
+        `Frames` that are finished.
     """
-    with _Output(output, front_end.rate) as writer:
+    frames = Frames(front_end.rate, front_end.sets_level)
+    with _Output(output, frames) as writer:
         for mixture, estimate in _denoise(front_end, recording, enrollment, window_seconds):
-            writer.add(mixture, estimate)
+            frames.add(mixture, estimate)
+            writer.add(estimate)
+    return frames
 
 
 @torch.no_grad()
@@ -294,7 +307,9 @@ class _Segments:
         count = -(-num_samples // round(min(seconds * model.rate, num_samples)))
         self.model, self.name, self.found = model, recording.path, []
         self._bounds = [num_samples * k // count for k in range(count + 1)]
-        self._enrollment, self._position = enrollment, 0
+        self._enrollment, self._position, self._embedding = enrollment, 0, None
+        if model.calibration is not None:
+            self._embedding = model.embeddings()([enrollment])
         self._begin()
 
     def _begin(self):
@@ -320,24 +335,26 @@ class _Segments:
 
     def _classify(self):
         start, end = (n / self.model.rate for n in self._bounds[len(self.found) :][:2])
-        probabilities = None
+        probabilities = present = None
         if not self._mixture.is_silent:
             name = f"{self.name}: {start:.3f} to {end:.3f} s"
             signals = {stream: np.concatenate(parts) for stream, parts in self._signals.items()}
+            pair = signals["mixture"], signals["speech"]
             if self.model.front_end is not None:  # as `extract` has it
-                signals["speech"] = rescale(signals["speech"], signals["mixture"], name)
+                signals["speech"] = rescale(*pair[::-1], name, self.model.sets_level)
+            if self._embedding is not None:
+                present = self.model.target_present(*pair, self._embedding)
             row = self.model.classify(signals | {"enrollment": self._enrollment}, name)
             probabilities = dict(zip(self.model.labels, row, strict=True))
-        self.found.append(Segment(start, end, probabilities))
+        self.found.append(Segment(start, end, probabilities, present))
         self._begin()
 
 
 class _Output:
-    """Writes what is added, when all of it is there and its level is known, atomically."""
+    """Writes what is added, when all of it is in ``frames`` and its level is known, atomically."""
 
-    def __init__(self, path, rate):
-        self.path, self.rate = Path(path), rate
-        self._product = self._energy = self._peak = 0.0
+    def __init__(self, path, frames):
+        self.path, self.frames = Path(path), frames
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,24 +366,19 @@ class _Output:
             if error is None:
                 self._write()
 
-    def add(self, mixture, estimate):
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._product += float(np.dot(estimate, mixture))
-            self._energy += float(np.dot(estimate, estimate))
-        self._peak = max(self._peak, float(peak(estimate)))
+    def add(self, estimate):
         self._scratch.write(np.ascontiguousarray(estimate, np.float32).data)
 
     def _write(self):
         import soundfile
 
-        check_output([self._product, self._energy], "the mixture")
-        level = level_to_mixture(self._product, self._energy, self._peak)
+        level = self.frames.finish()
         form = {"format": self.path.suffix[1:].upper(), "subtype": "PCM_16"}
         self._scratch.seek(0)
-        size = 4 * _BLOCK_SECONDS * self.rate
+        size = 4 * _BLOCK_SECONDS * self.frames.rate
         with atomic_path(self.path) as temporary, open(temporary, "w+b") as stream:
             checked = _Checked(stream)
-            with soundfile.SoundFile(checked, "w", self.rate, 1, **form) as audio:
+            with soundfile.SoundFile(checked, "w", self.frames.rate, 1, **form) as audio:
                 for data in iter(functools.partial(self._scratch.read, size), b""):
                     with deferred_interrupt():
                         audio.write((level * np.frombuffer(data, np.float32)).astype(np.float32))

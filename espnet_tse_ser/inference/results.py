@@ -122,6 +122,11 @@ def emotion_of(probabilities):
     }
 
 
+def rounded(value):
+    """A share or a probability, or None, as a result has it."""
+    return None if value is None else round(value, 4)
+
+
 def _key(name, mixture, enrollments):
     return name, mixture, tuple(enrollments)
 

@@ -17,21 +17,15 @@ import tempfile
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from espnet_tse_ser.audio.reading import open_audio
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.frontends.extraction import (
-    Extraction,
-    device_of,
-    level_to_mixture,
-    pad_signals,
-    rescale,
-)
+from espnet_tse_ser.frontends.extraction import Extraction, rescale
+from espnet_tse_ser.inference.evidence import embed, similarity
+from espnet_tse_ser.inference.frames import Frames
 from espnet_tse_ser.inference.recording import extracted_pieces
 from espnet_tse_ser.progress import progress
 
-FRAME_SECONDS = 0.02
 SMOOTH_SECONDS = 0.2
 LEAST_SECONDS = 0.3  # of a gap, and of a stretch
 
@@ -57,42 +51,6 @@ class Part:
     def label(self):
         """The most probable emotion."""
         return max(self.probabilities, key=self.probabilities.get)
-
-
-class Frames:
-    """Energies and peaks of frames of the mixture and of what is extracted of it.
-
-    Args:
-        size: of a frame in samples.
-    """
-
-    def __init__(self, size):
-        self.size, self._rows, self._rest = size, [], np.zeros((0, 2), np.float32)
-        self._product = self._energy = self._peak = 0.0
-
-    def add(self, pair):
-        """Take in ``(n, 2)`` float32: the mixture and what is extracted."""
-        mixture, speech = pair.T
-        self._product += float(np.dot(speech, mixture))
-        self._energy += float(np.dot(speech, speech))
-        self._peak = max(self._peak, float(np.abs(speech).max(initial=0)))
-        pair = np.concatenate([self._rest, pair])
-        whole = len(pair) // self.size * self.size
-        frames, self._rest = pair[:whole].reshape(-1, self.size, 2), pair[whole:].copy()
-        peaks = np.abs(frames).max(axis=1)
-        self._rows.append(np.concatenate([np.square(frames).mean(axis=1), peaks], axis=1))
-
-    def finish(self):
-        """Find the level of what is extracted; returns the factor that brings it there.
-
-        Then ``energies`` and ``peaks`` are ``(num_frames, 2)``: of the mixture, and of what is
-        extracted at this level.
-        """
-        level = level_to_mixture(self._product, self._energy, self._peak)
-        rows = np.concatenate(self._rows)
-        self.energies = rows[:, :2] * [1, level**2]
-        self.peaks = rows[:, 2:] * [1, abs(level)]
-        return level
 
 
 def presence(energies, rate):
@@ -167,12 +125,11 @@ def find_parts(
         )
     if segment_seconds < LEAST_SECONDS:
         raise UserError(f"--segment_seconds must be {LEAST_SECONDS:g} or more")
-    frames = Frames(round(FRAME_SECONDS * model.rate))
+    frames = Frames(model.rate, model.sets_level)
     with tempfile.TemporaryFile(dir=directory) as scratch:
         for pair in extracted_pieces(model, recording, enrollment, window_seconds):
-            pair = np.stack(pair, axis=1).astype(np.float32)
-            scratch.write(pair.data)
-            frames.add(pair)
+            frames.add(*pair)
+            scratch.write(np.stack(pair, axis=1).astype(np.float32).data)
         level, rate = frames.finish(), model.rate / frames.size
         against_mixture, against_loud = presence(frames.energies, rate)
         is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
@@ -181,7 +138,7 @@ def find_parts(
             for first, end in stretches(is_present, rate)
             for a, b in _divide(first, end, segment_seconds * rate)
         ]
-        parts, similarity = [], _Similarity(model, enrollment)
+        parts, similarity_of = [], _Similarity(model, enrollment)
         for first, end in progress(bounds, "recognise"):
             scratch.seek(8 * first)
             mixture, speech = np.fromfile(scratch, np.float32, 2 * (end - first)).reshape(-1, 2).T
@@ -189,8 +146,8 @@ def find_parts(
             speech = np.ascontiguousarray(speech) * np.float32(level)
             signals = {"speech": speech, "mixture": np.ascontiguousarray(mixture)}
             if model.front_end is not None:  # as `extract` has it
-                signals["speech"] = rescale(speech, signals["mixture"], name)
-            similar = similarity(speech)
+                signals["speech"] = rescale(speech, signals["mixture"], name, model.sets_level)
+            similar = similarity_of(speech)
             if None not in (similar, least_similarity) and similar < least_similarity:
                 continue
             row = model.classify(signals | {"enrollment": enrollment}, name)
@@ -250,16 +207,12 @@ class _Similarity:
         if not is_ours or enrollment is None or not self._model.needs_enrollment:
             self._model = None
             return
-        self._enrolled = self._embed(enrollment)
+        self._enrolled = embed(self._model, [enrollment])
 
     def __call__(self, speech):
         if self._model is None:
             return None
-        return float(torch.cosine_similarity(self._embed(speech), self._enrolled, dim=0))
-
-    @torch.no_grad()
-    def _embed(self, signal):
-        return self._model.embed(*pad_signals([signal], device_of(self._model)))[0].flatten()
+        return float(similarity(embed(self._model, [speech]), self._enrolled)[0])
 
 
 def _divide(first, end, most):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from espnet_tse_ser.inference.timeline import FRAME_SECONDS, presence
+from espnet_tse_ser.inference.frames import FRAME_SECONDS
+from espnet_tse_ser.inference.timeline import presence
 from espnet_tse_ser.report.plots import COLOURS, new_figure, save
 
 _COLUMNS = 2000  # of the picture; of more frames the extremes are drawn

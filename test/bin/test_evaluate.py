@@ -238,7 +238,7 @@ def test_the_epoch_is_that_of_the_main_results(tmp_path, run, models, monkeypatc
     monkeypatch.setattr(
         TSESER,
         "from_pretrained",
-        classmethod(lambda cls, *args: seen.append(args[1]) or load(cls, *args)),
+        classmethod(lambda cls, *args, **how: seen.append(args[1]) or load(cls, *args, **how)),
     )
     run({}, "--scheme", "best_test_epoch", systems=["noisy_noisy"], folds="1")
     assert seen == [models / "ser/fold1/valid.ua.best.pth"]

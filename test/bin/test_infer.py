@@ -51,6 +51,7 @@ def test_any_rate_and_channel_count(run, files, joint_dir):
     result = json.loads(out)
     assert set(result) == {
         *("id", "mixture", "enrollment", "label", "probabilities", "sample_rate", "seconds"),
+        *("calibrated", "target_present", "over_suppressed"),
         *("warnings", "model", "window_seconds", "segment_seconds"),
     }
     assert result["sample_rate"] == 16000 and result["seconds"] == 0.5

@@ -5,9 +5,10 @@ import pytest
 import soundfile
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.inference.frames import Frames
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import Frames, find_parts, presence, read_stretch, stretches
+from espnet_tse_ser.inference.timeline import find_parts, presence, read_stretch, stretches
 
 RATE = 16000
 OPTIONS = {
@@ -26,7 +27,7 @@ def _noise(seconds, gain=0.1, seed=0):
 class Known:
     """A front-end that knows the target: what is above 4 kHz is not its, halved and delayed."""
 
-    needs_enrollment, rate, device = False, RATE, "cpu"
+    needs_enrollment, sets_level, rate, device = False, False, RATE, "cpu"
 
     def enhance(self, mixtures, lengths, enrollments=None):
         import torch
@@ -108,11 +109,11 @@ def test_what_has_no_timeline(dialogue, ser_dir, tmp_path):
 
 
 def test_frames_do_not_depend_on_the_pieces():
-    pair = np.stack([_noise(3), _noise(3, 0.02, 1)], 1).astype(np.float32)
-    whole, pieces = Frames(320), Frames(320)
-    whole.add(pair)
-    for piece in np.array_split(pair, 7):
-        pieces.add(piece)
+    pair = np.stack([_noise(3), _noise(3, 0.02, 1)]).astype(np.float32)
+    whole, pieces = Frames(16000), Frames(16000)
+    whole.add(*pair)
+    for piece in np.array_split(pair, 7, axis=1):
+        pieces.add(*piece)
     assert whole.finish() == pytest.approx(pieces.finish(), rel=1e-5)
     np.testing.assert_allclose(whole.energies, pieces.energies, rtol=1e-4)
     assert whole.energies.shape == (150, 2) and whole.peaks.shape == (150, 2)

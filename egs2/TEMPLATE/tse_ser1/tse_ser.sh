@@ -685,11 +685,14 @@ stage_sweeps() {
 }
 
 stage_pack() {
-    local dir fold
+    local dir fold calibration inputs
     while IFS='|' read -r dir _; do
         dir=${expdir}/${dir}
         for fold in ${folds}; do
-            step --redo --name "pack${fold}" --input "${dir}/fold${fold}/.done" \
+            inputs=(--input "${dir}/fold${fold}/.done")
+            calibration=${dir}/fold${fold}/calibration.json # of tse-ser calibrate
+            [ ! -f "${calibration}" ] || inputs+=(--input "${calibration}")
+            step --redo --name "pack${fold}" "${inputs[@]}" \
                 --writes "fold${fold}.zip" "${dir}" \
                 pack --model_dir "${dir}/fold${fold}" --output "${dir}/fold${fold}.zip"
         done

@@ -1,0 +1,58 @@
+"""What speaks for the target being in a mixture: measures of extraction, whatever the levels."""
+
+import numpy as np
+import torch
+
+from espnet_tse_ser.frontends.extraction import device_of, pad_signals
+from espnet_tse_ser.inference.frames import Frames
+
+FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
+
+_LEAST = 1e-12  # energy of a sample: -120 dBFS
+_LEVELS = -60.0, 20.0  # dB
+
+
+def evidence(model, mixtures, estimates, embeddings, rate):
+    """Measure what was extracted.
+
+    Args:
+        model: `ESPnetTSEModel` with enrollments. mixtures: list of ``(num_samples,)`` arrays.
+        estimates: what the model gives of them, at the level that it gives, of the same form.
+        embeddings: of the enrollments, ``(B, D)``. rate: in Hz.
+
+    Returns:
+        ``(B, len(FEATURES))`` float64: the energy of the estimate against that of the mixture in
+        dB, the cosines of estimate and mixture and, of embeddings, of estimate and enrollment and
+        of mixture and enrollment, and the share `over_suppressed`. Independent of the level of the
+        mixture.
+    """
+    similar = [
+        similarity(embed(model, signals), embeddings).tolist() for signals in (estimates, mixtures)
+    ]
+    rows = []
+    for mixture, estimate, *similarities in zip(mixtures, estimates, *similar, strict=True):
+        mixture, estimate = (np.asarray(x, np.float32) for x in (mixture, estimate))
+        frames = Frames(rate, model.sets_level)
+        frames.add(mixture, estimate)
+        mixture, estimate = mixture.astype(np.float64), estimate.astype(np.float64)
+        energies = [max(np.square(x).mean(), _LEAST) for x in (mixture, estimate)]
+        product = np.mean(mixture * estimate)
+        level = np.clip(10 * np.log10(energies[1] / energies[0]), *_LEVELS)
+        explained = product / np.sqrt(np.prod(energies))
+        rows.append([level, explained, *similarities, frames.over_suppressed() or 0.0])
+    return np.array(rows, np.float64).reshape(-1, len(FEATURES))
+
+
+@torch.no_grad()
+def embed(model, signals):
+    """Embeddings ``(B, D)`` by the auxiliary network of an `ESPnetTSEModel`, as of enrollments.
+
+    Args:
+        signals: list of ``(num_samples,)`` arrays.
+    """
+    return model.embed(*pad_signals(signals, device_of(model)))
+
+
+def similarity(embeddings, others):
+    """The cosines of embeddings, ``(B,)``."""
+    return torch.cosine_similarity(embeddings.flatten(1), others.flatten(1), dim=1)
