@@ -1,13 +1,14 @@
 """Calibrate a joint model on mixtures of dev, or measure on others what its calibration is worth.
 
   calibrate --model_dir exp/tse_ser_X/fold1 --data_dir dump/mix --ids data/mix/splits/fold1/dev.lst
-  calibrate --model_dir exp/tse_ser_X/fold1 --data_dir dump/mix --ids .../test.lst --evaluate
+  calibrate --model_dir exp/tse_ser_X/fold{1,2} --data_dir dump/mix \
+      --ids data/mix/splits/fold{1,2}/test.lst --evaluate
 
 The first writes calibration.json beside the weights: then `tse-ser infer` gives calibrated
 probabilities of the emotions, and the probability that the target is in the mixture at all. It is
 fitted to three kinds of trials, made of the mixtures: with the right enrollment, with that of
 somebody who is not in the mixture, and without the target's voice. Both print what it is worth on
-these mixtures, as JSON or tables.
+these mixtures, of all folds together, as JSON or a table.
 """
 
 import argparse
@@ -25,9 +26,13 @@ def get_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model_dir", required=True, help="joint experiment (stage 11)")
+    parser.add_argument(
+        "--model_dir", nargs="+", required=True, help="joint experiments (stage 11); to fit: one"
+    )
     parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
-    parser.add_argument("--ids", required=True, help="list of ids: dev.lst, or test.lst")
+    parser.add_argument(
+        "--ids", nargs="+", required=True, help="list of ids of each: dev.lst, or test.lst"
+    )
     parser.add_argument(
         "--evaluate", action="store_true", help="measure the calibration that the model has"
     )
@@ -45,50 +50,63 @@ def get_parser():
 def main(argv=None):
     """Calibrate, or evaluate."""
     args = get_parser().parse_args(argv)
-    from espnet_tse_ser.audio.id_list import read_ids
     from espnet_tse_ser.audio.outputs import check_no_input
-    from espnet_tse_ser.files import atomic_path, checksum, to_json, write_tsv
-    from espnet_tse_ser.inference import calibration as calibrations
-    from espnet_tse_ser.inference.model import TSESER
-    from espnet_tse_ser.inference.model_source import CALIBRATION, model_directory
+    from espnet_tse_ser.files import atomic_path, to_json, write_tsv
+    from espnet_tse_ser.inference.calibration import to_bytes
+    from espnet_tse_ser.inference.model_source import CALIBRATION
     from espnet_tse_ser.progress import log_to_stderr
     from espnet_tse_ser.report.trust import assess, to_markdown
-    from espnet_tse_ser.training.checkpoints import weights_of
 
     log_to_stderr()
     device = set_up(args)
-    if not (args.evaluate or Path(args.model_dir).is_dir()):
-        raise UserError(f"{args.model_dir}: calibration.json is to be written there: no directory")
+    if len(args.model_dir) != len(args.ids):
+        raise UserError("give as many --ids as --model_dir, in the same order")
+    if not args.evaluate and (len(args.ids) > 1 or not Path(args.model_dir[0]).is_dir()):
+        raise UserError("a calibration is written beside one model: give the directory of one")
     if args.table:
-        check_no_input(args.table, [args.ids, args.data_dir, args.model_dir], "--table")
-    with model_directory(args.model_dir) as directory:
-        calibration, weights = None, weights_of(directory)
-        if args.evaluate:
-            calibration = calibrations.read_calibration(directory, weights)
-            if calibration is None:
-                raise UserError(f"{args.model_dir}: was not calibrated; do so without --evaluate")
+        check_no_input(args.table, [*args.ids, args.data_dir, *args.model_dir], "--table")
+    rows = []
+    for model_dir, ids in zip(args.model_dir, args.ids, strict=True):
+        labels, calibration, found = _judge(args, model_dir, ids, device)
+        rows += found
+    if rows[0].keys() != rows[-1].keys():
+        raise UserError("these models have other labels than each other; evaluate them one by one")
+    found = assess(rows, labels)
+    if not args.evaluate:
+        facts = {"seed": args.seed, "draws": args.draws, **found}
+        calibration = dataclasses.replace(calibration, fitted_on=facts)
+        with atomic_path(Path(args.model_dir[0]) / CALIBRATION) as temporary:
+            temporary.write_bytes(to_bytes(calibration))
+    if args.table:
+        write_tsv(args.table, rows, list(rows[0]))
+    print(to_markdown(found) if args.form == "markdown" else to_json(found, args.ids[0], indent=1))
+
+
+def _judge(args, model_dir, ids, device):
+    """Labels, the `Calibration` that a model has or gets, and a dict of each trial."""
+    from espnet_tse_ser.audio.id_list import read_ids
+    from espnet_tse_ser.files import checksum
+    from espnet_tse_ser.inference.calibration import read_calibration
+    from espnet_tse_ser.inference.evidence import FEATURES
+    from espnet_tse_ser.inference.model import TSESER
+    from espnet_tse_ser.inference.model_source import model_directory
+    from espnet_tse_ser.training.checkpoints import weights_of
+
+    with model_directory(model_dir) as directory:
+        weights = weights_of(directory)
+        calibration = read_calibration(directory, weights) if args.evaluate else None
+        if args.evaluate and calibration is None:
+            raise UserError(f"{model_dir}: was not calibrated; do so without --evaluate")
         digest = checksum(weights)
         model = TSESER.from_pretrained(directory, device=device, calibrated=False)
     if not (model.extracts and model.needs_enrollment):
-        raise UserError(
-            f"{args.model_dir}: calibration is of joint models that extract with an enrollment"
-        )
-    rows = _recognize(args, model, read_ids(args.ids))
-    measured = [[row[name] for name in calibrations.FEATURES] for row in rows]
-    if calibration is None:
-        calibration = _fit(rows, model.labels, measured, digest)
+        raise UserError(f"{model_dir}: calibration is of joint models that take an enrollment")
+    rows = _recognize(args, model, read_ids(ids))
+    measured = [[row[name] for name in FEATURES] for row in rows]
+    calibration = calibration or _fit(rows, model.labels, measured, digest)
     for row, present in zip(rows, calibration.target_present(measured), strict=True):
-        row["target_present"] = present
-    found = assess(rows, model.labels, calibration.temperature)
-    found = {"temperature": calibration.temperature, "seed": args.seed, **found}
-    if not args.evaluate:
-        calibration = dataclasses.replace(calibration, fitted_on=found)
-        with atomic_path(Path(args.model_dir) / CALIBRATION) as temporary:
-            temporary.write_bytes(calibrations.to_bytes(calibration))
-    if args.table:
-        write_tsv(args.table, rows, list(rows[0]))
-    markdown = args.form == "markdown"
-    print(to_markdown(found) if markdown else to_json(found, args.ids, indent=1))
+        row |= {"temperature": calibration.temperature, "target_present": present}
+    return model.labels, calibration, rows
 
 
 def _recognize(args, model, ids):

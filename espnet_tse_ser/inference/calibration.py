@@ -76,12 +76,12 @@ def temper(probabilities, temperature):
     """Probabilities as they would be with their logits divided by a temperature.
 
     Args:
-        probabilities: ``(N, C)``.
+        probabilities: ``(N, C)``. temperature: a number, or ``(N,)``.
 
     >>> temper([[0.8, 0.2]], 2.0).round(3).tolist()
     [[0.667, 0.333]]
     """
-    scaled = _logits(probabilities) / temperature
+    scaled = _logits(probabilities) / np.asarray(temperature)[..., None]
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 

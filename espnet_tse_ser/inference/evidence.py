@@ -9,7 +9,7 @@ from espnet_tse_ser.inference.frames import Frames
 FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
 
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
-_LEVELS = -60.0, 20.0  # dB
+_MOST = 60.0  # dB
 
 
 def evidence(model, mixtures, estimates, embeddings, rate):
@@ -37,7 +37,7 @@ def evidence(model, mixtures, estimates, embeddings, rate):
         mixture, estimate = mixture.astype(np.float64), estimate.astype(np.float64)
         energies = [max(np.square(x).mean(), _LEAST) for x in (mixture, estimate)]
         product = np.mean(mixture * estimate)
-        level = np.clip(10 * np.log10(energies[1] / energies[0]), *_LEVELS)
+        level = np.clip(10 * np.log10(energies[1] / energies[0]), -_MOST, _MOST)
         explained = product / np.sqrt(np.prod(energies))
         rows.append([level, explained, *similarities, frames.over_suppressed() or 0.0])
     return np.array(rows, np.float64).reshape(-1, len(FEATURES))

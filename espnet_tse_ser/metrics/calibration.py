@@ -39,6 +39,21 @@ def ece(totals):
     return _ratio(np.abs(confidence - correct).sum(-1), count.sum(-1))
 
 
+def chance_ece(confidences):
+    """What `ece` is on average where confidences are right: it never is below 0, in no bin.
+
+    Args:
+        confidences: ``(N,)``. The number of correct ones in a bin is taken for normal.
+
+    >>> round(chance_ece([0.75] * 100), 3)
+    0.035
+    """
+    confidences = np.asarray(confidences, np.float64)
+    place = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    variances = np.bincount(place, confidences * (1 - confidences))
+    return float(np.sqrt(2 / np.pi * variances).sum() / len(confidences))
+
+
 def ranks(scores, positive):
     """What utterances add to the totals of `auc`: ``(N, 2, K)`` for K different scores.
 

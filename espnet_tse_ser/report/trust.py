@@ -4,34 +4,35 @@ import numpy as np
 
 from espnet_tse_ser.inference.calibration import LEAST_PRESENT, nll, temper
 from espnet_tse_ser.inference.trials import ABSENT, CONDITIONS, PRESENT, WRONG
-from espnet_tse_ser.metrics.calibration import auc, ece, ranks, reliability
+from espnet_tse_ser.metrics.calibration import auc, chance_ece, ece, ranks, reliability
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals
 from espnet_tse_ser.report.markdown import number, table
 
 
-def assess(rows, labels, temperature):
+def assess(rows, labels):
     """Measure what `recognize_trials` gave.
 
     Args:
         rows: list of dicts with id, condition, speaker, gender_state, reference, ``p_<label>``
-            without a temperature and target_present. labels: of the model. temperature: of its
-            calibration.
+            before calibration, its temperature and target_present. labels: of the model.
 
     Returns:
         dict: number of trials and share with a warning, by condition; expected calibration error
-        and NLL of the emotions where the target is present, before and after; AUC of
-        target_present against the other conditions, by gender state. Intervals are of 95 % over
-        speakers, None of one speaker.
+        and NLL of the emotions where the target is present, before and after, and `chance_ece`;
+        AUC of target_present against the other conditions, by gender state. Intervals are of 95 %
+        over speakers, None of one speaker.
     """
     by = {name: [row for row in rows if row["condition"] == name] for name in CONDITIONS}
     present = by[PRESENT]
     raw = np.array([[row[f"p_{label}"] for label in labels] for row in present], np.float64)
     reference = np.array([labels.index(row["reference"]) for row in present])
     found = {"ece": {}, "nll": {}, "auc": {}}
-    for name, p in (("before", raw), ("after", temper(raw, temperature))):
+    calibrated = temper(raw, [row["temperature"] for row in present])
+    for name, p in (("before", raw), ("after", calibrated)):
         parts = reliability(p.max(axis=1), p.argmax(axis=1) == reference)
         found["ece"][name] = _interval(parts, present, ece)
         found["nll"][name] = nll(p, reference)
+    found["chance_ece"] = chance_ece(calibrated.max(axis=1))
     for condition in (WRONG, ABSENT):
         found["auc"][condition] = {}
         for state in ("all", "same", "different"):
@@ -61,6 +62,7 @@ def to_markdown(found):
         [f"ECE {name}", number(digits=3, **found["ece"][name]), f"NLL {found['nll'][name]:.3f}"]
         for name in ("before", "after")
     ]
+    lines.append(["ECE by chance", number(found["chance_ece"], 3), "of what is calibrated"])
     lines += [
         [f"AUC present against {condition}, gender {state}", number(digits=3, **value), ""]
         for condition, states in found["auc"].items()

@@ -35,7 +35,7 @@ def test_fit_and_evaluate(run, tiny_mixtures, tmp_path):
     assert status == 0
     found = json.loads(out)
     made = (tmp_path / "exp/calibration.json").read_bytes()
-    assert json.loads(made)["fitted_on"] == found
+    assert json.loads(made)["fitted_on"] == {"seed": 0, "draws": 1} | found
     count = found["trials"]["present"]
     assert found["trials"] == dict.fromkeys(("present", "wrong", "absent"), count)
     assert found["nll"]["after"] <= found["nll"]["before"]
@@ -47,10 +47,19 @@ def test_fit_and_evaluate(run, tiny_mixtures, tmp_path):
     warned = [float(r["target_present"]) < 0.5 for r in rows if r["condition"] == "absent"]
     assert np.mean(warned) == pytest.approx(found["warned"]["absent"])
     # On others it is measured, and stays as it is; the same again.
-    assert run("--draws=1", "--evaluate")[1] == out
+    assert json.loads(run("--draws=1", "--evaluate")[1]) == found
     status, out, _ = run("--evaluate", "--form=markdown", ids="test")
     assert status == 0 and "| AUC present against wrong, gender all | 0." in out
     assert (tmp_path / "exp/calibration.json").read_bytes() == made
+    # Folds together: here the same twice.
+    dev = [str(tiny_mixtures / "table/splits/fold1/dev.lst")] * 2
+    _, out, _ = run("--draws=1", "--evaluate", "--model_dir", "exp", "exp", "--ids", *dev)
+    twice = json.loads(out)
+    assert twice["trials"]["wrong"] == 2 * count and twice["speakers"] == found["speakers"]
+    for once, both in ((found["auc"]["wrong"]["all"], twice["auc"]["wrong"]["all"]),
+                       (found["ece"]["after"], twice["ece"]["after"])):  # fmt: skip
+        assert both["value"] == pytest.approx(once["value"])
+        assert both["interval"] == pytest.approx(once["interval"])
     assert run("--draws=1")[0] == 0 and (tmp_path / "exp/calibration.json").read_bytes() == made
     # Recipes give what they gave.
     assert run(scp, "--output=b.tsv", ids="test", command=recognize)[0] == 0
@@ -94,9 +103,11 @@ def test_a_warning_comes_and_does_not(run, tmp_path, capfd, caplog, joint_dir):
 
 def test_what_cannot_be_calibrated(run, ser_dir, tmp_path):
     assert "exp: was not calibrated; do so without --evaluate" in run("--evaluate")[2]
-    assert "calibration.json is to be written there: no directory" in run("--model_dir=x.zip")[2]
+    for words in (["--model_dir=x.zip"], ["--model_dir", "exp", "exp", "--ids", "a", "b"]):
+        assert "is written beside one model: give the directory of one" in run(*words)[2]
+    assert "give as many --ids as --model_dir" in run("--model_dir", "exp", "exp")[2]
     line = run(f"--model_dir={ser_dir}")[2]
-    assert "calibration is of joint models that extract with an enrollment" in line
+    assert "calibration is of joint models that take an enrollment" in line
     assert not (ser_dir / "calibration.json").exists()
     (tmp_path / "exp/calibration.json").write_text("{}")
     assert "exp/calibration.json: has no 'weights'" in run("--evaluate")[2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_tse_ser.metrics.calibration import auc, ece, ranks, reliability
+from espnet_tse_ser.metrics.calibration import auc, chance_ece, ece, ranks, reliability
 from espnet_tse_ser.metrics.intervals import cluster_interval, cluster_totals
 
 
@@ -26,6 +26,10 @@ def test_ece():
     assert float(ece(reliability([1.0, 1.0], [1, 1]).sum(0))) == 0
     assert float(ece(reliability([1.0, 1.0], [0, 0]).sum(0))) == 1
     assert np.isnan(ece(np.zeros((10, 3))))
+    # The part of it that is by chance: the mean of it where confidences are right.
+    drawn = [float(ece(reliability(confidences, rng.random(500) < confidences).sum(0)))
+             for _ in range(200)]  # fmt: skip
+    assert chance_ece(confidences) == pytest.approx(np.mean(drawn), rel=0.05)
     # What is as correct as it is confident has nearly none.
     calibrated = rng.random(20000) < (many := rng.uniform(0, 1, 20000))
     assert float(ece(reliability(many, calibrated).sum(0))) < 0.015
