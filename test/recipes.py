@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_commands
+
 ROOT = Path(__file__).parents[1]
 DEBUG = [
     *("--tse_config", "conf/train_tse_debug.yaml", "--ser_config", "conf/train_ser_debug.yaml"),
@@ -36,6 +38,12 @@ def copy_of_the_recipes(directory):
 def recipe_in(directory):
     """The mini recipe of a copy of the recipes."""
     return directory / "egs2/mini_iemocap_mix/tse_ser1"
+
+
+def give_corpora(recipe, mini_corpora):
+    """Let a mini recipe find the corpora that it would make."""
+    (recipe / "downloads").mkdir()
+    (recipe / "downloads/mini").symlink_to(mini_corpora)
 
 
 def named_sweeps(recipe):
@@ -73,9 +81,12 @@ def start_recipe(recipe, *options, environment=None, debug=None):
 def run_recipe(recipe, *options, environment=None, debug=None):
     """Run ``run.sh`` to its end, which has to be a good one, and return what it prints.
 
-    ``debug``: options in place of `DEBUG`.
+    ``debug``: options in place of `DEBUG`. Its commands are forks, unless a ``--python`` is given;
+    those of `start_recipe` are what they are for a user.
     """
     (recipe / "output.txt").unlink(missing_ok=True)
+    if "--python" not in options:
+        options = ("--python", forked_commands.python(), *options)
     process = start_recipe(recipe, *options, environment=environment, debug=debug)
     try:
         status = process.wait(RUN_SECONDS)

@@ -32,7 +32,8 @@ def slurm(cluster):
 
 
 def test_two_nodes_train_like_one(idle, mini_recipe, recipe):
-    run_recipe(recipe, *OPTIONS, "--num_nodes", "2", environment=slurm(idle))
+    options = [*OPTIONS, "--num_nodes", "2", "--python", "python3"]
+    run_recipe(recipe, *options, environment=slurm(idle))
     log = (recipe / FOLD / "log/ser_train.log").read_text()
     assert log.count("1/2epoch started") == 1  # the first of two processes tells
     assert "[" + os.uname().nodename + ":0/2]" in log

@@ -14,9 +14,9 @@ import signal
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
 import torch
-from forked_commands import ForkedCommands
 from tiny_commands import TRAININGS, make_command
 
 from espnet_tse_ser.errors import REQUEUE_STATUS
@@ -47,27 +47,28 @@ def _stop(pid, log, seconds, further):
 def test_stopped_at_ends_of_epochs(tiny, tmp_path, training):
     choose, log = random.Random(0), tmp_path / "log"
     command = make_command(training, tmp_path, tiny, max_epoch=4 * STOPS + 4)
-    whole, parts = ([*command, "--output_dir", str(tmp_path / name)] for name in ("whole", "parts"))
+    command = ["-m", f"espnet_tse_ser.bin.{training}_train", *command, "--output_dir"]
+    whole, parts = ([*command, str(tmp_path / name)] for name in ("whole", "parts"))
     statuses, places = collections.Counter(), collections.Counter()
-    with ForkedCommands(f"{training}_train", f"espnet_tse_ser.tasks.{training}") as commands:
-        commands.start(whole, log)
-        assert commands.wait() == 0, log.read_text()
-        for number in range(STOPS):
-            # At once, soon, or anywhere in the epoch; Slurm may send more than one.
-            seconds = choose.choice([0, choose.uniform(0, 0.01), choose.uniform(0, LONGEST)])
-            further = choose.choice([(), (signal.SIGUSR1, signal.SIGTERM)])
-            log.unlink()
-            _stop(commands.start(parts, log), log, seconds, further)
-            status = commands.wait()
-            statuses[status] += 1
-            place = re.search(r"SIG\w+: (.*) in /.*goes on from there", log.read_text())
-            places[place and re.sub(r"\d+", "N", place[1])] += 1
-            if status != REQUEUE_STATUS:
-                print(f"{training}, stop {number + 1}: {status}:\n{log.read_text()[-3000:]}")
-        print(f"\n{training}: {STOPS} stops: statuses {dict(statuses)}, {dict(places)}")
-        assert statuses == {REQUEUE_STATUS: STOPS}
-        commands.start(parts, log)
-        assert commands.wait() == 0, log.read_text()
+    commands = forked_commands.server()
+    commands.start(whole, log)
+    assert commands.wait() == 0, log.read_text()
+    for number in range(STOPS):
+        # At once, soon, or anywhere in the epoch; Slurm may send more than one.
+        seconds = choose.choice([0, choose.uniform(0, 0.01), choose.uniform(0, LONGEST)])
+        further = choose.choice([(), (signal.SIGUSR1, signal.SIGTERM)])
+        log.unlink()
+        _stop(commands.start(parts, log), log, seconds, further)
+        status = commands.wait()
+        statuses[status] += 1
+        place = re.search(r"SIG\w+: (.*) in /.*goes on from there", log.read_text())
+        places[place and re.sub(r"\d+", "N", place[1])] += 1
+        if status != REQUEUE_STATUS:
+            print(f"{training}, stop {number + 1}: {status}:\n{log.read_text()[-3000:]}")
+    print(f"\n{training}: {STOPS} stops: statuses {dict(statuses)}, {dict(places)}")
+    assert statuses == {REQUEUE_STATUS: STOPS}
+    commands.start(parts, log)
+    assert commands.wait() == 0, log.read_text()
     weights = [torch.load(tmp_path / n / "latest.pth") for n in ("whole", "parts")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
