@@ -28,8 +28,9 @@ def _one_thread():
 # Files that take longest, so that no process is left with one of them at the end. The first makes
 # `mini_recipe`; those that need it too come when it is there, or a process would wait for it.
 FIRST = """
-    test_drills test_slurm_pl test_imports test_stops test_fuzz test_mini_noise_recipe
-    test_shell_stages test_shell_systems test_kills test_mini_recipe test_multi_node
+    test_drills test_slurm_pl test_imports test_stops test_mini_noise_recipe test_fuzz
+    test_shell_stages test_kills test_whole_recipe test_mini_recipe test_multi_node
+    test_shell_systems
     test_interruption test_ser_train test_shell_steps test_shell_marks test_shell_names test_shell
     test_cases test_prefetching test_compilation test_mini test_distributed test_tse_train
     test_tse_ser_train
@@ -68,15 +69,16 @@ def mini_corpora(once):
 
 
 @pytest.fixture(scope="session")
-def mini_recipe(once):
+def mini_recipe(once, mini_corpora):
     """The directory of a mini recipe of debug size whose every stage was run, on this machine.
 
     Tests of several processes read it at once: what they add has names of its own.
     """
-    from recipes import copy_of_the_recipes, named_sweeps, recipe_in, run_recipe
+    from recipes import copy_of_the_recipes, give_corpora, named_sweeps, recipe_in, run_recipe
 
     def make(directory):
         recipe = copy_of_the_recipes(directory)
+        give_corpora(recipe, mini_corpora)
         run_recipe(recipe, "--sweeps", named_sweeps(recipe))
 
     return recipe_in(once("mini", make))

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from recipes import copy_of_the_recipes, run_recipe
+from recipes import copy_of_the_recipes, give_corpora, run_recipe
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
 from espnet_tse_ser.bin import infer
@@ -28,8 +28,7 @@ MACHINE = ["--num_threads", "1", "--nj", "2"]
 def recipe(mini_corpora, tmp_path_factory):
     mini = copy_of_the_recipes(tmp_path_factory.mktemp("noise"))
     recipe = mini.parents[1] / "mini_iemocap_noise/se_ser1"
-    (recipe / "downloads").mkdir()
-    (recipe / "downloads/mini").symlink_to(mini_corpora)
+    give_corpora(recipe, mini_corpora)
     run_recipe(recipe, *SHORT, *MACHINE, debug=())
     return recipe
 
