@@ -6,7 +6,7 @@ import signal
 import sys
 
 # What most of them need; imported once, in the server that they come from.
-PRELOADED = ["torch._dynamo", "espnet_tse_ser.bin", "espnet_tse_ser.tasks.tse_ser"]
+PRELOADED = ["pytest", "torch._dynamo", "espnet_tse_ser.bin", "espnet_tse_ser.tasks.tse_ser"]
 
 
 def use_a_server():
