@@ -199,6 +199,7 @@ def _twice(rng, files, case):
     argv = probe.argv(files.root, files.out)
     case.argv = [*argv, *_argv(files, Probe("", probe.command, {}), {name: probe.options[name]})]
     case.what, case.may_differ = f"--{name} twice", name == "condition"
+    case.names += ("is there twice",)  # a recording
 
 
 def _abbreviated(rng, files, case):
