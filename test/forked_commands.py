@@ -20,23 +20,30 @@ import subprocess
 import sys
 
 IMPORTS = """
-    espnet_tse_ser.bin espnet_tse_ser.tasks.tse_ser torchaudio scipy.linalg matplotlib.pyplot
+    espnet_tse_ser.bin espnet_tse_ser.inference.recording espnet_tse_ser.tasks.tse_ser torchaudio
+    scipy.linalg matplotlib.pyplot
 """.split()
-COMMANDS = "espnet_tse_ser.bin."
+PACKAGE = "espnet_tse_ser"
+COMMANDS = f"{PACKAGE}.bin."
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class ForkedCommands:
-    """The server; it ends with this process, when nobody can write to its input any more."""
+    """The server; it ends with this process, when nobody can write to its input any more.
 
-    def __init__(self):
+    Args:
+        places: where it looks for modules before it looks where this process does.
+    """
+
+    def __init__(self, *places):
         self.address = f"forked_commands.{os.getpid()}.{id(self)}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{self.address}")  # in no directory
             listener.listen()
-            environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+            path = os.pathsep.join([*places, *sys.path])
+            environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
             self.program = subprocess.Popen(
-                [sys.executable, "-c", "import forked_commands as f; f.serve()"],
+                [sys.executable, "-P", "-c", "import forked_commands as f; f.serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,  # ESPnet prints something when it is imported
                 env=os.environ | environment | {"LISTENER": str(listener.fileno())},
@@ -47,6 +54,10 @@ class ForkedCommands:
     def end(self):
         self.program.stdin.close()
         self.program.wait()
+
+    def python(self):
+        """What recipes take for a Python; what is no command of ours is run by a real one."""
+        return f"{sys.executable} -S {__file__} {self.address}"
 
     def start(self, words, log):
         """Start ``python WORDS`` with its output in the file ``log``; returns the process's id."""
@@ -67,8 +78,8 @@ def server():
 
 
 def python():
-    """What recipes take for a Python (``--python``); what is no command of ours is run by one."""
-    return f"{sys.executable} -S {__file__} {server().address}"
+    """`ForkedCommands.python` of this process's server."""
+    return server().python()
 
 
 def _ask(address, words, files, whole):
@@ -86,7 +97,7 @@ def _ask(address, words, files, whole):
 
 def main(address, *words):
     """Run a command as if this process were its."""
-    if words[0] != "-m" or not words[1].startswith(COMMANDS):
+    if words[0] != "-m" or not (words[1] == PACKAGE or words[1].startswith(COMMANDS)):
         os.execv(sys.executable, [sys.executable, *words])
     answers = _ask(address, words, [0, 1, 2], False)
     process = int(next(answers))
