@@ -30,7 +30,7 @@ def _one_thread():
 FIRST = """
     test_drills test_slurm_pl test_imports test_stops test_mini_noise_recipe test_fuzz
     test_shell_stages test_kills test_whole_recipe test_mini_recipe test_multi_node
-    test_shell_systems
+    test_docs test_shell_systems
     test_interruption test_ser_train test_shell_steps test_shell_marks test_shell_names test_shell
     test_cases test_prefetching test_compilation test_mini test_distributed test_tse_train
     test_tse_ser_train

@@ -9,7 +9,6 @@ import time
 
 import pytest
 import yaml
-from own_encoder import write_encoder
 from recipes import ROOT, named_sweeps, run_recipe
 from tiny_ssl import write_weights
 
@@ -76,24 +75,6 @@ def test_features_of_a_frozen_frontend_are_kept(recipe):
     assert "--feats" not in (recipe / "exp/scores/ft/debug/fold1/.done").read_text()
     trained = (recipe / "exp_ssl/ser_clean_ssl_debug/fold1/log/ser_train.log").read_text()
     assert "feats.scp" in trained and "2epoch results" in trained
-
-
-def test_an_encoder_of_ones_own_is_two_files(recipe):
-    write_encoder(recipe / "local")
-    config = yaml.safe_load((recipe / "conf/train_ser_debug.yaml").read_text())
-    config |= {"encoder": "plain:Plain", "encoder_conf": {"channels": 6}}
-    (recipe / "conf/train_ser_plain.yaml").write_text(yaml.safe_dump(config))
-    options = ["--expdir", "exp_plain", "--ser_config", "conf/train_ser_plain.yaml"]
-    options += ["--folds", "1", "--systems", "noisy_noisy"]
-    run_recipe(recipe, *options, "--stage", "ser_stats", "--stop_stage", "infer")
-    model = yaml.safe_load((recipe / "exp_plain/ser_noisy_plain/fold1/config.yaml").read_text())
-    assert model["encoder"] == "plain:Plain" and [*model["modules"]] == ["plain"]
-    rows = read_tsv(recipe / "exp_plain/scores/noisy_noisy/plain/fold1/hyp.tsv")
-    assert len(rows) == 64
-    with open(recipe / "local/plain.py", "a") as stream:
-        stream.write("# changed\n")
-    with pytest.raises(AssertionError, match="ser_stats_plain/noisy was made with other settings"):
-        run_recipe(recipe, *options, "--stage", "ser_stats", "--stop_stage", "infer")
 
 
 def test_the_readme_commands_run_on_what_was_trained(recipe):

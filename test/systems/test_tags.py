@@ -29,8 +29,8 @@ def test_what_gives_a_tag(source, kind, tag):
     assert tag_of(source, kind) == tag
 
 
-def test_the_readme_has_the_tags_of_front_ends():
-    text = (ROOT / "egs2/TEMPLATE/tse_ser1/README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_the_tags_of_front_ends():
+    text = (ROOT / "docs/add_a_system.md").read_text(encoding="utf-8")
     sources = re.findall("--frontend ([^ ]+/[^ ]+)", text)
     assert len(sources) == 2
     assert all(f"`{tag_of(source, 'tse')}`" in text for source in sources)

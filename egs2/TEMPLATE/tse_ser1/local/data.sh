@@ -15,7 +15,7 @@ require_db LIBRISPEECH
 prepare() { python3 -m espnet_tse_ser.bin.prepare "$@"; }
 
 # The emotional corpus, data/emo: wav.scp utt2spk spk2utt spk2gender utt2emo utt2fold
-# (TEMPLATE/tse_ser1/README.md, "Add a corpus"). Replace the next two lines by the command.
+# (docs/add_a_corpus.md). Replace the next two lines by the command.
 echo "local/data.sh: fill in how data/emo is made" >&2
 false # stops the script
 
