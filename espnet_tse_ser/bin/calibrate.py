@@ -36,6 +36,11 @@ def get_parser():
     parser.add_argument(
         "--evaluate", action="store_true", help="measure the calibration that the model has"
     )
+    parser.add_argument(
+        "--presence_only",
+        action="store_true",
+        help="fit no temperature: that of a dev of few speakers is mostly theirs",
+    )
     parser.add_argument("--table", help="file for a table of the trials (.tsv)")
     parser.add_argument("--form", choices=("json", "markdown"), default="json", help="to print")
     parser.add_argument(
@@ -103,7 +108,10 @@ def _judge(args, model_dir, ids, device):
         raise UserError(f"{model_dir}: calibration is of joint models that take an enrollment")
     rows = _recognize(args, model, read_ids(ids))
     measured = [[row[name] for name in FEATURES] for row in rows]
-    calibration = calibration or _fit(rows, model.labels, measured, digest)
+    if calibration is None:
+        calibration = _fit(rows, model.labels, measured, digest)
+        if args.presence_only:
+            calibration = dataclasses.replace(calibration, temperature=1.0)
     for row, present in zip(rows, calibration.target_present(measured), strict=True):
         row |= {"temperature": calibration.temperature, "target_present": present}
     return model.labels, calibration, rows

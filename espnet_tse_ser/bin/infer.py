@@ -193,7 +193,7 @@ def _long(args, model, path, given, output):
     present = [s.target_present for s in segments if s.target_present is not None]
     found = {
         **emotion_of(overall(segments)),
-        "calibrated": model.calibration is not None,
+        "calibrated": model.calibrated,
         "target_present": rounded(sum(present) / len(present)) if present else None,
         "over_suppressed": rounded(frames.over_suppressed()),
         "sample_rate": model.rate,

@@ -164,7 +164,7 @@ def _as_json(args, model, recording, parts):
         "enroll_from": args.enroll_from,
         "model": fingerprint(args.model_dir, args.front_end),
         "settings": {name: getattr(args, name) for name in _SETTINGS},
-        "calibrated": model.calibration is not None,
+        "calibrated": model.calibrated,
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),
         "target_seconds": round(sum(part.end - part.start for part in parts), 3),

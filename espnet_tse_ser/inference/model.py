@@ -135,6 +135,11 @@ class TSESER:
         return ("mixture", "enrollment") if enrolled else ("mixture",)
 
     @property
+    def calibrated(self):
+        """Whether the probabilities of the emotions have a fitted temperature."""
+        return self.calibration is not None and self.calibration.temperature != 1
+
+    @property
     def sets_level(self):
         """Whether the level of what is extracted is the target's; see `FrontEnd`."""
         if self.front_end is not None:
@@ -266,7 +271,7 @@ class TSESER:
                 dict(zip(self.labels, row, strict=True)),
                 None,
                 self.rate,
-                calibrated=self.calibration is not None,
+                calibrated=self.calibrated,
             )
             for row in self._posteriors(logits, names)
         ]

@@ -61,6 +61,11 @@ def test_fit_and_evaluate(run, tiny_mixtures, tmp_path):
         assert both["value"] == pytest.approx(once["value"])
         assert both["interval"] == pytest.approx(once["interval"])
     assert run("--draws=1")[0] == 0 and (tmp_path / "exp/calibration.json").read_bytes() == made
+    # Presence alone: the emotions keep their probabilities.
+    presence = json.loads(made)["presence"]
+    without = json.loads(run("--draws=1", "--presence_only")[1])
+    assert without["nll"]["after"] == pytest.approx(without["nll"]["before"])
+    assert json.loads((tmp_path / "exp/calibration.json").read_text())["presence"] == presence
     # Recipes give what they gave.
     assert run(scp, "--output=b.tsv", ids="test", command=recognize)[0] == 0
     assert (tmp_path / "a.tsv").read_bytes() == (tmp_path / "b.tsv").read_bytes()
