@@ -64,6 +64,8 @@ def main(argv=None):
 
     log_to_stderr()
     device = set_up(args)
+    if args.presence_only and args.evaluate:
+        raise UserError("--presence_only is of fitting; drop it, or --evaluate")
     if len(args.model_dir) != len(args.ids):
         raise UserError("give as many --ids as --model_dir, in the same order")
     if not args.evaluate and (len(args.ids) > 1 or not Path(args.model_dir[0]).is_dir()):
@@ -74,7 +76,7 @@ def main(argv=None):
     for model_dir, ids in zip(args.model_dir, args.ids, strict=True):
         labels, calibration, found = _judge(args, model_dir, ids, device)
         rows += found
-    if rows[0].keys() != rows[-1].keys():
+    if any(row.keys() != rows[0].keys() for row in rows):
         raise UserError("these models have other labels than each other; evaluate them one by one")
     found = assess(rows, labels)
     if not args.evaluate:
@@ -109,9 +111,7 @@ def _judge(args, model_dir, ids, device):
     rows = _recognize(args, model, read_ids(ids))
     measured = [[row[name] for name in FEATURES] for row in rows]
     if calibration is None:
-        calibration = _fit(rows, model.labels, measured, digest)
-        if args.presence_only:
-            calibration = dataclasses.replace(calibration, temperature=1.0)
+        calibration = _fit(rows, model.labels, measured, digest, args.presence_only)
     for row, present in zip(rows, calibration.target_present(measured), strict=True):
         row |= {"temperature": calibration.temperature, "target_present": present}
     return model.labels, calibration, rows
@@ -149,7 +149,7 @@ def _recognize(args, model, ids):
     return sorted(rows, key=lambda row: (row["id"], row["condition"], row["other"], row["level"]))
 
 
-def _fit(rows, labels, measured, digest):
+def _fit(rows, labels, measured, digest, presence_only):
     """The `Calibration` of raw results; half of the weight is that of trials with the target."""
     import numpy as np
 
@@ -160,6 +160,8 @@ def _fit(rows, labels, measured, digest):
     shares = {name: 2 if name == PRESENT else 1 for name in CONDITIONS}
     weights = [shares[name] / (conditions == name).sum() for name in conditions]
     presence = fit_presence(np.array(measured), conditions == PRESENT, weights)
+    if presence_only:
+        return Calibration(digest, 1.0, presence, {})
     present = [row for row in rows if row["condition"] == PRESENT]
     raw = [[row[f"p_{label}"] for label in labels] for row in present]
     temperature = fit_temperature(raw, [labels.index(row["reference"]) for row in present])

@@ -108,6 +108,7 @@ def test_a_warning_comes_and_does_not(run, tmp_path, capfd, caplog, joint_dir):
 
 def test_what_cannot_be_calibrated(run, ser_dir, tmp_path):
     assert "exp: was not calibrated; do so without --evaluate" in run("--evaluate")[2]
+    assert "--presence_only is of fitting; drop it" in run("--evaluate", "--presence_only")[2]
     for words in (["--model_dir=x.zip"], ["--model_dir", "exp", "exp", "--ids", "a", "b"]):
         assert "is written beside one model: give the directory of one" in run(*words)[2]
     assert "give as many --ids as --model_dir" in run("--model_dir", "exp", "exp")[2]
