@@ -149,7 +149,7 @@ def _recognize(args, reader, load, item, output):
 def _short(model, given, output):
     from espnet_tse_ser.audio.quality import measure
     from espnet_tse_ser.audio.reading import write_audio
-    from espnet_tse_ser.inference.frames import Frames
+    from espnet_tse_ser.inference.frames import suppression
     from espnet_tse_ser.inference.results import emotion_of, rounded
 
     samples, rate, name = given["mixture"]
@@ -158,9 +158,8 @@ def _short(model, given, output):
     speech, suppressed = result.speech, result.over_suppressed
     if model.front_end is not None:
         speech = dict(zip(model.inputs, signals, strict=True))["speech"]
-        frames = Frames(model.rate, sets_level=True)
-        frames.add(model.prepare(*given["mixture"]), speech)
-        suppressed = frames.over_suppressed()
+        mixture = model.prepare(*given["mixture"])
+        suppressed = suppression(mixture, speech, model.rate, sets_level=True)
     if output is not None:
         write_audio(output, speech, result.rate)
     found = {

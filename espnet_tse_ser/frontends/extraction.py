@@ -47,7 +47,7 @@ def build_for_inference(config, path):
 
 
 def load_extraction_weights(model, path):
-    """Load the weights of a training into what `build_for_inference` returned."""
+    """Load the weights of a training into an `ESPnetTSEModel`, with or without its classifier."""
     load_weights(model, Path(path), optional=("speaker_classifier",))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from espnet_tse_ser.frontends.extraction import device_of, pad_signals
-from espnet_tse_ser.inference.frames import Frames
+from espnet_tse_ser.inference.frames import suppression
 
 FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
 
@@ -32,14 +32,13 @@ def evidence(model, mixtures, estimates, embeddings, rate):
     rows = []
     for mixture, estimate, *similarities in zip(mixtures, estimates, *similar, strict=True):
         mixture, estimate = (np.asarray(x, np.float32) for x in (mixture, estimate))
-        frames = Frames(rate, model.sets_level)
-        frames.add(mixture, estimate)
+        suppressed = suppression(mixture, estimate, rate, model.sets_level) or 0.0
         mixture, estimate = mixture.astype(np.float64), estimate.astype(np.float64)
         energies = [max(np.square(x).mean(), _LEAST) for x in (mixture, estimate)]
         product = np.mean(mixture * estimate)
         level = np.clip(10 * np.log10(energies[1] / energies[0]), -_MOST, _MOST)
         explained = product / np.sqrt(np.prod(energies))
-        rows.append([level, explained, *similarities, frames.over_suppressed() or 0.0])
+        rows.append([level, explained, *similarities, suppressed])
     return np.array(rows, np.float64).reshape(-1, len(FEATURES))
 
 

@@ -55,6 +55,13 @@ class Frames:
         return over_suppressed(self.energies)
 
 
+def suppression(mixture, speech, rate, sets_level=False):
+    """`over_suppressed` of ``(num_samples,)`` float32; other arguments as of `Frames`."""
+    frames = Frames(rate, sets_level)
+    frames.add(mixture, speech)
+    return frames.over_suppressed()
+
+
 def over_suppressed(energies):
     """The share of active frames of a mixture of which extraction leaves hardly anything.
 

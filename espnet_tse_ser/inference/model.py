@@ -7,7 +7,7 @@ Three lines extract a target and recognise its emotion::
     result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from espnet_tse_ser.frontends.extraction import (
 )
 from espnet_tse_ser.inference.calibration import read_calibration
 from espnet_tse_ser.inference.evidence import evidence
-from espnet_tse_ser.inference.frames import Frames
+from espnet_tse_ser.inference.frames import suppression
 from espnet_tse_ser.inference.model_source import is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
 from espnet_tse_ser.inference.shipped import DEFAULT
@@ -46,8 +46,8 @@ class Recognition:
     ``label`` is the most probable emotion, ``probabilities`` a dict label -> probability,
     ``speech`` the extracted or enhanced target ``(num_samples,)`` float32 (None of a model without)
     at ``rate`` Hz; ``over_suppressed`` is in frames.py. ``calibrated``: whether the probabilities
-    are (see calibration.py); ``target_present`` is then that of the target being in the mixture at
-    all, and ``evidence`` what that is of.
+    have a fitted temperature. ``target_present``, of a model with a calibration (calibration.py),
+    is the probability that the target is in the mixture at all, and ``evidence`` what that is of.
     """
 
     label: str
@@ -265,36 +265,33 @@ class TSESER:
         else:
             streams = of_streams(streams, self.recogniser.inputs)
             logits, estimates = self.recogniser.recognize_and_enhance(**streams)
-        results = [
+        rows = self._posteriors(logits, names)
+        speech = suppressed = measured = present = [None] * len(rows)
+        if estimates is not None:
+            mixtures = [np.asarray(mixture, np.float32) for mixture in mixtures]
+            found = estimates.cpu().numpy()
+            estimates = [e[: len(m)] for e, m in zip(found, mixtures, strict=True)]
+            pairs = [*zip(estimates, mixtures, strict=True)]
+            level = self.sets_level
+            speech = [rescale(*p, name, level) for p, name in zip(pairs, names, strict=True)]
+            suppressed = [suppression(*p[::-1], self.rate, level) for p in pairs]
+            if self.extracts and (with_evidence or self.calibration is not None):
+                measured = evidence(self.model.tse_model, mixtures, estimates, embedding, self.rate)
+            if self.extracts and self.calibration is not None:
+                present = self.calibration.target_present(measured)
+        return [
             Recognition(
                 self.labels[int(np.argmax(row))],
                 dict(zip(self.labels, row, strict=True)),
-                None,
-                self.rate,
+                speech=speech[index],
+                rate=self.rate,
+                over_suppressed=suppressed[index],
                 calibrated=self.calibrated,
+                target_present=present[index],
+                evidence=measured[index],
             )
-            for row in self._posteriors(logits, names)
+            for index, row in enumerate(rows)
         ]
-        if estimates is None:
-            return results
-        mixtures = [np.asarray(mixture, np.float32) for mixture in mixtures]
-        estimates = [e[: len(m)] for e, m in zip(estimates.cpu().numpy(), mixtures, strict=True)]
-        measured, present = [None] * len(results), [None] * len(results)
-        if self.extracts and (with_evidence or self.calibration is not None):
-            measured = evidence(self.model.tse_model, mixtures, estimates, embedding, self.rate)
-        if self.extracts and self.calibration is not None:
-            present = self.calibration.target_present(measured)
-        found = []
-        for result, mixture, estimate, name, *judged in zip(
-            results, mixtures, estimates, names, present, measured, strict=True
-        ):
-            frames = Frames(self.rate, self.sets_level)
-            frames.add(mixture, estimate)
-            speech = rescale(estimate, mixture, name, self.sets_level)
-            fields = ("speech", "over_suppressed", "target_present", "evidence")
-            values = speech, frames.over_suppressed(), *judged
-            found.append(replace(result, **dict(zip(fields, values, strict=True))))
-        return found
 
     @torch.no_grad()
     def embed(self, speech):

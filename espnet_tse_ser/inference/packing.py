@@ -51,8 +51,9 @@ def pack(model_dir, output, small=False):
     path = model_dir / "config.yaml"
     config = read_config(model_dir)
     weights = find_weights(model_dir, chosen_criterion(config, path))
-    written = [output, *(output / source.name for source in (path, weights))]
-    for place in written if output.suffix != ".zip" else written[:1]:
+    is_archive = output.suffix == ".zip"
+    inside = [] if is_archive else [output / source.name for source in (path, weights)]
+    for place in (output, *inside):
         if os.path.realpath(place) in map(os.path.realpath, (path, weights)):
             raise UserError(f"{place}: is a part of the model; choose another name to write to")
     TSESER.from_pretrained(model_dir, weights)  # what is packed can be used
@@ -65,7 +66,7 @@ def pack(model_dir, output, small=False):
         parts[CALIBRATION] = to_bytes(replace(calibration, weights=digest))
     for key, name in own_classes(config.get("ser", config), KINDS).items():
         parts[f"code/{file_of(name)}"] = find_module(name, f"{path}: {key}").read_bytes()
-    if output.suffix != ".zip":
+    if not is_archive:
         (output / CALIBRATION).unlink(missing_ok=True)  # of other weights
         for name, data in parts.items():
             with atomic_path(output / name) as temporary:

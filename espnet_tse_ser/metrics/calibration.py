@@ -14,8 +14,7 @@ def reliability(confidences, correct):
     Args:
         confidences: probability of what was recognised, ``(N,)``. correct: whether it is right.
     """
-    confidences = np.asarray(confidences, np.float64)
-    place = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    confidences, place = _binned(confidences)
     parts = np.zeros((len(confidences), BINS, 3))
     added = np.stack([np.ones(len(confidences)), confidences, correct], axis=1)
     parts[np.arange(len(confidences)), place] = added
@@ -48,8 +47,7 @@ def chance_ece(confidences):
     >>> round(chance_ece([0.75] * 100), 3)
     0.035
     """
-    confidences = np.asarray(confidences, np.float64)
-    place = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    confidences, place = _binned(confidences)
     variances = np.bincount(place, confidences * (1 - confidences))
     return float(np.sqrt(2 / np.pi * variances).sum() / len(confidences))
 
@@ -81,6 +79,11 @@ def auc(totals):
     negative, positive = np.moveaxis(np.asarray(totals, np.float64), -2, 0)
     below = np.cumsum(negative, axis=-1) - negative / 2
     return _ratio((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
+
+
+def _binned(confidences):
+    confidences = np.asarray(confidences, np.float64)
+    return confidences, np.minimum((confidences * BINS).astype(int), BINS - 1)
 
 
 def _ratio(above, below):

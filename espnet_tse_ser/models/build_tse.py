@@ -22,7 +22,6 @@ _CLASSES = {
     ("criterion", "thresholded_snr"): "espnet_tse_ser.models.snr_loss:ThresholdedSNRLoss",
     ("wrapper", "fixed_order"): "espnet2.enh.loss.wrappers.fixed_order:FixedOrderSolver",
 }
-_OF_LEVEL = ("snr", "thresholded_snr")  # criterions to which the level of an output matters
 _CRITERION = {"name": Maybe(Text()), "only_for_test": Flag()}
 
 
@@ -151,15 +150,19 @@ def check_absent_targets(config, where):
         UserError: the level of an output matters to none of them: that of all outputs would sink
             for the sake of those that should be silent.
     """
+    from espnet_tse_ser.models.snr_loss import OF_LEVEL
+
+    known = [name for kind, name in _CLASSES if kind == "criterion"]
+    names = [n for n in known if issubclass(_get_class("criterion", n, where), OF_LEVEL)]
     if not any(
-        c["name"] in _OF_LEVEL
+        c["name"] in names
         and c["wrapper_conf"].get("weight", 1) > 0
         and not c["conf"].get("only_for_test")
         for c in config["criterions"]
     ):
         raise UserError(
             f"{where}: absent_share needs a criterion of the extraction to which the level of its "
-            f"output matters ({', '.join(_OF_LEVEL)}), but it is trained on "
+            f"output matters ({', '.join(names)}), but it is trained on "
             f"{', '.join(c['name'] for c in config['criterions'])} alone"
         )
 

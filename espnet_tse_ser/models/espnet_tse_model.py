@@ -5,12 +5,11 @@ import math
 import torch
 import torch.nn.functional as F
 from espnet2.enh.espnet_model_tse import ESPnetExtractionModel
-from espnet2.enh.loss.criterions.time_domain import SNRLoss
 from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_tse_ser.audio.levels import restore, standardize
 from espnet_tse_ser.frontends.td_speakerbeam.filterbank import set_cosine_filterbank
-from espnet_tse_ser.models.snr_loss import ThresholdedSNRLoss, absent_loss
+from espnet_tse_ser.models.snr_loss import OF_LEVEL, absent_loss
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.values.kinds import Choice, Flag, Only
 from espnet_tse_ser.values.numbers import Number
@@ -80,7 +79,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         """Whether a loss that it is trained on depends on the level of its output."""
         return any(
             wrapper.weight > 0
-            and isinstance(wrapper.criterion, (SNRLoss, ThresholdedSNRLoss))
+            and isinstance(wrapper.criterion, OF_LEVEL)
             and not wrapper.criterion.only_for_test
             for wrapper in self.loss_wrappers
         )

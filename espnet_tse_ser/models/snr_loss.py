@@ -6,7 +6,7 @@ the like. Neither is scale invariant: a silent output is one of a level.
 """
 
 import torch
-from espnet2.enh.loss.criterions.time_domain import TimeDomainLoss
+from espnet2.enh.loss.criterions.time_domain import SNRLoss, TimeDomainLoss
 
 from espnet_tse_ser.values.kinds import Flag, Maybe, Text
 from espnet_tse_ser.values.numbers import Number
@@ -36,6 +36,9 @@ class ThresholdedSNRLoss(TimeDomainLoss):
     def forward(self, ref, inf):
         """The loss ``(B,)`` of estimates ``inf`` of ``ref``, ``(B, T)`` each."""
         return _level(inf - ref, ref, self.max_db)
+
+
+OF_LEVEL = (SNRLoss, ThresholdedSNRLoss)  # losses to which the level of an output matters
 
 
 def absent_loss(estimate, mixture):

@@ -6,6 +6,7 @@ import copy
 from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask, extractor_choices
 from espnet2.utils.types import str_or_none
 
+from espnet_tse_ser.frontends.extraction import load_extraction_weights
 from espnet_tse_ser.frontends.td_speakerbeam.extractor import TCNExtractor, TDSpeakerBeamExtractor
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_speakers
@@ -17,7 +18,6 @@ from espnet_tse_ser.models.build_tse import (
     needs_enrollment,
 )
 from espnet_tse_ser.tasks.pretraining import KINDS, PretrainingTask
-from espnet_tse_ser.training.checkpoints import load_weights
 from espnet_tse_ser.training.trainer import ExtractionTrainer
 from espnet_tse_ser.values.kinds import Only
 from espnet_tse_ser.values.numbers import RATE
@@ -87,7 +87,7 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
             args.model_conf["num_speakers"] = len(speakers)
         model = build_extraction_model(vars(args), args.config or "the options")
         if args.tse_weights is not None:
-            load_weights(model, args.tse_weights, optional=("speaker_classifier",))
+            load_extraction_weights(model, args.tse_weights)
         args.tse_weights = None  # config.yaml, which is written now, must not depend on that file
         return model
 

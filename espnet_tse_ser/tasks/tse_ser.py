@@ -12,6 +12,7 @@ from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.audio.kaldi_dir import TALKER
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet.mapping_action import MappingAction
+from espnet_tse_ser.frontends.extraction import load_extraction_weights
 from espnet_tse_ser.mixtures.checks import check_tested, report
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures, EmotionOptions
 from espnet_tse_ser.mixtures.mixing import Levels
@@ -139,8 +140,7 @@ class TSESERTask(CheckedTask, DistributedTask, AbsTask):
             check_absent_targets(args.tse, "mixing_conf")
         model = build_joint_model(vars(args), args.config or "the options")
         if args.tse_weights is not None:
-            optional = ("speaker_classifier",)
-            load_weights(model.tse_model, args.tse_weights, optional=optional)
+            load_extraction_weights(model.tse_model, args.tse_weights)
         if args.ser_weights is not None:
             load_weights(model.ser_model, args.ser_weights)
         elif args.stats_file is not None and model.ser_model.normalize is not None:
