@@ -7,10 +7,11 @@ writes out/talk.json (all that is known), .tsv (a line a segment), .rttm (who sp
 diarisation) and .png (waveform, presence and emotions), and prints one line of JSON.
 
 The target is present in a frame if what is extracted has enough of the energy of the mixture
-(--presence_db) and is not much below what is loud in it (--floor_db), both smoothed over 0.2 s;
-gaps and stretches of less than 0.3 s are ignored. Stretches are cut into segments of
---segment_seconds at most; --least_similarity leaves out those whose speech is not like the
-enrollment, by the cosine of their embeddings. The thresholds are rules of thumb, not probabilities.
+(--presence_db) and is not much below what is loud in it (--floor_db), both smoothed over 0.2 s,
+and if, of a model with a calibration, "target_present" of the windows of 1.5 s around it is high
+enough (--least_present); gaps and stretches of less than 0.3 s are ignored. Stretches are cut into
+segments of --segment_seconds at most; --least_similarity leaves out those whose speech is not like
+the enrollment, by the cosine of their embeddings.
 """
 
 import argparse
@@ -23,13 +24,14 @@ from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.inference.command_line import LENGTH, add_model
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
-from espnet_tse_ser.values.numbers import Number
+from espnet_tse_ser.values.numbers import SHARE, Number
 
 logger = logging.getLogger(__name__)
 
 _SETTINGS = {
     "presence_db": (Number(-200, 200), -10.0, "least level of what is extracted in the mixture"),
     "floor_db": (Number(0, 200), 30.0, "how far below what is loud in it that may be"),
+    "least_present": (SHARE, None, "least target_present; default: 0.5 of a calibrated model"),
     "least_similarity": (Number(-1, 1), None, "least cosine; default: all are taken"),
     "window_seconds": (LENGTH, 60.0, "extracted at a time"),
     "segment_seconds": (LENGTH, 5.0, "of a segment at most"),
@@ -96,7 +98,8 @@ def main(argv=None):
     result = _as_json(args, model, recording, parts) | {"warnings": found}
     write_json(files["json"], result)
     columns = ["start", "end", "label", *(f"p_{label}" for label in model.labels)]
-    write_tsv(files["tsv"], map(_flat, result["segments"]), [*columns, "presence_db", "similarity"])
+    columns += ["presence_db", "target_present", "similarity"]
+    write_tsv(files["tsv"], map(_flat, result["segments"]), columns)
     write_text(files["rttm"], _rttm(base.name, args.target, parts))
     plot_timeline(files["png"], parts, frames, model.labels, args.presence_db, base.name)
     for text in found:
@@ -154,6 +157,7 @@ def _as_json(args, model, recording, parts):
             "end": round(part.end, 3),
             **emotion_of(part.probabilities),
             "presence_db": round(part.presence_db, 2),
+            "target_present": part.target_present and round(part.target_present, 4),
             "similarity": part.similarity and round(part.similarity, 4),
         }
         for part in parts

@@ -46,9 +46,13 @@ def build_for_inference(config, path):
     return build_extraction_model(config, path).eval()
 
 
-def load_extraction_weights(model, path):
-    """Load the weights of a training into an `ESPnetTSEModel`, with or without its classifier."""
-    load_weights(model, Path(path), optional=("speaker_classifier",))
+def load_extraction_weights(model, path, optional=()):
+    """Load the weights of a training into an `ESPnetTSEModel`, with or without its classifier.
+
+    Args:
+        optional: further parts that may be missing.
+    """
+    load_weights(model, Path(path), optional=("speaker_classifier", *optional))
 
 
 class Extraction(FrontEnd):

@@ -5,7 +5,9 @@ waits with the mixture in a file without a name, as its level is known at the en
 target is present in a frame of 20 ms if, both smoothed over 0.2 s,
 
 * what is extracted has no less than ``presence_db`` of the energy of the mixture, and
-* it is no more than ``floor_db`` below what is loud in it (its 95th percentile).
+* it is no more than ``floor_db`` below what is loud in it (its 95th percentile),
+
+and, of a model with a calibration, if `presence.present_by_frame` has ``least_present`` or more.
 
 Gaps of less than 0.3 s are closed, then what is shorter than that is left out. Each stretch that
 remains is divided into equal parts of ``segment_seconds`` at most, which get an emotion and, where
@@ -21,8 +23,10 @@ import numpy as np
 from espnet_tse_ser.audio.reading import open_audio
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.frontends.extraction import Extraction, rescale
+from espnet_tse_ser.inference.calibration import LEAST_PRESENT
 from espnet_tse_ser.inference.evidence import embed, similarity
 from espnet_tse_ser.inference.frames import Frames
+from espnet_tse_ser.inference.presence import present_by_frame
 from espnet_tse_ser.inference.recording import extracted_pieces
 from espnet_tse_ser.progress import progress
 
@@ -37,13 +41,15 @@ _LEAST = 1e-12  # energy of a sample: -120 dBFS
 class Part:
     """A part of a recording in which the target speaks, from ``start`` to ``end`` in s.
 
-    ``presence_db`` is the level of the extracted speech against the mixture, ``similarity`` that of
-    the embeddings or None, ``probabilities`` a dict label -> probability.
+    ``presence_db`` is the level of the extracted speech against the mixture, ``target_present`` the
+    mean probability or None, ``similarity`` that of the embeddings or None, ``probabilities`` a
+    dict label -> probability.
     """
 
     start: float
     end: float
     presence_db: float
+    target_present: float | None
     similarity: float | None
     probabilities: dict
 
@@ -103,6 +109,7 @@ def find_parts(
     segment_seconds,
     presence_db,
     floor_db,
+    least_present,
     least_similarity,
 ):
     """Find the target in a recording and recognise its emotions.
@@ -111,13 +118,15 @@ def find_parts(
         model: `TSESER` that extracts, or has a front-end. recording: `Recording` at its rate.
         enrollment: ``(num_samples,)`` of the target at its rate, or None.
         directory: for the file that waits, 8 bytes a sample.
-        the others: see above, and `recording.recognize_recording`; ``least_similarity`` or None.
+        the others: see above, and `recording.recognize_recording`. ``least_present`` None is
+            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None takes all.
 
     Returns:
         list of `Part`, and `Frames`.
 
     Raises:
-        UserError: as `recognize_recording`; or the model does not extract.
+        UserError: as `recognize_recording`; the model does not extract; or ``least_present`` of a
+            model without a calibration.
     """
     if model.front_end is None and not model.extracts:
         raise UserError(
@@ -125,6 +134,12 @@ def find_parts(
         )
     if segment_seconds < LEAST_SECONDS:
         raise UserError(f"--segment_seconds must be {LEAST_SECONDS:g} or more")
+    if model.calibration is None and least_present is not None:
+        raise UserError(
+            "--least_present needs a model with a calibration (tse-ser calibrate); leave it out, "
+            "or give --least_similarity"
+        )
+    least_present = LEAST_PRESENT if least_present is None else least_present
     frames = Frames(model.rate, model.sets_level)
     with tempfile.TemporaryFile(dir=directory) as scratch:
         for pair in extracted_pieces(model, recording, enrollment, window_seconds):
@@ -133,6 +148,16 @@ def find_parts(
         level, rate = frames.finish(), model.rate / frames.size
         against_mixture, against_loud = presence(frames.energies, rate)
         is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
+
+        def read(first, end):
+            scratch.seek(8 * first)
+            pair = np.fromfile(scratch, np.float32, 2 * (end - first)).reshape(-1, 2)
+            return np.ascontiguousarray(pair.T)
+
+        present = None
+        if model.calibration is not None:
+            present = present_by_frame(model, enrollment, read, is_present, frames.size)
+            is_present &= present >= least_present
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)
@@ -140,11 +165,10 @@ def find_parts(
         ]
         parts, similarity_of = [], _Similarity(model, enrollment)
         for first, end in progress(bounds, "recognise"):
-            scratch.seek(8 * first)
-            mixture, speech = np.fromfile(scratch, np.float32, 2 * (end - first)).reshape(-1, 2).T
+            mixture, speech = read(first, end)
             name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"
-            speech = np.ascontiguousarray(speech) * np.float32(level)
-            signals = {"speech": speech, "mixture": np.ascontiguousarray(mixture)}
+            speech = speech * np.float32(level)
+            signals = {"speech": speech, "mixture": mixture}
             if model.front_end is not None:  # as `extract` has it
                 signals["speech"] = rescale(speech, signals["mixture"], name, model.sets_level)
             similar = similarity_of(speech)
@@ -156,6 +180,7 @@ def find_parts(
                 first / model.rate,
                 end / model.rate,
                 _decibels(frames.energies[inside]),
+                None if present is None else float(present[inside].mean()),
                 similar,
                 dict(zip(model.labels, row, strict=True)),
             )
@@ -166,7 +191,7 @@ def find_parts(
 def overall(parts):
     """Mean probabilities, dict label -> probability, over the time of the parts; None of none.
 
-    >>> overall([Part(0, 3, 0, None, {"a": 1.0, "b": 0.0}), Part(5, 6, 0, None, {"a": 0, "b": 1})])
+    >>> overall([Part(0, 3, 0, 1, 1, {"a": 1.0, "b": 0.0}), Part(5, 6, 0, 1, 1, {"a": 0, "b": 1})])
     {'a': 0.75, 'b': 0.25}
     """
     total = sum(part.end - part.start for part in parts)

@@ -71,11 +71,6 @@ def check_extraction_config(config, where):
         _get_class(part, name, where(part))
         checked[part] = name
         checked[conf] = check_options(config.get(conf), _options(part, name), where(conf))
-    if checked["extractor_conf"].get("use_spk_emb"):
-        raise UserError(
-            f"{where('extractor_conf')}: use_spk_emb: enrollments are speech here, not embeddings; "
-            "drop it"
-        )
     encoder, decoder = checked["encoder_conf"], checked["decoder_conf"]
     if encoder != decoder or encoder["stride"] > encoder["kernel_size"]:
         raise UserError(
@@ -86,7 +81,32 @@ def check_extraction_config(config, where):
     from espnet_tse_ser.models.espnet_tse_model import ESPnetTSEModel
 
     model_conf = check_options(config.get("model_conf"), ESPnetTSEModel, where("model_conf"))
+    _check_speaker_encoder(config, checked["extractor_conf"], model_conf, where)
     return checked | {"model_conf": model_conf}
+
+
+def _check_speaker_encoder(config, extractor_conf, model_conf, where):
+    from espnet_tse_ser.models.speaker_encoder import RATE, SpeakerEncoder
+
+    found = model_conf.get("speaker_encoder")
+    if not extractor_conf.get("use_spk_emb"):
+        pass
+    elif found is None:
+        raise UserError(
+            f"{where('extractor_conf')}: use_spk_emb: enrollments are speech here, not embeddings; "
+            "drop it, or give a speaker_encoder in model_conf"
+        )
+    elif extractor_conf["spk_emb_dim"] != SpeakerEncoder.size:
+        raise UserError(
+            f"{where('extractor_conf')}: spk_emb_dim: must be {SpeakerEncoder.size} with "
+            f"speaker_encoder {found}, got {extractor_conf['spk_emb_dim']}"
+        )
+    rate = config.get("sample_rate", config.get("fs", RATE))
+    if found is not None and rate != RATE:
+        raise UserError(
+            f"{where('model_conf')}: speaker_encoder {found} is for {RATE} Hz, the model for "
+            f"{rate} Hz; leave it out"
+        )
 
 
 def build_extraction_model(config, where="the extraction model"):

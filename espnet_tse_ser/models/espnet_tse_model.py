@@ -10,8 +10,9 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet_tse_ser.audio.levels import restore, standardize
 from espnet_tse_ser.frontends.td_speakerbeam.filterbank import set_cosine_filterbank
 from espnet_tse_ser.models.snr_loss import OF_LEVEL, absent_loss
+from espnet_tse_ser.models.speaker_encoder import RESEMBLYZER, SpeakerEncoder
 from espnet_tse_ser.training.precision import float32, widened
-from espnet_tse_ser.values.kinds import Choice, Flag, Only
+from espnet_tse_ser.values.kinds import Choice, Flag, Maybe, Only
 from espnet_tse_ser.values.numbers import Number
 
 _FILTERBANK = Choice("random", "cosine")
@@ -33,6 +34,9 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         speaker_loss_weight: weight of the cross entropy that identifies the target speaker from
             the enrollment embedding (Delcroix et al., ICASSP 2020); 0 leaves the loss out.
         num_speakers: training speakers; needed when the weight is above 0.
+        speaker_encoder: ``resemblyzer`` embeds enrollments by the pretrained `SpeakerEncoder` too,
+            whose part in the embedding starts at 0, beside the auxiliary network; alone, in its
+            place, with an extractor of ``use_spk_emb``.
         num_spk, flexible_numspk, share_encoder, extract_feats_in_collect_stats: ESPnet's.
 
     Raises:
@@ -48,6 +52,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         filterbank: _FILTERBANK = "random",
         speaker_loss_weight: Number(0) = 0.0,
         num_speakers: Number(0, whole=True) = 0,
+        speaker_encoder: Maybe(Choice(RESEMBLYZER)) = None,
         num_spk: Only(1) = 1,
         flexible_numspk: Only(False) = False,
         share_encoder: Only(True) = True,
@@ -59,15 +64,25 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         if filterbank == "cosine":
             set_cosine_filterbank(self.encoder, self.decoder)
         self.speaker_loss_weight = speaker_loss_weight
-        self.speaker_classifier = None
+        self.speaker_encoder = self.speaker_projection = self.speaker_classifier = None
+        alone = getattr(self.extractor, "use_spk_emb", False)
+        if speaker_encoder is not None:
+            if not self.needs_enrollment:
+                raise ValueError("speaker_encoder needs an extractor with enrollments")
+            self.speaker_encoder = SpeakerEncoder()
+            if not alone:
+                size = _embedding_dim(self.extractor)
+                self.speaker_projection = torch.nn.Linear(SpeakerEncoder.size, size, bias=False)
+                torch.nn.init.zeros_(self.speaker_projection.weight)
+        elif alone:
+            raise ValueError("use_spk_emb, of the extractor, needs a speaker_encoder")
         if speaker_loss_weight > 0:
             if not self.needs_enrollment:
                 raise ValueError("speaker_loss_weight > 0 needs an extractor with enrollments")
             if num_speakers < 2:
                 raise ValueError("speaker_loss_weight > 0 needs num_speakers >= 2")
-            tcn = self.extractor.tcn
-            embedding_dim = tcn.adapt_enroll_dim * (2 if tcn.skip_connection else 1)
-            self.speaker_classifier = torch.nn.Linear(embedding_dim, num_speakers)
+            size = _embedding_dim(self.extractor)
+            self.speaker_classifier = torch.nn.Linear(size, num_speakers)
 
     @property
     def needs_enrollment(self):
@@ -103,16 +118,25 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        feature, num_frames, level = self._encode(speech_mix, lengths)
-        enrolled = self._encode(enroll, enroll_lengths)[:2] if self.needs_enrollment else ()
-        masked, _, others = self.extractor(feature, num_frames, *enrolled)
-        estimate = self._decode(masked, lengths, speech_mix.shape[1], level)
-        return estimate, widened(others["enroll_emb"]) if self.needs_enrollment else None
+        if not self.needs_enrollment:
+            return self.extract_embedded(speech_mix, lengths, None), None
+        embedding = self.embed(enroll, enroll_lengths)
+        return self.extract_embedded(speech_mix, lengths, embedding), widened(embedding)
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
+        if self.speaker_encoder is not None:
+            with float32(enroll):
+                speech, _ = standardize(enroll[:, : enroll_lengths.max()], enroll_lengths)
+            voice = self.speaker_encoder(speech, enroll_lengths)
+            voice = F.layer_norm(voice, voice.shape[1:])
+            if self.speaker_projection is None:
+                return self.extractor.embed(voice, None)
         feature, num_frames, _ = self._encode(enroll, enroll_lengths)
-        return self.extractor.embed(feature, num_frames)
+        embedding = self.extractor.embed(feature, num_frames)
+        if self.speaker_encoder is not None:
+            embedding = embedding + self.speaker_projection(voice)
+        return embedding
 
     def extract_embedded(self, speech_mix, lengths, embedding, statistics=None, level=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
@@ -223,6 +247,11 @@ class ESPnetTSEModel(ESPnetExtractionModel):
                 stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, len(speech_mix)), loss.device)
+
+
+def _embedding_dim(extractor):
+    tcn = extractor.tcn
+    return tcn.adapt_enroll_dim * (2 if tcn.skip_connection else 1)
 
 
 def _sample_mask(lengths, num_samples):

@@ -55,7 +55,8 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
             "--tse_weights",
             type=str_or_none,
             default=None,
-            help="Weights to start from, of a model of the same configuration",
+            help="Weights to start from, of a model of the same configuration, with or without a "
+            "speaker_encoder",
         )
         # ESPnet's rate is 8000, nothing else here is.
         parser.set_defaults(encoder="conv", decoder="conv", sample_rate=16000)
@@ -86,8 +87,12 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
             speakers, _ = pretraining_speakers(pool, options, args.seed)
             args.model_conf["num_speakers"] = len(speakers)
         model = build_extraction_model(vars(args), args.config or "the options")
+        new = ()
+        if model.speaker_encoder is not None:
+            model.speaker_encoder.load_installed()
+            new = ("speaker_encoder", "speaker_projection")
         if args.tse_weights is not None:
-            load_extraction_weights(model, args.tse_weights)
+            load_extraction_weights(model, args.tse_weights, optional=new)
         args.tse_weights = None  # config.yaml, which is written now, must not depend on that file
         return model
 

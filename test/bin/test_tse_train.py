@@ -16,6 +16,7 @@ from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.extraction import extract, load_extraction_model
 from espnet_tse_ser.frontends.loading import load_front_end
 from espnet_tse_ser.frontends.model_files import files_of
+from espnet_tse_ser.models.speaker_encoder import SpeakerEncoder
 from espnet_tse_ser.training.checkpoints import read_config
 
 MIXING = {
@@ -135,6 +136,22 @@ def test_a_training_starts_from_the_weights_of_another(train, whole, tse_config,
         train(tmp_path / "other", *further, config=still)
     with pytest.raises(UserError, match="none.pth"):
         train(tmp_path / "none", "--tse_weights", str(tmp_path / "none.pth"))
+
+
+def test_a_speaker_encoder_is_added_to_the_weights_of_another(train, whole, tse_config, tmp_path):
+    conf = {"model_conf": TRAINING["model_conf"] | {"speaker_encoder": "resemblyzer"}}
+    still = tmp_path / "still.yaml"
+    still.write_text(yaml.safe_dump(tse_config | TRAINING | conf | {"optim_conf": {"lr": 1e-30}}))
+    weights = ["--max_epoch", "1", "--tse_weights"]
+    added = _weights(train(tmp_path / "still", *weights, str(whole / "latest.pth"), config=still))
+    plain, theirs = _weights(whole), SpeakerEncoder()
+    theirs.load_installed()
+    assert _equal({k: added[k] for k in plain}, plain)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(added[f"speaker_encoder.{name}"], value)
+    assert not added["speaker_projection.weight"].abs().max() > 1e-20
+    with pytest.raises(UserError, match=r"another architecture.*'speaker_\w+\.\S+' \(unknown"):
+        train(tmp_path / "less", *weights, str(tmp_path / "still" / "latest.pth"))
 
 
 def test_a_finished_training_is_not_touched(train, whole):

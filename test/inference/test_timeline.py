@@ -16,6 +16,7 @@ OPTIONS = {
     "segment_seconds": 2,
     "presence_db": -10,
     "floor_db": 30,
+    "least_present": None,
     "least_similarity": None,
 }
 

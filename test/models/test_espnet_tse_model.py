@@ -249,3 +249,73 @@ def test_training_silences_absent_targets(tse_config, batch):
         optimizer.step()
         levels.append(float(stats["absent_level"]))
     assert levels[-1] < levels[0] - 5
+
+
+VOICE = {"speaker_encoder": "resemblyzer"}
+ALONE = {"use_spk_emb": True, "spk_emb_dim": 256}
+
+
+def _with_voice(config, alone=False):
+    extractor = config["extractor_conf"] | (ALONE if alone else {})
+    model = _build(config, model_conf=VOICE, extractor_conf=extractor)
+    model.speaker_encoder.load_installed()
+    return model
+
+
+@torch.no_grad()
+def test_a_speaker_encoder_beside_starts_without_effect(tse_config, batch):
+    plain, model = _build(tse_config).eval(), _with_voice(tse_config).eval()
+    load = model.load_state_dict(plain.state_dict(), strict=False)
+    assert {k.split(".")[0] for k in load.missing_keys} == {"speaker_encoder", "speaker_projection"}
+    for ours, theirs in zip(
+        model.extract(*_inputs(batch)), plain.extract(*_inputs(batch)), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_speaker_encoder_counts_and_is_not_trained(tse_config, batch, alone):
+    model = _with_voice(tse_config, alone)
+    before = {k: v.clone() for k, v in model.speaker_encoder.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(**batch)[0].backward()
+        optimizer.step()
+    after = model.speaker_encoder.state_dict()
+    assert before and all(torch.equal(before[k], after[k]) for k in before)
+    model.eval()
+    with torch.no_grad():
+        together, embeddings = model.extract(*_inputs(batch))
+        for i, n in enumerate(LENGTHS):
+            alone_, embedding = model.extract(*_inputs(_one(batch, i)))
+            torch.testing.assert_close(alone_[0], together[i, :n], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(embedding[0], embeddings[i], atol=1e-5, rtol=1e-4)
+        changed = dict(batch, enroll_ref1=batch["enroll_ref1"].flip(0))
+        assert not torch.allclose(model.extract(*_inputs(changed))[1], embeddings, atol=1e-4)
+        louder = dict(batch, enroll_ref1=8 * batch["enroll_ref1"] + 0.1)
+        torch.testing.assert_close(
+            model.extract(*_inputs(louder))[1], embeddings, atol=1e-4, rtol=1e-3
+        )
+    weights = model.speaker_projection.weight if not alone else None
+    assert alone == (weights is None) and (alone or weights.abs().max() > 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_conf": VOICE, "sample_rate": 8000}, "model_conf: speaker_encoder .* 16000 Hz"),
+        ({"model_conf": VOICE, "extractor": "tcn"}, "speaker_encoder needs an extractor with"),
+        ({"model_conf": {"speaker_encoder": "ecapa"}}, "speaker_encoder"),
+        ({"model_conf": VOICE, "alone": 192}, "spk_emb_dim: must be 256 with speaker_encoder"),
+    ],
+)
+def test_a_speaker_encoder_has_to_fit(tse_config, changes, message):
+    config = tse_config | changes
+    conf = dict(config["extractor_conf"])
+    if "alone" in config:
+        conf |= {"use_spk_emb": True, "spk_emb_dim": config.pop("alone")}
+    if config["extractor"] == "tcn":
+        conf = {k: v for k, v in conf.items() if not k.startswith(("i_adapt", "adapt"))}
+    with pytest.raises(UserError, match=message):
+        _build(config, extractor_conf=conf)

@@ -1,0 +1,118 @@
+"""A pretrained speaker encoder, for enrollments of speakers that a short training never meets.
+
+The network of Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018),
+with the weights of the package resemblyzer (Apache-2.0), trained on thousands of speakers. Of the
+package only the file of weights is read: ``pip install --no-deps resemblyzer`` is enough, and only
+to train; a trained extractor has the weights with its own.
+"""
+
+import importlib.util
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+import torch.nn.functional as F
+import torchaudio
+
+from espnet_tse_ser.audio.levels import REFERENCE
+from espnet_tse_ser.errors import UserError, first_line
+from espnet_tse_ser.training.precision import float32
+
+RESEMBLYZER = "resemblyzer"
+RATE = 16000
+
+_LEVEL = 10 ** (-30 / 20)  # RMS that it was trained with
+_FFT, _HOP, _MELS = 400, 160, 40
+_WINDOW = 160  # frames that it sees at once
+_SIZE = 256
+
+
+class SpeakerEncoder(torch.nn.Module):
+    """Embed speakers: log-free mel energies, three LSTM layers, the last state projected.
+
+    It is never trained here: its weights have no gradient, and neither has what it returns.
+
+    Attributes:
+        size: of an embedding, 256.
+    """
+
+    size = _SIZE
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(_MELS, _SIZE, num_layers=3, batch_first=True)
+        self.linear = torch.nn.Linear(_SIZE, _SIZE)
+        filters = torchaudio.functional.melscale_fbanks(
+            _FFT // 2 + 1, 0.0, RATE / 2, _MELS, RATE, norm="slaney", mel_scale="slaney"
+        )
+        # Constants of the constructor: not part of a checkpoint.
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+        self.requires_grad_(False)
+
+    def load_installed(self):
+        """Take the weights of the installed package.
+
+        Raises:
+            UserError: it is not installed, or its weights are others.
+        """
+        spec = importlib.util.find_spec(RESEMBLYZER)
+        if spec is None:
+            raise UserError(
+                f"speaker_encoder: {RESEMBLYZER}: the package is not installed, whose weights it "
+                f"starts from: pip install --no-deps {RESEMBLYZER}"
+            )
+        path = Path(spec.origin).with_name("pretrained.pt")
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+            self.load_state_dict({name: found[name] for name in self.state_dict()})
+        except (OSError, EOFError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
+            raise UserError(
+                f"{path}: not the weights of {RESEMBLYZER} 0.1 ({first_line(error)}); install it "
+                f"again: pip install --no-deps --force-reinstall {RESEMBLYZER}"
+            ) from None
+
+    @torch.no_grad()
+    def forward(self, speech, lengths):
+        """Embed a batch of speech.
+
+        Args:
+            speech: ``(B, T)`` at 16 kHz, of the level `REFERENCE`; lengths: valid samples ``(B,)``.
+
+        Returns:
+            ``(B, 256)`` float32 of length 1, the mean over windows of 1.6 s that overlap by half or
+            more; shorter speech is continued by silence.
+        """
+        with float32(speech):
+            mels, count = self.energies(speech, lengths)
+            windows = [w for mel, n in zip(mels, count, strict=True) for w in _windows(mel, n)]
+            _, (state, _) = self.lstm(torch.stack(windows))
+            each = F.normalize(torch.relu(self.linear(state[-1])))
+            each = each.split([_num_windows(n) for n in count])
+            return F.normalize(torch.stack([one.mean(dim=0) for one in each]))
+
+    def energies(self, speech, lengths):
+        """Mel energies ``(B, num_frames, 40)``, and how many frames of each are valid, a list."""
+        spectrum = torch.stft(
+            speech.float() * (_LEVEL / REFERENCE),
+            _FFT,
+            _HOP,
+            window=self.window,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        mels = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2) @ self.filters
+        return mels, [n // _HOP + 1 for n in lengths.tolist()]
+
+
+def _num_windows(count):
+    return max(-(-(count - _WINDOW) // (_WINDOW // 2)), 0) + 1
+
+
+def _windows(mel, count):
+    """Evenly over ``count`` frames, whose ends they reach."""
+    last, number = max(count - _WINDOW, 0), _num_windows(count)
+    for k in range(number):
+        start = round(last * k / max(number - 1, 1))
+        window = mel[start : min(start + _WINDOW, count)]
+        yield F.pad(window, (0, 0, 0, _WINDOW - len(window)))

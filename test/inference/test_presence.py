@@ -1,0 +1,116 @@
+"""Presence of the target by windows of a recording, as its calibration has it."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.inference import presence
+from espnet_tse_ser.inference.calibration import Calibration
+from espnet_tse_ser.inference.evidence import FEATURES, evidence
+from espnet_tse_ser.inference.model import TSESER
+from espnet_tse_ser.inference.presence import HOP_SECONDS, WINDOW_SECONDS, present_by_frame
+from espnet_tse_ser.inference.recording import Recording
+from espnet_tse_ser.inference.timeline import find_parts
+
+RATE, FRAME = 16000, 320
+HOW = {
+    "window_seconds": 4,
+    "segment_seconds": 2,
+    "presence_db": -200,
+    "floor_db": 200,
+    "least_similarity": None,
+}
+
+
+def _noise(seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(round(seconds * RATE))).astype(np.float32)
+
+
+def _calibrated(joint_dir, bias=0.0, **weights):
+    model = TSESER.from_pretrained(joint_dir)
+    found = dict.fromkeys(FEATURES, 0.0) | {"bias": bias} | weights
+    model.calibration = Calibration("", 1.0, found, {})
+    return model
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 5.1])
+def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
+    model, enrollment = _calibrated(joint_dir, level=1.0, similarity=2.0), _noise(1, 7)
+    pair = np.stack(
+        [_noise(seconds, 1), _noise(seconds, 2) * np.linspace(0.1, 2, len(_noise(seconds)))]
+    )
+    pair = pair.astype(np.float32)
+    num_frames = pair.shape[1] // FRAME
+    found = present_by_frame(
+        model,
+        enrollment,
+        lambda first, end: pair[:, first:end],
+        np.ones(num_frames, bool),
+        FRAME,
+    )
+    size, hop = int(WINDOW_SECONDS * 50), int(HOP_SECONDS * 50)
+    starts = sorted({*range(0, max(num_frames - size, 0), hop), max(num_frames - size, 0)})
+    embedding = model.embeddings()([enrollment])
+    expected = [[] for _ in range(num_frames)]
+    for start in starts:  # one by one
+        window = pair[:, start * FRAME : min(start + size, num_frames) * FRAME]
+        measured = evidence(model.model.tse_model, [window[0]], [window[1]], embedding, RATE)[0]
+        logit = measured[FEATURES.index("level")] + 2 * measured[FEATURES.index("similarity")]
+        for frame in range(start, min(start + size, num_frames)):
+            expected[frame].append(1 / (1 + np.exp(-logit)))
+    np.testing.assert_allclose(found, [np.mean(each) for each in expected], atol=1e-5)
+    assert seconds < 2 or np.ptp(found) > 0.01
+
+
+def test_windows_in_which_nothing_is_wanted_are_left_out(joint_dir, monkeypatch):
+    asked = []
+
+    def counted(model, mixtures, *others):
+        asked.extend(mixtures)
+        return evidence(model, mixtures, *others)
+
+    monkeypatch.setattr(presence, "evidence", counted)
+    pair = np.stack([_noise(10), _noise(10, 1)])
+    wanted = np.zeros(500, bool)
+    wanted[300:310] = True
+    model = _calibrated(joint_dir, bias=1.0)
+    found = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
+    assert 2 <= len(asked) <= 4 and found[:200].max() == 0 == found[400:].max()
+    np.testing.assert_allclose(found[300:310], 1 / (1 + np.exp(-1.0)), atol=1e-6)
+
+
+def test_a_timeline_has_what_is_probable(joint_dir, tmp_path):
+    soundfile.write(tmp_path / "m.wav", _noise(6), RATE, subtype="FLOAT")
+
+    def parts(model, least):
+        recording = Recording(tmp_path / "m.wav", RATE)
+        how = HOW | {"least_present": least}
+        return find_parts(model, recording, _noise(1, 1), tmp_path, **how)[0]
+
+    plain = parts(TSESER.from_pretrained(joint_dir), None)
+    assert len(plain) == 3 and [p.target_present for p in plain] == [None] * 3
+    likely = parts(_calibrated(joint_dir, bias=2.0), None)
+    assert [(p.start, p.end) for p in likely] == [(p.start, p.end) for p in plain]
+    expected = pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+    assert all(p.target_present == expected for p in likely)
+    unlikely = _calibrated(joint_dir, bias=-1.0)
+    assert parts(unlikely, None) == [] and len(parts(unlikely, 0.2)) == 3
+    with pytest.raises(UserError, match="--least_present needs a model with a calibration"):
+        parts(TSESER.from_pretrained(joint_dir), 0.5)
+
+
+def test_the_level_of_a_recording_does_not_count(joint_dir):
+    model, pair = (
+        _calibrated(joint_dir, level=1.0, explained=3.0),
+        np.stack([_noise(3), _noise(3, 1)]),
+    )
+    wanted = np.ones(150, bool)
+    found = [
+        present_by_frame(model, _noise(1, 2), lambda a, b: gain * pair[:, a:b], wanted, FRAME)  # noqa: B023
+        for gain in (np.float32(1), np.float32(0.01))
+    ]
+    np.testing.assert_allclose(*found, atol=1e-4)
+    assert torch.tensor(found[0]).std() > 0
