@@ -27,6 +27,9 @@ CLASSES = {
     ("model", "emotion"): "espnet_tse_ser.models.espnet_ser_model:ESPnetSERModel",
     ("model", "trnet"): "espnet_tse_ser.models.trnet:TRNet",
     ("model", "shared"): "espnet_tse_ser.models.shared:SharedModel",
+    ("model", "shared_extraction"): (
+        "espnet_tse_ser.models.shared_extraction:SharedExtractionModel"
+    ),
 }
 KINDS = tuple(dict.fromkeys(kind for kind, _ in CLASSES))
 _NEEDED = ("frontend", "encoder", "pooling", "model")

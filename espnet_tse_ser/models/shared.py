@@ -8,6 +8,7 @@ from espnet_tse_ser.models.espnet_ser_model import CLASS_WEIGHT, NORMS, ESPnetSE
 from espnet_tse_ser.recognise.enhancement import MaskHead
 from espnet_tse_ser.recognise.experts import SparseExperts
 from espnet_tse_ser.training.precision import float32
+from espnet_tse_ser.training.streams import of_streams
 from espnet_tse_ser.values.kinds import Choice, Maybe
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, LAYERS, Number
 
@@ -100,26 +101,37 @@ class SharedModel(ESPnetSERModel):
         mask = frame_mask(num_frames, emotion.shape[1])[..., None]
         return emotion * mask, enhancement * mask, num_frames, balance
 
-    def embed(self, speech, speech_lengths):
-        """As of `ESPnetSERModel`."""
-        feats, _, num_frames, _ = self.share(speech, speech_lengths)
+    def for_heads(self, speech, speech_lengths):
+        """What `share` gives, and the adaptation of the `MaskHead`, of the streams of `inputs`."""
+        return *self.share(speech, speech_lengths), None
+
+    def logits(self, **streams):
+        """As of `ESPnetSERModel`, of the streams of `inputs`."""
+        return self.classify(self.embed(**streams))
+
+    def embed(self, **streams):
+        """As of `ESPnetSERModel`, of the streams of `inputs`."""
+        feats, _, num_frames, *_ = self.for_heads(**streams)
         return self.encode(feats, num_frames)
 
-    def recognize_and_enhance(self, speech, speech_lengths):
+    def recognize_and_enhance(self, **streams):
         """Logits ``(B, K)`` and enhanced speech ``(B, T)`` of noisy speech, as of `logits`."""
-        emotion, enhancement, num_frames, _ = self.share(speech, speech_lengths)
+        emotion, enhancement, num_frames, _, adaptation = self.for_heads(**streams)
+        noisy = streams["speech"], streams["speech_lengths"]
         logits = self.classify(self.encode(emotion, num_frames))
-        return logits, self.enhancement.enhance(speech, speech_lengths, enhancement, num_frames)
+        return logits, self.enhancement.enhance(*noisy, enhancement, num_frames, adaptation)
 
-    def losses(self, emotion, clean, clean_lengths, speech, speech_lengths, **batch):
+    def losses(self, emotion, clean, clean_lengths, **batch):
         """As of `ESPnetSERModel`.
 
         Args:
             clean: the target alone ``(B, T)``, as it is in the noisy speech ``(B, T)``.
         """
-        shared, enhancement, num_frames, balance = self.share(speech, speech_lengths)
+        streams = of_streams(batch, self.inputs)
+        noisy = streams["speech"], streams["speech_lengths"]
+        shared, enhancement, num_frames, balance, adaptation = self.for_heads(**streams)
         logits = self.classify(self.encode(shared, num_frames))
-        l1 = self.enhancement.loss(speech, speech_lengths, enhancement, num_frames, clean)
+        l1 = self.enhancement.loss(*noisy, enhancement, num_frames, clean, adaptation)
         with float32(logits):
             ce = self.emotion_loss(logits, emotion)
             loss = ce + self.ratio * l1 + self.balance_weight * balance

@@ -37,12 +37,13 @@ class MaskHead(torch.nn.Module):
         self.blstm = torch.nn.LSTM(hidden, hidden, layers, batch_first=True, bidirectional=True)
         self.mask = torch.nn.Linear(hidden, _BINS)
 
-    def enhance(self, speech, lengths, feats, num_frames):
+    def enhance(self, speech, lengths, feats, num_frames, adaptation=None):
         """Enhance.
 
         Args:
             speech: ``(B, T)``, 16 kHz; lengths: valid samples ``(B,)``.
             feats: of the encoder ``(B, F, D)``; num_frames: valid ones ``(B,)``.
+            adaptation: factors of the hidden units ``(B, hidden)`` to a target, or None.
 
         Returns:
             ``(B, T)``, zero beyond ``lengths``, without offset.
@@ -50,7 +51,7 @@ class MaskHead(torch.nn.Module):
         with float32(speech):
             spectrum, level = self._transform(speech, lengths)
             noisy = spectrum.abs()
-            estimate = torch.expm1(self._estimate(noisy, lengths, feats, num_frames))
+            estimate = torch.expm1(self._estimate(noisy, lengths, feats, num_frames, adaptation))
             masked = (spectrum * (estimate / (noisy + _EPS))).transpose(1, 2)
             enhanced = torch.istft(
                 masked, _WINDOW, _SHIFT, window=self.window, center=True, length=speech.shape[1]
@@ -58,7 +59,7 @@ class MaskHead(torch.nn.Module):
             enhanced = enhanced * level.rms.to(enhanced.dtype)[:, None]
             return enhanced * frame_mask(lengths, speech.shape[1])
 
-    def loss(self, speech, lengths, feats, num_frames, clean):
+    def loss(self, speech, lengths, feats, num_frames, clean, adaptation=None):
         """Mean absolute error (scalar) of the log1p magnitudes, over valid frames and bins.
 
         Args:
@@ -66,7 +67,7 @@ class MaskHead(torch.nn.Module):
         """
         with float32(speech):
             spectrum, level = self._transform(speech, lengths)
-            estimate = self._estimate(spectrum.abs(), lengths, feats, num_frames)
+            estimate = self._estimate(spectrum.abs(), lengths, feats, num_frames, adaptation)
             target, _ = self._transform(clean, lengths, level)
             error = (estimate - _compress(target.abs())).abs()
             valid = _count_frames(lengths)
@@ -87,7 +88,7 @@ class MaskHead(torch.nn.Module):
         )
         return spectrum.transpose(1, 2), level
 
-    def _estimate(self, magnitude, lengths, feats, num_frames):
+    def _estimate(self, magnitude, lengths, feats, num_frames, adaptation):
         """log1p magnitudes of clean speech."""
         noisy, valid = _compress(magnitude), _count_frames(lengths)
         # Two frames of 10 ms for one of the encoder, the last one for what is left.
@@ -95,6 +96,8 @@ class MaskHead(torch.nn.Module):
         index = torch.minimum(index[None], num_frames[:, None] - 1)
         feats = widened(feats).gather(1, index[..., None].expand(-1, -1, feats.shape[2]))
         x = self.project(torch.cat([noisy, feats], 2))
+        if adaptation is not None:
+            x = x * widened(adaptation)[:, None]
         packed = pack_padded_sequence(x, valid.cpu(), batch_first=True, enforce_sorted=False)
         x, _ = pad_packed_sequence(self.blstm(packed)[0], True, total_length=noisy.shape[1])
         return noisy * torch.sigmoid(self.mask(sum(x.chunk(2, 2))))

@@ -221,7 +221,9 @@ def _extraction(pooled, systems):
         result = pooled[name]
         if result["si_sdr"] is None:
             continue
-        how = "fine-tuned" if systems[name].system.test == JOINT else "pretrained"
+        system = systems[name].system
+        how = "shared encoder" if system.enhances else "pretrained"
+        how = "fine-tuned" if system.test == JOINT else how
         for state, r in [("all", result), *result["by_gender_state"].items()]:
             rows.append(
                 [

@@ -147,6 +147,15 @@ def table_of(recipe, tag):
     return read_tsv(recipe / f"data/mix_{tag}/mixtures.tsv")
 
 
+def test_a_shared_encoder_extracts_and_recognises(recipe):
+    results = run_set(recipe, "shared", systems="shared_tse", folds="1", stop_stage="results")
+    (pooled,) = (r for r in results["results"] if r["fold"] == "all")
+    assert pooled["system"] == "shared_tse" and pooled["n"] == 64 and pooled["si_sdri"] is not None
+    text = (recipe / "exp/results_shared/RESULTS.md").read_text()
+    assert "| Shared encoder, extraction | noisy | noisy | 64 |" in text
+    assert "| shared encoder (shared_tse) | same |" in text
+
+
 def test_interferers_from_the_emotional_corpus(recipe):
     results = run_set(
         recipe,

@@ -99,10 +99,10 @@ def test_independent_of_the_batch_and_of_every_prefix_of_padding(batch, sharing,
     assert not enhanced[2, LENGTHS[2] :].any()
     for i, length in enumerate(LENGTHS):
         one, lengths = batch["speech"][i : i + 1, :length], torch.tensor([length])
-        alone = model.recognize_and_enhance(one, lengths)
+        alone = model.recognize_and_enhance(speech=one, speech_lengths=lengths)
         for padding in (0, 1, 159, 160, 320, *range(2, 400, 61)):
             padded = torch.cat([one, torch.randn(1, padding)], 1)
-            found, speech = model.recognize_and_enhance(padded, lengths)
+            found, speech = model.recognize_and_enhance(speech=padded, speech_lengths=lengths)
             torch.testing.assert_close(found, alone[0], atol=1e-5, rtol=0)
             torch.testing.assert_close(speech[:, :length], alone[1], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone[0][0], logits[i], atol=1e-5, rtol=0)
