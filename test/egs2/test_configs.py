@@ -328,7 +328,7 @@ def test_a_schedule_ends_with_its_training(kind):
         length = next(filter(None, lengths), None)
         if length is None or conf["scheduler"] == "trapezoid_per_epoch":
             continue
-        if "ravdess_mix" in path and kind != "tse":
+        if "ravdess_mix" in path and isinstance(length, int):
             assert length == {"ser": 540, "tse_ser": 924}[kind]
         else:
             assert length == f"{conf['max_epoch']} epochs", path

@@ -94,7 +94,8 @@ def test_configurations_of_the_recipes(path):
     options = parse_task_options(SERTask, ["--config", str(path)])
     if options.frontend == "ssl":
         # Same class, small: the real size takes seconds and a gigabyte.
-        assert options.frontend_conf["arch"] in (*KNOWN_ARCHS, "custom")
+        arch = options.frontend_conf["arch"]
+        assert arch in (*KNOWN_ARCHS, "custom") or (path.parents[1] / arch).is_file()
         return
     model = SERTask.build_model(options)
     assert model.labels == ["ang", "hap", "neu", "sad"]
