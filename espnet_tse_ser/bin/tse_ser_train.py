@@ -70,7 +70,10 @@ def main(argv=None):
         command = ["--config", args.ser_config, "--output_dir", args.output_dir]
         command += ["--labels", *args.labels] if args.labels else []
         ser = check_ser_config(vars(parse_task_options(SERTask, command)), str)
-    del tse["model_conf"]
+    # The rest of it is of pretraining alone.
+    voice = tse.pop("model_conf").get("speaker_encoder")
+    if voice is not None:
+        tse["model_conf"] = {"speaker_encoder": voice}
     options = parse_task_options(
         TSESERTask,
         ["--config", args.config, *further],

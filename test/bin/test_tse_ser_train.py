@@ -6,7 +6,7 @@ import tiny_espnet
 import torch
 import yaml
 from sklearn.metrics import balanced_accuracy_score
-from tiny_experiments import assert_measures
+from tiny_experiments import assert_measures, write_experiment
 from two_processes import assert_close, train_in_two
 
 from espnet_tse_ser.audio.id_list import read_ids
@@ -16,6 +16,7 @@ from espnet_tse_ser.files import read_tsv
 from espnet_tse_ser.frontends.loading import take_model
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
+from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.training.checkpoints import load_state, read_config
 from espnet_tse_ser.training.dynamic import length_batches
 
@@ -97,6 +98,22 @@ def test_the_experiment_stands_alone(whole, tmp_path, tse_dir, ser_dir):
     assert config["model_conf"] == TRAINING["model_conf"] and config["fs"] == 16000
     start = load_state(tse_dir / "valid.loss.best.pth")
     assert not _equal(start, {k: _weights(whole)[f"tse_model.{k}"] for k in start})
+
+
+def test_a_speaker_encoder_stays_and_is_not_trained(train, whole, tse_dir, tse_config, tmp_path):
+    conf = {"speaker_encoder": "resemblyzer"}
+    model = build_extraction_model(tse_config | {"model_conf": conf})
+    model.load_state_dict(load_state(tse_dir / "valid.loss.best.pth"), strict=False)
+    model.speaker_encoder.load_installed()
+    config = read_config(tse_dir)
+    config["model_conf"] = conf
+    tse = write_experiment(tmp_path / "tse", config, model, "valid.loss")
+    found = _weights(train(tmp_path / "exp", "--max_epoch", "1", tse_dir=tse))
+    assert read_config(tmp_path / "exp")["tse"]["model_conf"] == conf
+    for name, value in model.speaker_encoder.state_dict().items():
+        assert torch.equal(found[f"tse_model.speaker_encoder.{name}"], value)
+    assert found["tse_model.speaker_projection.weight"].abs().max() > 0
+    assert TSESER.from_pretrained(tmp_path / "exp").model.tse_model.speaker_encoder is not None
 
 
 def test_what_is_measured_is_known_before(whole):
