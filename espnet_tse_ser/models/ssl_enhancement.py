@@ -17,8 +17,6 @@ class SSLEnhancementModel(AbsESPnetModel):
         frontend: `SSLFrontend`. mask_hidden, mask_layers: of `MaskHead`.
     """
 
-    measures = {"loss": "min"}
-
     def __init__(self, frontend, mask_hidden: CHANNELS = 256, mask_layers: LAYERS = 2):
         super().__init__()
         self.frontend = frontend
@@ -27,6 +25,11 @@ class SSLEnhancementModel(AbsESPnetModel):
     def enhance(self, speech, lengths):
         """Enhance ``(B, T)`` with valid samples ``(B,)``: ``(B, T)``, zero beyond."""
         return self.enhancement.enhance(speech, lengths, *self.frontend(speech, lengths))
+
+    @staticmethod
+    def measures_of(**model_conf):
+        """What a training measures, and which way is better."""
+        return {"loss": "min"}
 
     def forward(self, speech_mix, speech_mix_lengths, speech_ref1, **kwargs):
         """Compute the loss of a batch.

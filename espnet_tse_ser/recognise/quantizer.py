@@ -34,11 +34,19 @@ class RandomProjectionQuantizer(torch.nn.Module):
         Returns:
             indices ``(B, F // stack)``, anything where one of the frames is padding.
         """
-        mask = frame_mask(num_frames, feats.shape[1])[..., None]
-        count = num_frames[:, None, None].to(feats)
-        feats = (feats - (feats * mask).sum(1, keepdim=True) / count) * mask
-        deviation = (feats.square().sum(1, keepdim=True) / count).sqrt()
-        feats = feats / deviation.clamp(min=_LEAST)
-        units = feats.shape[1] // self.stack
-        stacked = feats[:, : units * self.stack].reshape(len(feats), units, -1)
+        stacked = stack_standardized(feats, num_frames, self.stack)
         return (F.normalize(stacked @ self.projection, dim=2) @ self.codebook.T).argmax(2)
+
+
+def stack_standardized(feats, num_frames, stack):
+    """Features ``(B, F, D)`` as ``(B, F // stack, stack D)``, of bands of mean 0 and deviation 1.
+
+    Both are those of the valid frames ``(B,)`` of an utterance; what is beyond them is 0.
+    """
+    mask = frame_mask(num_frames, feats.shape[1])[..., None]
+    count = num_frames[:, None, None].to(feats)
+    feats = (feats - (feats * mask).sum(1, keepdim=True) / count) * mask
+    deviation = (feats.square().sum(1, keepdim=True) / count).sqrt()
+    feats = feats / deviation.clamp(min=_LEAST)
+    units = feats.shape[1] // stack
+    return feats[:, : units * stack].reshape(len(feats), units, -1)

@@ -45,7 +45,8 @@ class SSLTask(PretrainingTask, AbsTask):
 
     @classmethod
     def measures(cls, options):
-        return {phase: cls.model_class.measures for phase in ("train", "valid")}
+        found = cls.model_class.measures_of(**options.model_conf)
+        return dict.fromkeys(("train", "valid"), found)
 
     @classmethod
     def build_preprocess_fn(cls, args, train):

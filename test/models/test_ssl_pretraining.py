@@ -68,6 +68,34 @@ def test_the_loss_is_of_hidden_frames_and_of_clean_units(model, batch):
     assert not torch.equal(model(**batch)[0], model(**batch)[0])
 
 
+@torch.no_grad()
+def test_features_are_those_of_clean_speech_hidden_and_seen(batch):
+    torch.manual_seed(0)
+    model = SSLPretrainingModel(ARCH, targets="features", mask_width=4).eval()
+    loss, stats, _ = model(**batch)
+    frames = model.frontend(batch["speech_mix"], LENGTHS)[1]
+    hidden = model._spans(frames, int(frames.max()))
+    layers, _ = model.frontend.layers(
+        batch["speech_mix"],
+        LENGTHS,
+        lambda x, n: torch.where(hidden[..., None], model.mask_vector, x),
+    )
+    errors = {True: [], False: []}
+    for row, clean, length, count, where in zip(
+        model.classifier(layers[-1]), batch["speech_ref1"], LENGTHS, frames, hidden, strict=True
+    ):
+        feats = model.features(clean[None, :length], length[None])[0][0]
+        feats = (feats - feats.mean(0)) / feats.std(0, unbiased=False)
+        for k in range(count):
+            error = (row[k] - feats[2 * k : 2 * k + 2].flatten()).abs().mean()
+            errors[bool(where[k])].append(error)
+    means = {name: torch.stack(errors[name]).mean() for name in errors}
+    torch.testing.assert_close(stats["hidden"].squeeze(), means[True])
+    torch.testing.assert_close(stats["seen"].squeeze(), means[False])
+    torch.testing.assert_close(loss.squeeze(), (means[True] + means[False]) / 2)
+    assert model.quantizer is None and set(stats) == set(model.measures_of(targets="features"))
+
+
 def test_what_is_hidden_is_not_seen(model, batch):
     """Where a frame is hidden, what the convolutions have there changes nothing."""
     model.eval()
@@ -85,6 +113,21 @@ def test_what_is_hidden_is_not_seen(model, batch):
     layers[-1].square().sum().backward()
     seen = frames[0].grad.abs().sum((0, 2)) > 0
     assert seen.nonzero().flatten().tolist() == [7]
+
+
+def test_features_can_be_learnt(batch):
+    torch.manual_seed(0)
+    model = SSLPretrainingModel(ARCH, targets="features", mask_width=4).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = model(**batch)[0]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert not [n for n, p in model.named_parameters() if p.grad is None]
+    assert sum(losses[-10:]) < 0.97 * sum(losses[:10])
 
 
 def test_everything_is_trained_but_the_units(model, batch):
