@@ -32,6 +32,7 @@ CORPORA = {
     "iemocap": Corpus("iemocap:prepare_iemocap", "IEMOCAP, 4 classes"),
     "librispeech": Corpus("librispeech:prepare_librispeech", "LibriSpeech"),
     "ravdess": Corpus("ravdess:prepare_ravdess", "RAVDESS speech"),
+    "ased": Corpus("ased:prepare_ased", "ASED, Amharic"),
     "esd": Corpus("esd:prepare_esd", "ESD, emotional interferers"),
     "esc50": Corpus("esc50:prepare_esc50", "ESC-50, noise"),
     "musan": Corpus("musan:prepare_musan", "MUSAN, noise (or music, speech)"),

@@ -11,6 +11,8 @@ LIBRISPEECH=${LIBRISPEECH:-}
 ESD=${ESD:-}
 # RAVDESS, with Audio_Speech_Actors_01-24 or Actor_01 ... Actor_24
 RAVDESS=${RAVDESS:-}
+# ASED_V1, with 01Neutral ... 05Angry
+ASED=${ASED:-}
 # Noise: ESC-50-master, with audio and meta
 ESC50=${ESC50:-}
 # Noise: musan, with noise, music and speech

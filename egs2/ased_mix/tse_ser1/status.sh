@@ -1,0 +1,1 @@
+../../TEMPLATE/tse_ser1/status.sh

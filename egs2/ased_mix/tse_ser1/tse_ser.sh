@@ -1,0 +1,1 @@
+../../TEMPLATE/tse_ser1/tse_ser.sh
