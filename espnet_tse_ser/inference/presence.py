@@ -1,12 +1,18 @@
-"""Where in a recording the target is present, by the calibration of the model.
+"""Where in a recording the target is present, frame by frame.
 
-`target_present` (calibration.py) is of a whole mixture. Here it is of windows of 1.5 s of a
-recording and of what is extracted there, every 0.5 s; a frame has the mean of its windows.
+Two measures are of whole mixtures or of speech: `target_present` of a model with a calibration
+(calibration.py), and the similarity of voices by a pretrained speaker encoder. Here they are of
+windows of 1.5 s, every 0.5 s; a frame has the mean of its windows.
 """
 
 import numpy as np
+import torch
 
+from espnet_tse_ser.audio.levels import standardize
+from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends.extraction import pad_signals
 from espnet_tse_ser.inference.evidence import evidence
+from espnet_tse_ser.models.speaker_encoder import RATE
 from espnet_tse_ser.progress import progress
 
 WINDOW_SECONDS, HOP_SECONDS = 1.5, 0.5
@@ -15,7 +21,7 @@ _AT_A_TIME = 16  # windows
 
 
 def present_by_frame(model, enrollment, read, wanted, frame_size):
-    """The probability that the target is present, frame by frame.
+    """The probability that the target is present.
 
     Args:
         model: `TSESER` that extracts, with a calibration. enrollment: ``(num_samples,)``.
@@ -28,7 +34,45 @@ def present_by_frame(model, enrollment, read, wanted, frame_size):
         ``(num_frames,)``, 0 where no window is.
     """
     embedding = model.embeddings()([enrollment])
-    rate = model.rate / frame_size
+
+    def measure(mixtures, speech):
+        embeddings = embedding.expand(len(mixtures), -1)
+        found = evidence(model.model.tse_model, mixtures, speech, embeddings, model.rate)
+        return model.calibration.target_present(found)
+
+    return _by_frame(measure, read, wanted, frame_size, model.rate)
+
+
+def similar_by_frame(encoder, enrollment, read, wanted, frame_size, rate):
+    """The cosine of the embeddings of what is in the mixture and of the enrollment.
+
+    Args:
+        encoder: `SpeakerEncoder`. rate: in Hz; the others, and what is returned: as of
+            `present_by_frame`.
+
+    Raises:
+        UserError: the encoder is for another rate.
+    """
+    if rate != RATE:
+        raise UserError(
+            f"--speaker_encoder is for {RATE} Hz, the model for {rate} Hz; leave it out"
+        )
+
+    def embed(signals):
+        speech, lengths = pad_signals(signals, encoder.linear.weight.device)
+        return encoder(standardize(speech, lengths)[0], lengths)
+
+    enrolled = embed([enrollment])[0]
+
+    def measure(mixtures, speech):
+        return (embed(mixtures) @ enrolled).tolist()
+
+    with torch.no_grad():
+        return _by_frame(measure, read, wanted, frame_size, rate)
+
+
+def _by_frame(measure, read, wanted, frame_size, rate):
+    rate = rate / frame_size
     size, hop = round(WINDOW_SECONDS * rate), round(HOP_SECONDS * rate)
     last = max(len(wanted) - size, 0)
     starts = [*range(0, last, hop), last]
@@ -37,18 +81,10 @@ def present_by_frame(model, enrollment, read, wanted, frame_size):
     for at in progress(range(0, len(starts), _AT_A_TIME), "target present"):
         chosen = starts[at : at + _AT_A_TIME]
         ends = [min(start + size, len(wanted)) for start in chosen]
-        pairs = [
-            read(start * frame_size, end * frame_size)
-            for start, end in zip(chosen, ends, strict=True)
-        ]
-        measured = evidence(
-            model.model.tse_model,
-            *map(list, zip(*pairs, strict=True)),
-            embedding.expand(len(pairs), -1),
-            model.rate,
-        )
-        found = model.calibration.target_present(measured)
-        for start, end, probability in zip(chosen, ends, found, strict=True):
-            total[start:end] += probability
+        places = list(zip(chosen, ends, strict=True))
+        pairs = [read(start * frame_size, end * frame_size) for start, end in places]
+        values = measure(*map(list, zip(*pairs, strict=True)))
+        for (start, end), value in zip(places, values, strict=True):
+            total[start:end] += value
             count[start:end] += 1
     return total / np.maximum(count, 1)

@@ -7,12 +7,14 @@ target is present in a frame of 20 ms if, both smoothed over 0.2 s,
 * what is extracted has no less than ``presence_db`` of the energy of the mixture, and
 * it is no more than ``floor_db`` below what is loud in it (its 95th percentile),
 
-and, of a model with a calibration, if `presence.present_by_frame` has ``least_present`` or more.
+and, of a model with a calibration, if `presence.present_by_frame` has ``least_present`` or more,
+and, with a pretrained speaker encoder, `presence.similar_by_frame` ``least_similarity`` or more.
 
 Gaps of less than 0.3 s are closed, then what is shorter than that is left out. Each stretch that
 remains is divided into equal parts of ``segment_seconds`` at most, which get an emotion and, where
 the front-end embeds enrollments, the similarity of the speech to the enrollment: the cosine of
-their embeddings. Parts that are less similar than ``least_similarity`` are left out.
+their embeddings. Parts that are less similar than ``least_similarity`` are left out. (With a
+speaker encoder the similarity is its own, the mean over the frames.)
 """
 
 import tempfile
@@ -26,12 +28,13 @@ from espnet_tse_ser.frontends.extraction import Extraction, rescale
 from espnet_tse_ser.inference.calibration import LEAST_PRESENT
 from espnet_tse_ser.inference.evidence import embed, similarity
 from espnet_tse_ser.inference.frames import Frames
-from espnet_tse_ser.inference.presence import present_by_frame
+from espnet_tse_ser.inference.presence import present_by_frame, similar_by_frame
 from espnet_tse_ser.inference.recording import extracted_pieces
 from espnet_tse_ser.progress import progress
 
 SMOOTH_SECONDS = 0.2
 LEAST_SECONDS = 0.3  # of a gap, and of a stretch
+LEAST_SIMILARITY = 0.6  # by a speaker encoder: chosen on emotional dialogues of dev speakers
 
 _LOUD = 95  # percentile
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
@@ -111,6 +114,7 @@ def find_parts(
     floor_db,
     least_present,
     least_similarity,
+    speaker_encoder=None,
 ):
     """Find the target in a recording and recognise its emotions.
 
@@ -119,7 +123,8 @@ def find_parts(
         enrollment: ``(num_samples,)`` of the target at its rate, or None.
         directory: for the file that waits, 8 bytes a sample.
         the others: see above, and `recording.recognize_recording`. ``least_present`` None is
-            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None takes all.
+            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None is
+            `LEAST_SIMILARITY` with a ``speaker_encoder`` (`SpeakerEncoder`), and takes all without.
 
     Returns:
         list of `Part`, and `Frames`.
@@ -158,6 +163,12 @@ def find_parts(
         if model.calibration is not None:
             present = present_by_frame(model, enrollment, read, is_present, frames.size)
             is_present &= present >= least_present
+        voices = None
+        if speaker_encoder is not None and enrollment is not None:
+            least = LEAST_SIMILARITY if least_similarity is None else least_similarity
+            how = read, is_present, frames.size, model.rate
+            voices = similar_by_frame(speaker_encoder, enrollment, *how)
+            is_present &= voices >= least
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)
@@ -171,11 +182,14 @@ def find_parts(
             signals = {"speech": speech, "mixture": mixture}
             if model.front_end is not None:  # as `extract` has it
                 signals["speech"] = rescale(speech, signals["mixture"], name, model.sets_level)
-            similar = similarity_of(speech)
-            if None not in (similar, least_similarity) and similar < least_similarity:
-                continue
-            row = model.classify(signals | {"enrollment": enrollment}, name)
             inside = slice(first // frames.size, end // frames.size)
+            if voices is not None:
+                similar = float(voices[inside].mean())
+            else:
+                similar = similarity_of(speech)
+                if None not in (similar, least_similarity) and similar < least_similarity:
+                    continue
+            row = model.classify(signals | {"enrollment": enrollment}, name)
             part = Part(
                 first / model.rate,
                 end / model.rate,

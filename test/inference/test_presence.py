@@ -10,9 +10,15 @@ from espnet_tse_ser.inference import presence
 from espnet_tse_ser.inference.calibration import Calibration
 from espnet_tse_ser.inference.evidence import FEATURES, evidence
 from espnet_tse_ser.inference.model import TSESER
-from espnet_tse_ser.inference.presence import HOP_SECONDS, WINDOW_SECONDS, present_by_frame
+from espnet_tse_ser.inference.presence import (
+    HOP_SECONDS,
+    WINDOW_SECONDS,
+    present_by_frame,
+    similar_by_frame,
+)
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import find_parts
+from espnet_tse_ser.inference.timeline import LEAST_SIMILARITY, find_parts
+from espnet_tse_ser.models.speaker_encoder import SpeakerEncoder
 
 RATE, FRAME = 16000, 320
 HOW = {
@@ -114,3 +120,57 @@ def test_the_level_of_a_recording_does_not_count(joint_dir):
     ]
     np.testing.assert_allclose(*found, atol=1e-4)
     assert torch.tensor(found[0]).std() > 0
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    made = SpeakerEncoder()
+    made.load_installed()
+    return made
+
+
+def _voice(pitch, seconds, seed=0):
+    """A rough voice: pulses through two resonances."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    pulses = np.diff(np.floor(pitch * time + 0.05 * np.sin(9 * time)), prepend=0)
+    response = np.arange(800) / RATE
+    tract = np.exp(-300 * response) * (
+        np.sin(2 * np.pi * 5 * pitch * response) + np.sin(2 * np.pi * 13 * pitch * response)
+    )
+    speech = np.convolve(pulses, tract)[: len(time)] * (1 + np.sin(2 * np.pi * 3 * time))
+    noise = 1e-3 * np.random.default_rng(seed).standard_normal(len(time))
+    return (0.05 * speech + noise).astype(np.float32)
+
+
+def test_voices_by_a_speaker_encoder(encoder):
+    mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
+    pair, wanted = np.stack([mixture, mixture]), np.ones(400, bool)
+
+    def read(first, end):
+        return pair[:, first:end]
+
+    found = similar_by_frame(encoder, _voice(100, 3, 1), read, wanted, FRAME, RATE)
+    assert found.shape == (400,) and found[:150].min() > found[250:].max() + 0.1
+    one, two = (
+        encoder((0.05 * (x - x.mean()) / x.std(unbiased=False))[None], torch.tensor([len(x)]))[0]
+        for x in map(torch.from_numpy, (mixture[: round(WINDOW_SECONDS * RATE)], _voice(100, 3, 1)))
+    )
+    assert found[0] == pytest.approx(float(one @ two), abs=1e-3)  # only one window is there
+    with pytest.raises(UserError, match="--speaker_encoder is for 16000 Hz, the model for 8000 Hz"):
+        similar_by_frame(encoder, _voice(100, 3), read, wanted, FRAME, 8000)
+
+
+def test_a_timeline_leaves_out_other_voices(joint_dir, tmp_path, encoder):
+    mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
+    soundfile.write(tmp_path / "m.wav", mixture, RATE, subtype="FLOAT")
+    model = TSESER.from_pretrained(joint_dir)
+
+    def parts(**how):
+        recording = Recording(tmp_path / "m.wav", RATE)
+        how = HOW | {"least_present": None, "speaker_encoder": encoder} | how
+        return find_parts(model, recording, _voice(100, 3, 1), tmp_path, **how)[0]
+
+    found = parts()
+    assert found and all(p.end < 5 and p.similarity > LEAST_SIMILARITY for p in found)
+    assert sum(p.end - p.start for p in found) > 2.5
+    assert parts(least_similarity=-1)[-1].end > 7.5 and parts(least_similarity=1) == []
