@@ -26,14 +26,12 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import LENGTH, add_model
+from espnet_tse_ser.inference.command_line import LENGTH, add_model, add_speaker_encoder
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
 from espnet_tse_ser.values.numbers import SHARE, Number
 
 logger = logging.getLogger(__name__)
-
-_ENCODERS = ("resemblyzer",)  # of models/speaker_encoder.py, which takes seconds to import
 
 _SETTINGS = {
     "presence_db": (Number(-200, 200), -10.0, "least level of what is extracted in the mixture"),
@@ -68,11 +66,7 @@ def get_parser():
         metavar="START-END",
         help="stretches of the recording itself in s in which the target speaks alone",
     )
-    parser.add_argument(
-        "--speaker_encoder",
-        choices=_ENCODERS,
-        help="compare voices by it too (pip install --no-deps resemblyzer)",
-    )
+    add_speaker_encoder(parser)
     parser.add_argument("--output_dir", required=True, help="directory to write")
     parser.add_argument("--target", default="target", help="name of the speaker in the RTTM file")
     for name, (kind, default, about) in _SETTINGS.items():
@@ -148,17 +142,17 @@ def _load(args, device, is_enrolled):
 
 def _find(args, model, path, enrollments):
     """The recording, and what `timeline.find_parts` finds in it."""
+    from espnet_tse_ser.frontends.extraction import device_of
     from espnet_tse_ser.inference.recording import Recording
     from espnet_tse_ser.inference.timeline import find_parts
-    from espnet_tse_ser.models.speaker_encoder import SpeakerEncoder
+    from espnet_tse_ser.inference.voices import Voices
 
     enrollment = model.enroll(enrollments) if model.needs_enrollment else None
-    encoder = None
+    voices = None
     if args.speaker_encoder is not None:
         if enrollment is None:
             raise UserError("--speaker_encoder: the model takes no enrollment; leave it out")
-        encoder = SpeakerEncoder()
-        encoder.load_installed()
+        voices = Voices(model.rate, device_of(model.model))
     recording = Recording(path, model.rate)
     return recording, *find_parts(
         model,
@@ -166,7 +160,7 @@ def _find(args, model, path, enrollments):
         enrollment,
         args.output_dir,
         **{name: getattr(args, name) for name in _SETTINGS},
-        speaker_encoder=encoder,
+        voices=voices,
     )
 
 

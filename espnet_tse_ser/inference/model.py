@@ -28,6 +28,7 @@ from espnet_tse_ser.inference.frames import suppression
 from espnet_tse_ser.inference.model_source import is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
 from espnet_tse_ser.inference.shipped import DEFAULT
+from espnet_tse_ser.inference.voices import Voices
 from espnet_tse_ser.training.checkpoints import (
     chosen_criterion,
     epoch_of,
@@ -68,7 +69,8 @@ class TSESER:
         device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
         front_end: `FrontEnd` that gives the speech of a recogniser alone, or None: that is given.
         condition: what a recogniser alone was trained on, e.g. "denoised"; None: not known.
-        calibration: `Calibration` of the model, or None.
+        calibration: `Calibration` of the model, or None. voices: `Voices` that the evidence of the
+            target being present asks too, or None.
 
     Raises:
         UserError: a front-end beside a joint model, or of another rate.
@@ -83,12 +85,14 @@ class TSESER:
         front_end=None,
         condition=None,
         calibration=None,
+        voices=None,
     ):
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
         self.recogniser = model.ser_model if self.extracts else model
         self.front_end, self.condition, self.calibration = front_end, condition, calibration
+        self.voices = voices
         if front_end is not None and (self.extracts or front_end.rate != rate):
             raise UserError(
                 "a joint model has a front-end of its own; leave the other one out"
@@ -98,7 +102,13 @@ class TSESER:
 
     @classmethod
     def from_pretrained(
-        cls, model_dir=DEFAULT, weights=None, device="cpu", front_end=None, calibrated=True
+        cls,
+        model_dir=DEFAULT,
+        weights=None,
+        device="cpu",
+        front_end=None,
+        calibrated=True,
+        speaker_encoder=None,
     ):
         """Load a model: one that comes with the package, or that stage 10, 11 or 16 has made.
 
@@ -107,6 +117,7 @@ class TSESER:
             device, front_end: as above.
             calibrated: whether the calibration that is beside the model is used; not with other
                 weights or with a front-end, which it is not of.
+            speaker_encoder: "resemblyzer" lets `target_present` compare voices by it, too.
 
         Raises:
             UserError: as `model_directory`; a file is missing or broken, it is another kind of
@@ -123,8 +134,12 @@ class TSESER:
                 if calibrated and front_end is None:
                     calibration = read_calibration(directory, weights)
             load_weights(model, Path(weights))
-        condition = config.get("condition")
-        return cls(model, rate, device, epoch_of(weights), front_end, condition, calibration)
+        voices = None
+        if speaker_encoder is not None:
+            _check_voices(model_dir, calibrated, calibration)
+            voices = Voices(rate, device)
+        condition, epoch = config.get("condition"), epoch_of(weights)
+        return cls(model, rate, device, epoch, front_end, condition, calibration, voices)
 
     @property
     def inputs(self):
@@ -276,7 +291,7 @@ class TSESER:
             speech = [rescale(*p, name, level) for p, name in zip(pairs, names, strict=True)]
             suppressed = [suppression(*p[::-1], self.rate, level) for p in pairs]
             if self.extracts and (with_evidence or self.calibration is not None):
-                measured = evidence(self.model.tse_model, mixtures, estimates, embedding, self.rate)
+                measured = self.measure(mixtures, estimates, embedding, signals.get("enrollment"))
             if self.extracts and self.calibration is not None:
                 present = self.calibration.target_present(measured)
         return [
@@ -314,15 +329,19 @@ class TSESER:
         before, after = (part.cpu().numpy() for part in (refined.before, refined.after))
         return list(zip(before, after, refined.score.tolist(), strict=True))
 
-    def target_present(self, mixture, estimate, embeddings):
-        """The probability that the target is in a mixture, of a model with a calibration.
+    def measure(self, mixtures, estimates, embeddings, enrollments):
+        """What speaks for the target being in mixtures: `evidence`, and that of the `Voices`.
 
         Args:
-            mixture: ``(num_samples,)``. estimate: what is extracted of it, at the level of the
-                network. embeddings: what `embeddings` gave, ``(1, D)``.
+            mixtures: list of ``(num_samples,)``. estimates: what is extracted of them, at the level
+                of the network. embeddings: what `embeddings` gave, ``(B, D)``.
+            enrollments: list of ``(num_samples,)``.
         """
-        found = evidence(self.model.tse_model, [mixture], [estimate], embeddings, self.rate)
-        return self.calibration.target_present(found)[0]
+        found = evidence(self.model.tse_model, mixtures, estimates, embeddings, self.rate)
+        if self.voices is None:
+            return found
+        of_voices = self.voices.evidence(mixtures, estimates, enrollments)
+        return np.concatenate([found, of_voices], axis=1)
 
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
@@ -366,6 +385,15 @@ class TSESER:
     def prepare(self, samples, rate, name):
         """`preparation.prepare` to what `recognize` takes; a ``rate`` of None is the model's."""
         return prepare(samples, self.rate if rate is None else rate, name, self.rate)
+
+
+def _check_voices(model_dir, calibrated, calibration):
+    """Raise `UserError` if a model that is to be used calibrated has no use for voices."""
+    if calibrated and (calibration is None or calibration.presence_with_voice is None):
+        raise UserError(
+            f"--speaker_encoder: the calibration of {model_dir} has nothing of voices: run "
+            "`tse-ser calibrate --speaker_encoder resemblyzer`, or leave the option out"
+        )
 
 
 def _are_several(enrollment):

@@ -6,13 +6,7 @@ windows of 1.5 s, every 0.5 s; a frame has the mean of its windows.
 """
 
 import numpy as np
-import torch
 
-from espnet_tse_ser.audio.levels import standardize
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.frontends.extraction import pad_signals
-from espnet_tse_ser.inference.evidence import evidence
-from espnet_tse_ser.models.speaker_encoder import RATE
 from espnet_tse_ser.progress import progress
 
 WINDOW_SECONDS, HOP_SECONDS = 1.5, 0.5
@@ -37,38 +31,24 @@ def present_by_frame(model, enrollment, read, wanted, frame_size):
 
     def measure(mixtures, speech):
         embeddings = embedding.expand(len(mixtures), -1)
-        found = evidence(model.model.tse_model, mixtures, speech, embeddings, model.rate)
+        enrollments = [enrollment] * len(mixtures)
+        found = model.measure(mixtures, speech, embeddings, enrollments)
         return model.calibration.target_present(found)
 
     return _by_frame(measure, read, wanted, frame_size, model.rate)
 
 
-def similar_by_frame(encoder, enrollment, read, wanted, frame_size, rate):
+def similar_by_frame(voices, enrollment, read, wanted, frame_size, rate):
     """The cosine of the embeddings of what is in the mixture and of the enrollment.
 
     Args:
-        encoder: `SpeakerEncoder`. rate: in Hz; the others, and what is returned: as of
-            `present_by_frame`.
-
-    Raises:
-        UserError: the encoder is for another rate.
+        voices: `Voices`. rate: in Hz; the others, and what is returned: as of `present_by_frame`.
     """
-    if rate != RATE:
-        raise UserError(
-            f"--speaker_encoder is for {RATE} Hz, the model for {rate} Hz; leave it out"
-        )
-
-    def embed(signals):
-        speech, lengths = pad_signals(signals, encoder.linear.weight.device)
-        return encoder(standardize(speech, lengths)[0], lengths)
-
-    enrolled = embed([enrollment])[0]
 
     def measure(mixtures, speech):
-        return (embed(mixtures) @ enrolled).tolist()
+        return voices.similar(mixtures, [enrollment] * len(mixtures)).tolist()
 
-    with torch.no_grad():
-        return _by_frame(measure, read, wanted, frame_size, rate)
+    return _by_frame(measure, read, wanted, frame_size, rate)
 
 
 def _by_frame(measure, read, wanted, frame_size, rate):

@@ -343,7 +343,9 @@ class _Segments:
             if self.model.front_end is not None:  # as `extract` has it
                 signals["speech"] = rescale(*pair[::-1], name, self.model.sets_level)
             if self._embedding is not None:
-                present = self.model.target_present(*pair, self._embedding)
+                pairs = [[signal] for signal in pair]
+                measured = self.model.measure(*pairs, self._embedding, [self._enrollment])
+                (present,) = self.model.calibration.target_present(measured)
             row = self.model.classify(signals | {"enrollment": self._enrollment}, name)
             probabilities = dict(zip(self.model.labels, row, strict=True))
         self.found.append(Segment(start, end, probabilities, present))

@@ -114,7 +114,7 @@ def find_parts(
     floor_db,
     least_present,
     least_similarity,
-    speaker_encoder=None,
+    voices=None,
 ):
     """Find the target in a recording and recognise its emotions.
 
@@ -124,7 +124,7 @@ def find_parts(
         directory: for the file that waits, 8 bytes a sample.
         the others: see above, and `recording.recognize_recording`. ``least_present`` None is
             `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None is
-            `LEAST_SIMILARITY` with a ``speaker_encoder`` (`SpeakerEncoder`), and takes all without.
+            `LEAST_SIMILARITY` with ``voices`` (`Voices`), and takes all without.
 
     Returns:
         list of `Part`, and `Frames`.
@@ -163,12 +163,12 @@ def find_parts(
         if model.calibration is not None:
             present = present_by_frame(model, enrollment, read, is_present, frames.size)
             is_present &= present >= least_present
-        voices = None
-        if speaker_encoder is not None and enrollment is not None:
+        similar_voices = None
+        if voices is not None and enrollment is not None:
             least = LEAST_SIMILARITY if least_similarity is None else least_similarity
             how = read, is_present, frames.size, model.rate
-            voices = similar_by_frame(speaker_encoder, enrollment, *how)
-            is_present &= voices >= least
+            similar_voices = similar_by_frame(voices, enrollment, *how)
+            is_present &= similar_voices >= least
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)
@@ -183,8 +183,8 @@ def find_parts(
             if model.front_end is not None:  # as `extract` has it
                 signals["speech"] = rescale(speech, signals["mixture"], name, model.sets_level)
             inside = slice(first // frames.size, end // frames.size)
-            if voices is not None:
-                similar = float(voices[inside].mean())
+            if similar_voices is not None:
+                similar = float(similar_voices[inside].mean())
             else:
                 similar = similarity_of(speech)
                 if None not in (similar, least_similarity) and similar < least_similarity:

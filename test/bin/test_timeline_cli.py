@@ -118,9 +118,3 @@ def test_a_speaker_encoder(run, tmp_path, ser_dir):
     assert segments and all(0 < s["similarity"] <= 1 for s in segments)  # of its embeddings, > 0
     with pytest.raises(SystemExit, match="2"):
         run(*words, "--speaker_encoder=x")
-
-
-def test_the_known_encoders_are_those_of_the_package():
-    from espnet_tse_ser.models.speaker_encoder import RESEMBLYZER
-
-    assert timeline._ENCODERS == (RESEMBLYZER,)

@@ -6,7 +6,6 @@ import soundfile
 import torch
 
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.inference import presence
 from espnet_tse_ser.inference.calibration import Calibration
 from espnet_tse_ser.inference.evidence import FEATURES, evidence
 from espnet_tse_ser.inference.model import TSESER
@@ -18,7 +17,7 @@ from espnet_tse_ser.inference.presence import (
 )
 from espnet_tse_ser.inference.recording import Recording
 from espnet_tse_ser.inference.timeline import LEAST_SIMILARITY, find_parts
-from espnet_tse_ser.models.speaker_encoder import SpeakerEncoder
+from espnet_tse_ser.inference.voices import Voices
 
 RATE, FRAME = 16000, 320
 HOW = {
@@ -72,17 +71,17 @@ def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
 
 
 def test_windows_in_which_nothing_is_wanted_are_left_out(joint_dir, monkeypatch):
-    asked = []
+    asked, model = [], _calibrated(joint_dir, bias=1.0)
+    measure = model.measure
 
-    def counted(model, mixtures, *others):
+    def counted(mixtures, *others):
         asked.extend(mixtures)
-        return evidence(model, mixtures, *others)
+        return measure(mixtures, *others)
 
-    monkeypatch.setattr(presence, "evidence", counted)
+    monkeypatch.setattr(model, "measure", counted)
     pair = np.stack([_noise(10), _noise(10, 1)])
     wanted = np.zeros(500, bool)
     wanted[300:310] = True
-    model = _calibrated(joint_dir, bias=1.0)
     found = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
     assert 2 <= len(asked) <= 4 and found[:200].max() == 0 == found[400:].max()
     np.testing.assert_allclose(found[300:310], 1 / (1 + np.exp(-1.0)), atol=1e-6)
@@ -123,10 +122,8 @@ def test_the_level_of_a_recording_does_not_count(joint_dir):
 
 
 @pytest.fixture(scope="module")
-def encoder():
-    made = SpeakerEncoder()
-    made.load_installed()
-    return made
+def voices():
+    return Voices(RATE)
 
 
 def _voice(pitch, seconds, seed=0):
@@ -142,32 +139,34 @@ def _voice(pitch, seconds, seed=0):
     return (0.05 * speech + noise).astype(np.float32)
 
 
-def test_voices_by_a_speaker_encoder(encoder):
+def test_voices_by_a_speaker_encoder(voices):
     mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
     pair, wanted = np.stack([mixture, mixture]), np.ones(400, bool)
 
     def read(first, end):
         return pair[:, first:end]
 
-    found = similar_by_frame(encoder, _voice(100, 3, 1), read, wanted, FRAME, RATE)
+    found = similar_by_frame(voices, _voice(100, 3, 1), read, wanted, FRAME, RATE)
     assert found.shape == (400,) and found[:150].min() > found[250:].max() + 0.1
     one, two = (
-        encoder((0.05 * (x - x.mean()) / x.std(unbiased=False))[None], torch.tensor([len(x)]))[0]
+        voices.encoder(
+            (0.05 * (x - x.mean()) / x.std(unbiased=False))[None], torch.tensor([len(x)])
+        )[0]
         for x in map(torch.from_numpy, (mixture[: round(WINDOW_SECONDS * RATE)], _voice(100, 3, 1)))
     )
     assert found[0] == pytest.approx(float(one @ two), abs=1e-3)  # only one window is there
     with pytest.raises(UserError, match="--speaker_encoder is for 16000 Hz, the model for 8000 Hz"):
-        similar_by_frame(encoder, _voice(100, 3), read, wanted, FRAME, 8000)
+        Voices(8000)
 
 
-def test_a_timeline_leaves_out_other_voices(joint_dir, tmp_path, encoder):
+def test_a_timeline_leaves_out_other_voices(joint_dir, tmp_path, voices):
     mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
     soundfile.write(tmp_path / "m.wav", mixture, RATE, subtype="FLOAT")
     model = TSESER.from_pretrained(joint_dir)
 
     def parts(**how):
         recording = Recording(tmp_path / "m.wav", RATE)
-        how = HOW | {"least_present": None, "speaker_encoder": encoder} | how
+        how = HOW | {"least_present": None, "voices": voices} | how
         return find_parts(model, recording, _voice(100, 3, 1), tmp_path, **how)[0]
 
     found = parts()
