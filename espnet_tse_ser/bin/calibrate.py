@@ -98,10 +98,8 @@ def _judge(args, model_dir, ids, device):
     from espnet_tse_ser.audio.id_list import read_ids
     from espnet_tse_ser.files import checksum
     from espnet_tse_ser.inference.calibration import read_calibration
-    from espnet_tse_ser.inference.evidence import FEATURES
     from espnet_tse_ser.inference.model import TSESER
     from espnet_tse_ser.inference.model_source import model_directory
-    from espnet_tse_ser.inference.voices import VOICE_FEATURES
     from espnet_tse_ser.training.checkpoints import weights_of
 
     with model_directory(model_dir) as directory:
@@ -119,10 +117,9 @@ def _judge(args, model_dir, ids, device):
     if not (model.extracts and model.needs_enrollment):
         raise UserError(f"{model_dir}: calibration is of joint models that take an enrollment")
     rows = _recognize(args, model, read_ids(ids))
-    names = FEATURES if model.voices is None else (*FEATURES, *VOICE_FEATURES)
-    measured = [[row[name] for name in names] for row in rows]
+    measured = [[row[name] for name in model.features] for row in rows]
     if calibration is None:
-        calibration = _fit(rows, model.labels, measured, digest, args.presence_only)
+        calibration = _fit(rows, model, measured, digest, args.presence_only)
     for row, present in zip(rows, calibration.target_present(measured), strict=True):
         row |= {"temperature": calibration.temperature, "target_present": present}
     return model.labels, calibration, rows
@@ -131,9 +128,7 @@ def _judge(args, model_dir, ids, device):
 def _recognize(args, model, ids):
     """A dict of each trial, sorted."""
     from espnet_tse_ser.audio.id_list import select
-    from espnet_tse_ser.inference.evidence import FEATURES
     from espnet_tse_ser.inference.trials import draw_trials, recognize_trials
-    from espnet_tse_ser.inference.voices import VOICE_FEATURES
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
     from espnet_tse_ser.mixtures.table import read_mixtures
     from espnet_tse_ser.training.preprocessor import label_index
@@ -154,14 +149,14 @@ def _recognize(args, model, ids):
             "gender_state": trial.gender_state,
             "reference": mixtures[trial.utt].emotion,
             **{f"p_{label}": p for label, p in result.probabilities.items()},
-            **dict(zip((*FEATURES, *VOICE_FEATURES), result.evidence.tolist(), strict=False)),
+            **dict(zip(model.features, result.evidence.tolist(), strict=True)),
         }
         for trial, result in recognize_trials(model, data, trials, args.batch_size)
     ]
     return sorted(rows, key=lambda row: (row["id"], row["condition"], row["other"], row["level"]))
 
 
-def _fit(rows, labels, measured, digest, presence_only):
+def _fit(rows, model, measured, digest, presence_only):
     """The `Calibration` of raw results; half of the weight is that of trials with the target."""
     import numpy as np
 
@@ -175,13 +170,14 @@ def _fit(rows, labels, measured, digest, presence_only):
     measured, is_present = np.array(measured), conditions == PRESENT
     presence = fit_presence(measured[:, : len(FEATURES)], is_present, weights)
     with_voice = None
-    if measured.shape[1] > len(FEATURES):
-        with_voice = fit_presence(measured, is_present, weights)
+    if model.voices is not None:
+        with_voice = fit_presence(measured, is_present, weights, model.features)
     if presence_only:
         return Calibration(digest, 1.0, presence, {}, with_voice)
     present = [row for row in rows if row["condition"] == PRESENT]
-    raw = [[row[f"p_{label}"] for label in labels] for row in present]
-    temperature = fit_temperature(raw, [labels.index(row["reference"]) for row in present])
+    raw = [[row[f"p_{label}"] for label in model.labels] for row in present]
+    reference = [model.labels.index(row["reference"]) for row in present]
+    temperature = fit_temperature(raw, reference)
     return Calibration(digest, temperature, presence, {}, with_voice)
 
 

@@ -66,6 +66,16 @@ class Noise:
     end: float | None = None
 
 
+def check_labels(labels, known, corpus):
+    """Raise `UserError` if one of ``labels`` is not among the ``known`` ones of a corpus."""
+    unknown = sorted(set(labels) - set(known))
+    if unknown:
+        raise UserError(
+            f"--labels '{' '.join(labels)}': unknown {corpus} label(s) {' '.join(unknown)}; known: "
+            f"{' '.join(known)}"
+        )
+
+
 def write_data_dir(utterances, directory):
     """Write a table of `Utterance` or of `Noise` as a Kaldi data directory; ``wav.scp`` comes last.
 

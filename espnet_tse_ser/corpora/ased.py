@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_total
+from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_labels, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
 from espnet_tse_ser.values.kinds import Id, Several, Text
@@ -53,12 +53,7 @@ def prepare_ased(
         UserError: wrong root, wrong total, a name that is none of the corpus, or an unknown label.
     """
     root = Path(root).absolute()
-    unknown = sorted(set(labels) - set(ALL_LABELS))
-    if unknown:
-        raise UserError(
-            f"--labels '{' '.join(labels)}': unknown ASED label(s) {' '.join(unknown)}; known: "
-            f"{' '.join(ALL_LABELS)}"
-        )
+    check_labels(labels, ALL_LABELS, "ASED")
     files = find_files(root, "0[1-5][A-Z]*/*.wav")
     if not files:
         raise UserError(

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from espnet_tse_ser.audio.kaldi_dir import read_table
-from espnet_tse_ser.corpora import Utterance, check_total
+from espnet_tse_ser.corpora import Utterance, check_labels, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
 from espnet_tse_ser.values.kinds import Choice, Flag, Id, Maybe, Several, Text
@@ -66,10 +66,9 @@ def prepare_esd(
     root = Path(root).absolute()
     if language not in SPEAKERS:
         raise UserError(f"language must be one of {' '.join(SPEAKERS)}, got '{language}'")
-    unknown = sorted(set(labels) - set(ALL_LABELS))
-    if unknown or not labels:
-        wrong = f"unknown ESD label(s) {' '.join(unknown)}" if unknown else "no ESD label"
-        raise UserError(f"--labels '{' '.join(labels)}': {wrong}; known: {' '.join(ALL_LABELS)}")
+    check_labels(labels, ALL_LABELS, "ESD")
+    if not labels:
+        raise UserError(f"--labels '': no ESD label; known: {' '.join(ALL_LABELS)}")
     genders = GENDERS | (_read_genders(spk2gender) if spk2gender is not None else {})
     utterances = []
     for speaker in _speakers(root, language, complete):

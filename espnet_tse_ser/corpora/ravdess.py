@@ -7,7 +7,7 @@ import numpy as np
 
 from espnet_tse_ser.audio.amplitudes import check_not_silent
 from espnet_tse_ser.audio.reading import mix_down, read_audio
-from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_total
+from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_labels, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
 from espnet_tse_ser.progress import progress
@@ -62,12 +62,7 @@ def prepare_ravdess(
         UserError: wrong root, wrong total, unknown label, or audio that cannot be trimmed.
     """
     root = Path(root).absolute()
-    unknown = sorted(set(labels) - set(ALL_LABELS))
-    if unknown:
-        raise UserError(
-            f"--labels '{' '.join(labels)}': unknown RAVDESS label(s) {' '.join(unknown)}; known: "
-            f"{' '.join(ALL_LABELS)}"
-        )
+    check_labels(labels, ALL_LABELS, "RAVDESS")
     if merge_calm is None:
         merge_calm = "cal" not in labels
     if merge_calm and "cal" in labels:

@@ -12,9 +12,8 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import checksum, read_json, to_json
-from espnet_tse_ser.inference.evidence import FEATURES
+from espnet_tse_ser.inference.evidence import FEATURES, VOICE_FEATURES
 from espnet_tse_ser.inference.model_source import CALIBRATION
-from espnet_tse_ser.inference.voices import VOICE_FEATURES
 from espnet_tse_ser.values.kinds import Mapping, Maybe, Text, check_options
 from espnet_tse_ser.values.numbers import Number
 
@@ -128,12 +127,12 @@ def nll(probabilities, reference):
     return float(-_logits(probabilities)[np.arange(len(reference)), reference].mean())
 
 
-def fit_presence(evidence, present, weights):
+def fit_presence(evidence, present, weights, names=FEATURES):
     """Fit the logistic regression by Newton's method, with a ridge for what can be separated.
 
     Args:
-        evidence: as of `Calibration.target_present`. present: ``(N,)`` bool.
-        weights: ``(N,)`` of each.
+        evidence: ``(N, len(names))``. present: ``(N,)`` bool. weights: ``(N,)`` of each.
+        names: of the features.
 
     Returns:
         `Calibration.presence`, or `Calibration.presence_with_voice`.
@@ -142,7 +141,6 @@ def fit_presence(evidence, present, weights):
     center = share @ evidence
     scale = np.sqrt(share @ np.square(evidence - center)) + 1e-6
     x = np.concatenate([(evidence - center) / scale, np.ones((len(share), 1))], axis=1)
-    names = next(names for names in _NAMES.values() if len(names) == evidence.shape[1])
     ridge = np.diag([_RIDGE] * len(names) + [0.0])
     found = np.zeros(x.shape[1])
     for _ in range(50):

@@ -7,6 +7,7 @@ from espnet_tse_ser.frontends.extraction import device_of, pad_signals
 from espnet_tse_ser.inference.frames import suppression
 
 FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
+VOICE_FEATURES = ("voice", "mixture_voice")  # of `Voices`: behind the others
 
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
 _MOST = 60.0  # dB
@@ -44,7 +45,7 @@ def evidence(model, mixtures, estimates, embeddings, rate):
 
 @torch.no_grad()
 def embed(model, signals):
-    """Embeddings ``(B, D)`` by the auxiliary network of an `ESPnetTSEModel`, as of enrollments.
+    """Embeddings ``(B, D)`` by an `ESPnetTSEModel` or `SpeakerEncoder`, as of enrollments.
 
     Args:
         signals: list of ``(num_samples,)`` arrays.

@@ -23,7 +23,7 @@ from espnet_tse_ser.frontends.extraction import (
     rescale,
 )
 from espnet_tse_ser.inference.calibration import read_calibration
-from espnet_tse_ser.inference.evidence import evidence
+from espnet_tse_ser.inference.evidence import FEATURES, VOICE_FEATURES, evidence
 from espnet_tse_ser.inference.frames import suppression
 from espnet_tse_ser.inference.model_source import is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
@@ -153,6 +153,11 @@ class TSESER:
     def calibrated(self):
         """Whether the probabilities of the emotions have a fitted temperature."""
         return self.calibration is not None and self.calibration.temperature != 1
+
+    @property
+    def features(self):
+        """The names of what `measure` gives."""
+        return FEATURES if self.voices is None else (*FEATURES, *VOICE_FEATURES)
 
     @property
     def sets_level(self):
@@ -336,6 +341,9 @@ class TSESER:
             mixtures: list of ``(num_samples,)``. estimates: what is extracted of them, at the level
                 of the network. embeddings: what `embeddings` gave, ``(B, D)``.
             enrollments: list of ``(num_samples,)``.
+
+        Returns:
+            ``(B, len(self.features))`` float64.
         """
         found = evidence(self.model.tse_model, mixtures, estimates, embeddings, self.rate)
         if self.voices is None:

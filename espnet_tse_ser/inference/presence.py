@@ -46,7 +46,7 @@ def similar_by_frame(voices, enrollment, read, wanted, frame_size, rate):
     """
 
     def measure(mixtures, speech):
-        return voices.similar(mixtures, [enrollment] * len(mixtures)).tolist()
+        return voices.similar(mixtures, [enrollment] * len(mixtures))
 
     return _by_frame(measure, read, wanted, frame_size, rate)
 

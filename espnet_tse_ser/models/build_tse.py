@@ -88,15 +88,13 @@ def check_extraction_config(config, where):
 def _check_speaker_encoder(config, extractor_conf, model_conf, where):
     from espnet_tse_ser.models.speaker_encoder import RATE, SpeakerEncoder
 
-    found = model_conf.get("speaker_encoder")
-    if not extractor_conf.get("use_spk_emb"):
-        pass
-    elif found is None:
+    found, is_alone = model_conf.get("speaker_encoder"), extractor_conf.get("use_spk_emb")
+    if is_alone and found is None:
         raise UserError(
             f"{where('extractor_conf')}: use_spk_emb: enrollments are speech here, not embeddings; "
             "drop it, or give a speaker_encoder in model_conf"
         )
-    elif extractor_conf["spk_emb_dim"] != SpeakerEncoder.size:
+    if is_alone and extractor_conf["spk_emb_dim"] != SpeakerEncoder.size:
         raise UserError(
             f"{where('extractor_conf')}: spk_emb_dim: must be {SpeakerEncoder.size} with "
             f"speaker_encoder {found}, got {extractor_conf['spk_emb_dim']}"

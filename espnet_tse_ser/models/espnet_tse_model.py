@@ -126,9 +126,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
         if self.speaker_encoder is not None:
-            with float32(enroll):
-                speech, _ = standardize(enroll[:, : enroll_lengths.max()], enroll_lengths)
-            voice = self.speaker_encoder(speech, enroll_lengths)
+            voice = self.speaker_encoder.embed(enroll, enroll_lengths)
             voice = F.layer_norm(voice, voice.shape[1:])
             if self.speaker_projection is None:
                 return self.extractor.embed(voice, None)

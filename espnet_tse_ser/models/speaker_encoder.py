@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 import torchaudio
 
-from espnet_tse_ser.audio.levels import REFERENCE
+from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.training.precision import float32
 
@@ -34,9 +34,10 @@ class SpeakerEncoder(torch.nn.Module):
 
     Attributes:
         size: of an embedding, 256.
+        needs_enrollment: True, as of an `ESPnetTSEModel`, in whose place `Embeddings` takes it.
     """
 
-    size = _SIZE
+    size, needs_enrollment = _SIZE, True
 
     def __init__(self):
         super().__init__()
@@ -73,11 +74,11 @@ class SpeakerEncoder(torch.nn.Module):
             ) from None
 
     @torch.no_grad()
-    def forward(self, speech, lengths):
-        """Embed a batch of speech.
+    def embed(self, speech, lengths):
+        """Embed a batch of speech, whatever its level.
 
         Args:
-            speech: ``(B, T)`` at 16 kHz, of the level `REFERENCE`; lengths: valid samples ``(B,)``.
+            speech: ``(B, T)`` at 16 kHz; lengths: valid samples ``(B,)``.
 
         Returns:
             ``(B, 256)`` float32 of length 1, the mean over windows of 1.6 s that overlap by half or
@@ -93,8 +94,9 @@ class SpeakerEncoder(torch.nn.Module):
 
     def energies(self, speech, lengths):
         """Mel energies ``(B, num_frames, 40)``, and how many frames of each are valid, a list."""
+        speech, _ = standardize(speech.float()[:, : lengths.max()], lengths, rms=_LEVEL)
         spectrum = torch.stft(
-            speech.float() * (_LEVEL / REFERENCE),
+            speech,
             _FFT,
             _HOP,
             window=self.window,

@@ -223,7 +223,8 @@ def _extraction(pooled, systems):
             continue
         system = systems[name].system
         how = "shared encoder" if system.enhances else "pretrained"
-        how = "fine-tuned" if system.test == JOINT else how
+        if system.test == JOINT:
+            how = "fine-tuned"
         for state, r in [("all", result), *result["by_gender_state"].items()]:
             rows.append(
                 [

@@ -114,7 +114,9 @@ def test_the_level_of_a_recording_does_not_count(joint_dir):
     )
     wanted = np.ones(150, bool)
     found = [
-        present_by_frame(model, _noise(1, 2), lambda a, b: gain * pair[:, a:b], wanted, FRAME)  # noqa: B023
+        present_by_frame(
+            model, _noise(1, 2), lambda a, b, gain=gain: gain * pair[:, a:b], wanted, FRAME
+        )
         for gain in (np.float32(1), np.float32(0.01))
     ]
     np.testing.assert_allclose(*found, atol=1e-4)
@@ -149,7 +151,7 @@ def test_voices_by_a_speaker_encoder(voices):
     found = similar_by_frame(voices, _voice(100, 3, 1), read, wanted, FRAME, RATE)
     assert found.shape == (400,) and found[:150].min() > found[250:].max() + 0.1
     one, two = (
-        voices.encoder(
+        voices.encoder.embed(
             (0.05 * (x - x.mean()) / x.std(unbiased=False))[None], torch.tensor([len(x)])
         )[0]
         for x in map(torch.from_numpy, (mixture[: round(WINDOW_SECONDS * RATE)], _voice(100, 3, 1)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# RAVDESS, with LibriSpeech for interferers and pretraining: corpora that anyone may download.
+# ASED, Amharic, with LibriSpeech for interferers and pretraining: corpora that anyone may download.
 set -e -u -o pipefail
 
 exec ./tse_ser.sh \
