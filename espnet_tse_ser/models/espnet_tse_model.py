@@ -118,23 +118,28 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         window = getattr(self.encoder, "kernel_size", 1)
         if shortest < window:
             raise ValueError(f"{shortest} samples are less than one encoder window ({window})")
-        if not self.needs_enrollment:
-            return self.extract_embedded(speech_mix, lengths, None), None
-        embedding = self.embed(enroll, enroll_lengths)
-        return self.extract_embedded(speech_mix, lengths, embedding), widened(embedding)
+        feature, num_frames, level = self._encode(speech_mix, lengths)
+        enrolled = self._enrolled(enroll, enroll_lengths) if self.needs_enrollment else {}
+        masked, _, others = self.extractor(feature, num_frames, **enrolled)
+        estimate = self._decode(masked, lengths, speech_mix.shape[1], level)
+        return estimate, widened(others["enroll_emb"]) if self.needs_enrollment else None
 
     def embed(self, enroll, enroll_lengths):
         """Embed enrollments ``(B, T')``: ``(B, D)``, what `extract` returns beside the estimate."""
-        if self.speaker_encoder is not None:
-            voice = self.speaker_encoder.embed(enroll, enroll_lengths)
-            voice = F.layer_norm(voice, voice.shape[1:])
-            if self.speaker_projection is None:
-                return self.extractor.embed(voice, None)
+        return self.extractor.embed(**self._enrolled(enroll, enroll_lengths))
+
+    def _enrolled(self, enroll, enroll_lengths):
+        """What the extractor takes of enrollments, by the names of its arguments."""
+        if self.speaker_encoder is None:
+            feature, num_frames, _ = self._encode(enroll, enroll_lengths)
+            return {"input_aux": feature, "ilens_aux": num_frames}
+        voice = self.speaker_encoder.embed(enroll, enroll_lengths)
+        voice = F.layer_norm(voice, voice.shape[1:])
+        if self.speaker_projection is None:
+            return {"input_aux": voice, "ilens_aux": None}
         feature, num_frames, _ = self._encode(enroll, enroll_lengths)
-        embedding = self.extractor.embed(feature, num_frames)
-        if self.speaker_encoder is not None:
-            embedding = embedding + self.speaker_projection(voice)
-        return embedding
+        additional = self.speaker_projection(voice)
+        return {"input_aux": feature, "ilens_aux": num_frames, "additional": additional}
 
     def extract_embedded(self, speech_mix, lengths, embedding, statistics=None, level=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.

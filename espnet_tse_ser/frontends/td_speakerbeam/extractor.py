@@ -108,13 +108,14 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         )
         self.has_global_norms = _has_global_norms(self, norm_type)
 
-    def embed(self, input_aux, ilens_aux):
+    def embed(self, input_aux, ilens_aux, additional=None):
         """Embed the enrollment.
 
         Args:
             input_aux: encoded enrollment ``(B, L, N)``, or embeddings ``(B, N)`` with
                 ``use_spk_emb``.
             ilens_aux: valid frames ``(B,)``.
+            additional: ``(B, D)``, added to the embedding: what another network knows of it.
 
         Returns:
             ``(B, D)``, D being ``adapt_enroll_dim``, twice that with skip connections.
@@ -122,7 +123,8 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         if self.use_spk_emb:
             return self.auxiliary_net(input_aux.reshape(len(input_aux), -1, 1)).squeeze(-1)
         frames = run_tcn(self.auxiliary_net, input_aux.transpose(1, 2), ilens_aux)
-        return frames.sum(-1) / ilens_aux.to(frames)[:, None]
+        embedding = frames.sum(-1) / ilens_aux.to(frames)[:, None]
+        return embedding if additional is None else embedding + additional
 
     def estimate_mask(self, feature, ilens, embedding, statistics=None):
         """Estimate the target's mask.
@@ -142,9 +144,8 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         """Extract the target from the encoded mixture.
 
         Args:
-            input: ``(B, L, N)``; ilens: ``(B,)``; input_aux, ilens_aux: as in `embed`.
+            input: ``(B, L, N)``; ilens: ``(B,)``; input_aux, ilens_aux, additional: as in `embed`.
             suffix_tag: appended to the keys of the third output.
-            additional: unused, kept for ESPnet's interface.
 
         Returns:
             masked features ``(B, L, N)``, ``ilens``, and
@@ -152,7 +153,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
             loss needs it).
         """
         _check_real(input)
-        embedding = self.embed(input_aux, ilens_aux)
+        embedding = self.embed(input_aux, ilens_aux, additional)
         masked = input * self.estimate_mask(input, ilens, embedding)
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
