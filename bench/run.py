@@ -14,7 +14,7 @@ from bench.report import provenance, replace_section
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.progress import log_to_stderr
 
-SECTIONS = ("extractor", "asteroid", "joint", "simulation", "startup", "data_wait")
+SECTIONS = ("extractor", "asteroid", "joint", "blstm", "simulation", "startup", "data_wait")
 
 
 def get_parser():

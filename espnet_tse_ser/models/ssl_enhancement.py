@@ -5,7 +5,6 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_tse_ser.models.build_ser import build_frontend
 from espnet_tse_ser.recognise.enhancement import MaskHead
-from espnet_tse_ser.training.precision import float32
 from espnet_tse_ser.values.kinds import check_options
 from espnet_tse_ser.values.numbers import CHANNELS, LAYERS
 
@@ -41,8 +40,7 @@ class SSLEnhancementModel(AbsESPnetModel):
             loss (scalar), stats, weight (the batch size).
         """
         feats = self.frontend(speech_mix, speech_mix_lengths)
-        with float32(speech_mix):
-            loss = self.enhancement.loss(speech_mix, speech_mix_lengths, *feats, speech_ref1)
+        loss = self.enhancement.loss(speech_mix, speech_mix_lengths, *feats, speech_ref1)
         return force_gatherable((loss, {"loss": loss.detach()}, len(speech_mix)), loss.device)
 
     def collect_feats(self, **kwargs):

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from espnet_tse_ser.audio.levels import standardize
 from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.recognise.blstm import BLSTM
 from espnet_tse_ser.training.precision import float32, widened
 
 _WINDOW, _SHIFT = 400, 160  # samples of 16 kHz
@@ -34,7 +34,7 @@ class MaskHead(torch.nn.Module):
         super().__init__()
         self.register_buffer("window", torch.hamming_window(_WINDOW), persistent=False)
         self.project = torch.nn.Linear(_BINS + input_size, hidden)
-        self.blstm = torch.nn.LSTM(hidden, hidden, layers, batch_first=True, bidirectional=True)
+        self.blstm = BLSTM(hidden, hidden, layers)
         self.mask = torch.nn.Linear(hidden, _BINS)
 
     def enhance(self, speech, lengths, feats, num_frames, adaptation=None):
@@ -67,12 +67,12 @@ class MaskHead(torch.nn.Module):
         """
         with float32(speech):
             spectrum, level = self._transform(speech, lengths)
-            estimate = self._estimate(spectrum.abs(), lengths, feats, num_frames, adaptation)
             target, _ = self._transform(clean, lengths, level)
-            error = (estimate - _compress(target.abs())).abs()
-            valid = _count_frames(lengths)
-            mask = frame_mask(valid, error.shape[1])[..., None]
-            return (error * mask).sum() / (valid.sum() * _BINS)
+        estimate = self._estimate(spectrum.abs(), lengths, feats, num_frames, adaptation)
+        error = (estimate - _compress(target.abs())).abs()
+        valid = _count_frames(lengths)
+        mask = frame_mask(valid, error.shape[1])[..., None]
+        return (error * mask).sum() / (valid.sum() * _BINS)
 
     def _transform(self, speech, lengths, level=None):
         """Spectrum ``(B, M, _BINS)`` of all frames that have a sample of the signal, and its level.
@@ -94,13 +94,12 @@ class MaskHead(torch.nn.Module):
         # Two frames of 10 ms for one of the encoder, the last one for what is left.
         index = torch.arange(noisy.shape[1], device=feats.device) // 2
         index = torch.minimum(index[None], num_frames[:, None] - 1)
-        feats = widened(feats).gather(1, index[..., None].expand(-1, -1, feats.shape[2]))
+        feats = feats.gather(1, index[..., None].expand(-1, -1, feats.shape[2]))
         x = self.project(torch.cat([noisy, feats], 2))
         if adaptation is not None:
-            x = x * widened(adaptation)[:, None]
-        packed = pack_padded_sequence(x, valid.cpu(), batch_first=True, enforce_sorted=False)
-        x, _ = pad_packed_sequence(self.blstm(packed)[0], True, total_length=noisy.shape[1])
-        return noisy * torch.sigmoid(self.mask(sum(x.chunk(2, 2))))
+            x = x * adaptation[:, None]
+        x = self.blstm(x, valid)
+        return noisy * torch.sigmoid(widened(self.mask(sum(x.chunk(2, 2)))))
 
 
 def _compress(magnitude):

@@ -6,16 +6,16 @@ pre-trained representations", ICASSP 2023.
 
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.recognise.blstm import BLSTM
 from espnet_tse_ser.recognise.shift import check_shift, temporal_shift
 from espnet_tse_ser.values.kinds import Flag, Maybe
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, LAYERS
 
 
 class ShiftLSTM(AbsEncoder):
-    """Shift, BiLSTM, layer norm; packed, so that padded frames never reach a valid one.
+    """Shift, BiLSTM, layer norm; padded frames never reach a valid one.
 
     The shift is in place: the LSTM sees the delayed channels only, there is no residual.
 
@@ -45,14 +45,7 @@ class ShiftLSTM(AbsEncoder):
             check_shift(input_size, ndiv)
         self.ndiv = ndiv if shift else None
         hidden_size = input_size if hidden_size is None else hidden_size
-        self.lstm = torch.nn.LSTM(
-            input_size,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=dropout if num_layers > 1 else 0.0,
-        )
+        self.lstm = BLSTM(input_size, hidden_size, num_layers, dropout)
         for name, parameter in self.lstm.named_parameters():
             # ESPnet's exclude_weight_decay finds biases by names that end so: bias_ih_l0 does not.
             parameter._no_weight_decay = name.startswith("bias")
@@ -79,8 +72,5 @@ class ShiftLSTM(AbsEncoder):
         """
         mask = frame_mask(ilens, xs_pad.shape[1])
         x = xs_pad if self.ndiv is None else temporal_shift(xs_pad, self.ndiv, mask=mask)
-        packed = pack_padded_sequence(x, ilens.cpu(), batch_first=True, enforce_sorted=False)
-        x, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=xs_pad.shape[1]
-        )
+        x = self.lstm(x, ilens)
         return self.norm(self.dropout(x)) * mask[..., None], ilens, None

@@ -11,7 +11,7 @@ import yaml
 from recipes import ROOT
 from tiny_corpora import pool_options, write_corpora
 
-from bench import asteroid, data_wait, extractor, joint, simulation, startup
+from bench import asteroid, blstm, data_wait, extractor, joint, simulation, startup
 from bench.floors import dense_flops, rates
 from bench.measure import Seconds, Unequal
 from espnet_tse_ser.errors import UserError
@@ -84,6 +84,13 @@ def test_joint():
     tensors = joint.batch_of(batch)
     assert tensors["speech_mix_lengths"].tolist() == [8000, 6400]
     assert (tensors["speech_mix"][1, 6400:] == 0).all()
+
+
+def test_blstm():
+    (case,) = blstm.cases(3, 10, 4)
+    assert "gradients to" in case.equal()
+    for build in (case.ours, case.theirs):
+        build()()
 
 
 def test_asteroids_turns_are_taken_in_its_process(tmp_path, sizes):
