@@ -7,6 +7,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.recognise.frontend import LogMelFrontend
+from espnet_tse_ser.recognise.mel_filters import set_mel_filters
 from espnet_tse_ser.recognise.quantizer import RandomProjectionQuantizer, stack_standardized
 from espnet_tse_ser.recognise.ssl_frontend import SSLFrontend
 from espnet_tse_ser.recognise.ssl_specaug import draw_spans
@@ -40,11 +41,13 @@ class SSLPretrainingModel(AbsESPnetModel):
     Args:
         arch_conf: of `SSLFrontend`, of an encoder with a frame every 20 ms.
         targets: see above. codes: units.
+        filterbank: how the first convolution starts: as torchaudio starts it, or by
+            `set_mel_filters`, which spares a short training half of its steps.
         mask_share, mask_width: of the frames that are hidden, in spans of this width, which may
             overlap.
 
     Raises:
-        ValueError: the encoder has other frames.
+        ValueError: the encoder has other frames, or a first convolution that is no filterbank.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class SSLPretrainingModel(AbsESPnetModel):
         arch_conf,
         targets: Choice(UNITS, FEATURES) = UNITS,
         codes: CHANNELS = 1024,
+        filterbank: Choice("random", "mel") = "random",
         mask_share: SHARE = 0.65,
         mask_width: Number(1, 1000, whole=True) = MASK_WIDTH,
     ):
@@ -65,6 +69,9 @@ class SSLPretrainingModel(AbsESPnetModel):
                 f"the strides {strides} of extractor_conv_layer_config have to make one frame of "
                 f"{_UNIT * _SHIFT} samples"
             )
+        if filterbank == "mel":
+            first = self.frontend.ssl.feature_extractor.conv_layers[0]
+            set_mel_filters(first.conv.weight, self.frontend.fs)
         self.spans = mask_share, mask_width, 1
         self.mask_vector = torch.nn.Parameter(torch.rand(self.frontend.output_size()))
         self.mask_vector._no_weight_decay = True

@@ -11,6 +11,7 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.plain_files import only_plain_files
 from espnet_tse_ser.recognise.length import fix_length, fixed_samples
 from espnet_tse_ser.training.checkpoints import copy_state, load_state
+from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.values.kinds import (
     Choice,
     Either,
@@ -216,7 +217,10 @@ class SSLFrontend(AbsFrontend):
         x = encoder.feature_projection(frames) * valid[..., None]
         if masked is not None:
             x = masked(x, num_frames)
-        x = x + transformer.pos_conv_embed(x)
+        with float32(x):
+            # torch 2.11 on CPUs with AMX convolves bfloat16 by 100 % wrongly where a kernel is even
+            # and a group has 12 channels.
+            x = x + transformer.pos_conv_embed(widened(x))
         if transformer.layer_norm_first:
             x = transformer.layer_norm(x)
         x = transformer.dropout(x)

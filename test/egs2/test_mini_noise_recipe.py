@@ -112,3 +112,18 @@ def test_a_trained_model_on_a_recording(recipe, capsys):
     )
     for label, probability in found["probabilities"].items():
         assert probability == pytest.approx(float(row[f"p_{label}"]), abs=1e-2)
+
+
+def test_one_encoder_for_both_tasks(recipe):
+    systems = ["encoder_n", "encoder_e", "shared", "shared_experts"]  # with what they start from
+    run_recipe(
+        recipe,
+        *("--expdir", "exp_shared", "--systems", " ".join(systems), "--folds", "1"),
+        *("--stop_stage", "results", *MACHINE),
+        debug=(),
+    )
+    found = json.loads((recipe / "exp_shared/results.json").read_text())["results"]
+    pooled = {r["system"]: r for r in found if r["fold"] == "all"}
+    assert {*pooled} == {*systems} and {r["n"] for r in pooled.values()} == {3 * 64}
+    assert pooled["encoder_n"]["si_sdri"] is None
+    assert all(pooled[system]["si_sdri"] is not None for system in systems[1:])

@@ -160,3 +160,17 @@ def test_the_encoder_is_taken_out_of_it_whole(model, tmp_path, caplog):
 def test_frames_of_another_length():
     with pytest.raises(ValueError, match=r"strides \[5, 4\] .* one frame of 320 samples"):
         SSLPretrainingModel(tiny_ssl.ARCH)
+
+
+def test_a_first_layer_that_starts_as_a_filterbank():
+    layers = [[8, 160, 40], [8, 8, 8]]
+    arch = tiny_ssl.ARCH | {"extractor_conv_layer_config": layers}
+    found = []
+    for filterbank in ("mel", "random"):
+        torch.manual_seed(0)
+        model = SSLPretrainingModel(arch, filterbank=filterbank)
+        found.append(model.frontend.ssl.state_dict())
+    changed = [name for name in found[0] if not torch.equal(found[0][name], found[1][name])]
+    assert changed == ["feature_extractor.conv_layers.0.conv.weight"]
+    with pytest.raises(ValueError, match="filterbank mel: the first layer of"):
+        SSLPretrainingModel(ARCH, filterbank="mel")

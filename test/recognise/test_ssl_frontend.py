@@ -343,3 +343,17 @@ def test_convolutions_are_fine_tuned_if_they_are_asked_to(case, batch):
         assert parameter.requires_grad == (parameter.grad is not None), name
         if not parameter.requires_grad:
             assert name.startswith("ssl.encoder.transformer.layer_norm")
+
+
+def test_bfloat16_positions_are_those_of_float32():
+    """Groups of 12 channels and an even kernel, which torch 2.11 convolves wrongly with AMX."""
+    torch.manual_seed(0)
+    sizes = {"encoder_embed_dim": 192, "encoder_pos_conv_kernel": 64, "encoder_pos_conv_groups": 16}
+    conf = {"type": "hubert", **_TINY, **_BASE, **sizes, "encoder_num_layers": 1}
+    frontend = SSLFrontend("custom", conf, None).eval()
+    speech, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
+    expected, num_frames = frontend(speech, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = frontend(speech, lengths)
+    error = (found.float() - expected)[0, : num_frames[0]].norm() / expected[0].norm()
+    assert error < 0.03
