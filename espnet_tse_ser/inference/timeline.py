@@ -133,40 +133,24 @@ def find_parts(
         UserError: as `recognize_recording`; the model does not extract; or ``least_present`` of a
             model without a calibration.
     """
-    if model.front_end is None and not model.extracts:
-        raise UserError(
-            "a timeline is of what a target says: give a joint model (stage 11), or a --front_end"
-        )
-    if segment_seconds < LEAST_SECONDS:
-        raise UserError(f"--segment_seconds must be {LEAST_SECONDS:g} or more")
-    if model.calibration is None and least_present is not None:
-        raise UserError(
-            "--least_present needs a model with a calibration (tse-ser calibrate); leave it out, "
-            "or give --least_similarity"
-        )
-    least_present = LEAST_PRESENT if least_present is None else least_present
+    _check(model, segment_seconds, least_present)
     frames = Frames(model.rate, model.sets_level)
-    with tempfile.TemporaryFile(dir=directory) as scratch:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        pairs = _Pairs(file)
         for pair in extracted_pieces(model, recording, enrollment, window_seconds):
             frames.add(*pair)
-            scratch.write(np.stack(pair, axis=1).astype(np.float32).data)
+            pairs.add(*pair)
         level, rate = frames.finish(), model.rate / frames.size
         against_mixture, against_loud = presence(frames.energies, rate)
         is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
-
-        def read(first, end):
-            scratch.seek(8 * first)
-            pair = np.fromfile(scratch, np.float32, 2 * (end - first)).reshape(-1, 2)
-            return np.ascontiguousarray(pair.T)
-
-        present = None
+        present = similar_voices = None
         if model.calibration is not None:
-            present = present_by_frame(model, enrollment, read, is_present, frames.size)
-            is_present &= present >= least_present
-        similar_voices = None
+            least = LEAST_PRESENT if least_present is None else least_present
+            present = present_by_frame(model, enrollment, pairs.read, is_present, frames.size)
+            is_present &= present >= least
         if voices is not None and enrollment is not None:
             least = LEAST_SIMILARITY if least_similarity is None else least_similarity
-            how = read, is_present, frames.size, model.rate
+            how = pairs.read, is_present, frames.size, model.rate
             similar_voices = similar_by_frame(voices, enrollment, *how)
             is_present &= similar_voices >= least
         bounds = [
@@ -174,14 +158,13 @@ def find_parts(
             for first, end in stretches(is_present, rate)
             for a, b in _divide(first, end, segment_seconds * rate)
         ]
-        parts, similarity_of = [], _Similarity(model, enrollment)
+        parts, similarity_of = [], None
+        if similar_voices is None:
+            similarity_of = _Similarity(model, enrollment)
         for first, end in progress(bounds, "recognise"):
-            mixture, speech = read(first, end)
+            mixture, speech = pairs.read(first, end)
             name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"
             speech = speech * np.float32(level)
-            signals = {"speech": speech, "mixture": mixture}
-            if model.front_end is not None:  # as `extract` has it
-                signals["speech"] = rescale(speech, signals["mixture"], name, model.sets_level)
             inside = slice(first // frames.size, end // frames.size)
             if similar_voices is not None:
                 similar = float(similar_voices[inside].mean())
@@ -189,7 +172,10 @@ def find_parts(
                 similar = similarity_of(speech)
                 if None not in (similar, least_similarity) and similar < least_similarity:
                     continue
-            row = model.classify(signals | {"enrollment": enrollment}, name)
+            if model.front_end is not None:  # as `extract` has it
+                speech = rescale(speech, mixture, name, model.sets_level)
+            signals = {"speech": speech, "mixture": mixture, "enrollment": enrollment}
+            row = model.classify(signals, name)
             part = Part(
                 first / model.rate,
                 end / model.rate,
@@ -234,6 +220,37 @@ def read_stretch(path, start, end):
     raise UserError(
         f"{path}: ends at {position / audio.rate:.2f} s, before {end:g} s; give another stretch"
     )
+
+
+def _check(model, segment_seconds, least_present):
+    if model.front_end is None and not model.extracts:
+        raise UserError(
+            "a timeline is of what a target says: give a joint model (stage 11), or a --front_end"
+        )
+    if segment_seconds < LEAST_SECONDS:
+        raise UserError(f"--segment_seconds must be {LEAST_SECONDS:g} or more")
+    if model.calibration is None and least_present is not None:
+        raise UserError(
+            "--least_present needs a model with a calibration (tse-ser calibrate); leave it out, "
+            "or give --least_similarity"
+        )
+
+
+class _Pairs:
+    """Samples of a mixture and of what is extracted of it, in a file: 8 bytes a pair."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def add(self, mixture, speech):
+        """Append ``(n,)`` each."""
+        self._file.write(np.stack([mixture, speech], axis=1).astype(np.float32).data)
+
+    def read(self, first, end):
+        """Mixture and speech from one sample to another: ``(2, end - first)`` float32."""
+        self._file.seek(8 * first)
+        pairs = np.fromfile(self._file, np.float32, 2 * (end - first)).reshape(-1, 2)
+        return np.ascontiguousarray(pairs.T)
 
 
 class _Similarity:
