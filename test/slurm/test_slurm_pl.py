@@ -161,7 +161,7 @@ def test_75_without_a_warning_is_a_failure(idle, place):
 
 
 def test_a_task_that_is_cancelled_while_it_starts(idle, place):
-    (place / "path.sh").write_text("touch started; sleep 3\n")
+    (place / "path.sh").write_text("touch started; sleep 10\n")
     process = start(idle, place, "x.log", "true")
     idle.wait_until((place / "started").exists)
     idle.call("scancel", idle.jobs("%i")[0])
