@@ -221,16 +221,18 @@ def check_equal(size, ours, theirs, training):
             loss.backward()
             gradients.append(flat_gradient(model))
     limits = TOLERANCES["bfloat16" if "bfloat16" in (ours.dtype, theirs.dtype) else "float32"]
-    error, limit = relative_error(*outputs), limits[0]
-    if not error <= limit:
-        raise Unequal(f"estimates differ by {error:.1e} of their norm, more than {limit}")
-    text = f"outputs to {error:.0e}"
+    text = f"outputs to {error_within(limits[0], 'estimates', *outputs):.0e}"
     if training:
-        error, limit = relative_error(*gradients), limits[1]
-        if not error <= limit:
-            raise Unequal(f"gradients differ by {error:.1e} of their norm, more than {limit}")
-        text += f", gradients to {error:.0e}"
+        text += f", gradients to {error_within(limits[1], 'gradients', *gradients):.0e}"
     return text
+
+
+def error_within(limit, name, ours, theirs):
+    """The `relative_error` of what ``name`` says; raise `Unequal` beyond ``limit``."""
+    error = relative_error(ours, theirs)
+    if not error <= limit:
+        raise Unequal(f"{name} differ by {error:.1e} of their norm, more than {limit}")
+    return error
 
 
 def relative_error(ours, theirs):

@@ -158,9 +158,8 @@ def find_parts(
             for first, end in stretches(is_present, rate)
             for a, b in _divide(first, end, segment_seconds * rate)
         ]
-        parts, similarity_of = [], None
-        if similar_voices is None:
-            similarity_of = _Similarity(model, enrollment)
+        similarity_of = _Similarity(model, enrollment) if similar_voices is None else None
+        parts = []
         for first, end in progress(bounds, "recognise"):
             mixture, speech = pairs.read(first, end)
             name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"

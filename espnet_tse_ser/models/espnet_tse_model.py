@@ -130,16 +130,17 @@ class ESPnetTSEModel(ESPnetExtractionModel):
 
     def _enrolled(self, enroll, enroll_lengths):
         """What the extractor takes of enrollments, by the names of its arguments."""
-        if self.speaker_encoder is None:
-            feature, num_frames, _ = self._encode(enroll, enroll_lengths)
-            return {"input_aux": feature, "ilens_aux": num_frames}
-        voice = self.speaker_encoder.embed(enroll, enroll_lengths)
-        voice = F.layer_norm(voice, voice.shape[1:])
-        if self.speaker_projection is None:
-            return {"input_aux": voice, "ilens_aux": None}
+        voice = None
+        if self.speaker_encoder is not None:
+            voice = self.speaker_encoder.embed(enroll, enroll_lengths)
+            voice = F.layer_norm(voice, voice.shape[1:])
+            if self.speaker_projection is None:
+                return {"input_aux": voice, "ilens_aux": None}
         feature, num_frames, _ = self._encode(enroll, enroll_lengths)
-        additional = self.speaker_projection(voice)
-        return {"input_aux": feature, "ilens_aux": num_frames, "additional": additional}
+        enrolled = {"input_aux": feature, "ilens_aux": num_frames}
+        return (
+            enrolled if voice is None else enrolled | {"additional": self.speaker_projection(voice)}
+        )
 
     def extract_embedded(self, speech_mix, lengths, embedding, statistics=None, level=None):
         """The estimate of `extract`, from mixtures and what `embed` made of their enrollments.
