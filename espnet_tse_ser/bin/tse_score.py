@@ -1,4 +1,4 @@
-"""Stage 8: SI-SDR, SSNR, STOI, PESQ and wrong speakers of what a front-end extracted."""
+"""Stages 8 and 13: SI-SDR, SSNR, STOI, PESQ and wrong speakers of extracted or enhanced speech."""
 
 import argparse
 import logging
@@ -20,7 +20,13 @@ _GROUPED = ("speaker", "level")  # for the means
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, help="mixture directory (stage 4)")
-    parser.add_argument("--denoised_dir", required=True, help="extracted speech (stage 7)")
+    parser.add_argument(
+        "--denoised_dir",
+        nargs="+",
+        required=True,
+        help="extracted speech (stage 7), or that of a joint model, a directory for each fold",
+    )
+    parser.add_argument("--folds", help="folds to score, e.g. '1 2' (default: all)")
     parser.add_argument(
         "--output", required=True, help="table to write (score_utt.tsv); SIGNALS.md is put beside"
     )
@@ -41,58 +47,74 @@ def main(argv=None):
     from espnet_tse_ser.metrics.tables import TSE_COLUMNS
     from espnet_tse_ser.report.front_end import render, summarise
 
-    tables = [Path(d) / name for d in (args.data_dir, args.denoised_dir) for name in _READ]
+    tables = [Path(d) / name for d in (args.data_dir, *args.denoised_dir) for name in _READ]
     check_no_input(args.output, tables, "--output")
     _open.cache_clear()
-    ids = sorted(_open(args.data_dir, args.denoised_dir, args.fs)[0])
-    logger.info("scoring %d utterances of %s", len(ids), args.denoised_dir)
-    score = partial(_score, args.data_dir, args.denoised_dir, args.fs, args.pesq)
+    data = args.data_dir, tuple(args.denoised_dir), args.folds, args.fs
+    ids = sorted(_open(*data)[0])
+    name = " ".join(args.denoised_dir)
+    logger.info("scoring %d utterances of %s", len(ids), name)
+    score = partial(_score, data, args.pesq)
     rows = list(map_progress(score, ids, "score", args.nj))
     columns = (*TSE_COLUMNS, *QUALITY_COLUMNS)
     write_tsv(args.output, [{c: row[c] for c in columns} for row in rows], columns)
     summary = Path(args.output).parent / "SIGNALS.md"
-    write_text(summary, render(summarise(rows), args.denoised_dir))
+    write_text(summary, render(summarise(rows), name))
     logger.info("wrote %s and %s", args.output, summary)
 
 
 @lru_cache(maxsize=1)  # once in each process
-def _open(data_dir, denoised_dir, fs):
+def _open(data_dir, denoised_dirs, folds, fs):
     """Of what is scored the descriptions by id, the `MixtureDir`, and the extracted files by id."""
     from espnet_tse_ser.audio.kaldi_dir import read_table
     from espnet_tse_ser.files import read_tsv
     from espnet_tse_ser.metrics.fields import index_rows
+    from espnet_tse_ser.metrics.runs import chosen_folds
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 
     table = Path(data_dir) / "mixtures.tsv"
     rows = index_rows(table, read_tsv(table, ("mixture", "speaker", *_DESCRIBED)), "mixture")
-    extracted = Path(denoised_dir) / "wav.scp"
-    for path in (Path(data_dir) / "wav.scp", extracted, Path(data_dir) / "spk1.scp"):
-        different = read_table(path).keys() ^ rows.keys()
-        if different:
-            raise UserError(
-                f"{path}: its ids and those of {table} differ, e.g. {min(different)}; "
-                "run the stage that writes it again"
-            )
-    return rows, MixtureDir(data_dir, sorted(rows), fs, scored=True), read_table(extracted)
+    for path in (Path(data_dir) / "wav.scp", Path(data_dir) / "spk1.scp"):
+        _check_ids(read_table(path), path, rows, table)
+    chosen = chosen_folds(folds)
+    if chosen is not None:
+        rows = {uid: row for uid, row in rows.items() if row["fold"] in chosen}
+        if not rows:
+            raise UserError(f"--folds {folds}: {table} has no mixture of them; name folds of it")
+    extracted = {}
+    for directory in denoised_dirs:
+        extracted |= read_table(Path(directory) / "wav.scp")
+    listed = " ".join(str(Path(directory) / "wav.scp") for directory in denoised_dirs)
+    _check_ids(extracted, listed, rows, table)
+    return rows, MixtureDir(data_dir, sorted(rows), fs, scored=True), extracted
 
 
-def _score(data_dir, denoised_dir, fs, with_pesq, utt):
+def _check_ids(ids, path, rows, table):
+    if different := ids.keys() ^ rows.keys():
+        raise UserError(
+            f"{path}: its ids and those of {table} differ, e.g. {min(different)}; "
+            "run the stage that writes it again"
+        )
+
+
+def _score(data, with_pesq, utt):
     """One row of the table (module level, so that it can be sent to a process)."""
     from espnet_tse_ser.audio.reading import read_audio
     from espnet_tse_ser.inference.scoring import score_front_end
 
-    rows, data, extracted = _open(data_dir, denoised_dir, fs)
+    rows, mixtures, extracted = _open(*data)
+    fs = data[-1]
     # It may be silent: that is a score, not an error.
     estimate, rate = read_audio(extracted[utt])
-    if rate != fs or estimate.shape != (data.lengths[utt], 1):
+    if rate != fs or estimate.shape != (mixtures.lengths[utt], 1):
         raise UserError(
             f"{extracted[utt]}: {estimate.shape[0]} samples, {estimate.shape[1]} channel(s), "
-            f"{rate} Hz, but its target has {data.lengths[utt]} samples, 1 channel, {fs} Hz; "
-            "delete it and run stage 7 again"
+            f"{rate} Hz, but its target has {mixtures.lengths[utt]} samples, 1 channel, {fs} Hz; "
+            "delete it and run the stage that writes it again"
         )
     estimate = estimate[:, 0]
     described = {column: rows[utt].get(column, "") for column in (*_DESCRIBED, *_GROUPED)}
-    return {"id": utt} | described | score_front_end(data, utt, estimate, with_pesq)
+    return {"id": utt} | described | score_front_end(mixtures, utt, estimate, with_pesq)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ from espnet_tse_ser.systems.system import Row, System
 from espnet_tse_ser.systems.tags import split_tag
 
 TEMPLATE = Path(__file__).with_name("page.html")
-DOCUMENTS = ("RESULTS.md", "RESULTS_SWEEPS.md", "refinement/*/*.md", "preservation/*/*.md")
+DOCUMENTS = (
+    "RESULTS.md",
+    "RESULTS_SWEEPS.md",
+    "tse_*/scoring/SIGNALS.md",
+    "scores/*/*/signals/SIGNALS.md",
+    "refinement/*/*.md",
+    "preservation/*/*.md",
+)
 
 _OLD = "is of an older version; run stage 14 again"
 _WINDOW = 0.032  # s

@@ -115,7 +115,7 @@ def test_silent_estimate_is_a_bad_score(dirs, tmp_path):
 def test_estimate_of_another_length(dirs, tmp_path, nj):
     path = read_table(dirs[1] / "wav.scp")["b"]
     write_audio(path, np.full(FS - 1, 0.1), FS)
-    with pytest.raises(UserError, match="b.flac: 15999 samples.* target has 16000 .*run stage 7"):
+    with pytest.raises(UserError, match="b.flac: 15999 samples.* target has 16000 .*run the stage"):
         score(dirs, tmp_path / "s.tsv", nj)
     assert not (tmp_path / "s.tsv").exists()
 
@@ -132,6 +132,34 @@ def test_ids_must_agree(dirs, tmp_path):
     write_table(dirs[1] / "wav.scp", {uid: table[uid] for uid in ("a", "b")})
     with pytest.raises(UserError, match="denoised/wav.scp: its ids .* differ, e.g. short"):
         score(dirs, tmp_path / "s.tsv")
+
+
+def test_folds_in_directories_of_their_own(dirs, tmp_path):
+    data, denoised = dirs
+    whole = {row["id"]: row for row in score(dirs, tmp_path / "whole.tsv")}
+    table = data / "mixtures.tsv"
+    rows = read_tsv(table)
+    for row in rows:
+        row["fold"] = "2" if row["mixture"] == "b" else "1"
+    write_tsv(table, rows, list(rows[0]))
+    audio = read_table(denoised / "wav.scp")
+    folds = {"1": tmp_path / "fold1/audio", "2": tmp_path / "fold2/audio"}
+    write_table(folds["1"] / "wav.scp", {uid: audio[uid] for uid in ("a", "short")})
+    write_table(folds["2"] / "wav.scp", {"b": audio["b"]})
+
+    def scored(*options):
+        output = f"--output={tmp_path / 's.tsv'}"
+        tse_score.main([f"--data_dir={data}", output, "--denoised_dir", *map(str, options)])
+        return {row["id"]: row for row in read_tsv(tmp_path / "s.tsv", TSE_COLUMNS)}
+
+    whole["b"]["fold"] = "2"
+    assert scored(*folds.values()) == whole
+    assert list(scored(folds["2"], "--folds", "2")) == ["b"]
+    assert list(scored(folds["1"], "--folds=1")) == ["a", "short"]
+    with pytest.raises(UserError, match="fold1/audio/wav.scp: its ids .* differ, e.g. b"):
+        scored(folds["1"])
+    with pytest.raises(UserError, match="--folds 7: .*mixtures.tsv has no mixture of them"):
+        scored(folds["1"], "--folds=7")
 
 
 def test_no_interferer(dirs, tmp_path):

@@ -136,6 +136,17 @@ def test_what_extraction_keeps(recipe):
     assert "KL" in (recipe / "exp/preservation/ft_debug/PRESERVATION.md").read_text()
 
 
+def test_what_the_joint_model_puts_out_is_scored_as_a_front_end(recipe):
+    signals = read_tsv(recipe / "exp/scores/ft/debug/signals/score_utt.tsv")
+    rows = {row["id"]: row for row in read_tsv(recipe / "exp/scores/ft/debug/score_utt.tsv")}
+    assert {row["id"] for row in signals} == rows.keys() and len(rows) == 128
+    for row in signals:
+        for column in ("si_sdr", "stoi", "wrong_speaker"):
+            assert float(row[column]) == pytest.approx(float(rows[row["id"]][column]), abs=0.01)
+        assert row["ssnr"] and row["tsos"]
+    assert "TSOS" in (recipe / "exp/scores/ft/debug/signals/SIGNALS.md").read_text()
+
+
 def run_set(recipe, tag, **options):
     """Run a further set of mixtures with these options; returns its results.json."""
     options = {"mix_tag": tag, "stage": "mixture_table", "stop_stage": "sweeps"} | options

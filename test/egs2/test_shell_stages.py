@@ -27,7 +27,7 @@ def test_all_stages_then_nothing_is_done_again(recipe, run_pl):
         "tse_stats": 1,
         "tse_train": 1,
         "extract": 2,
-        "tse_score": 1,
+        "tse_score": 2,  # the front-end, and what the joint models put out
         "ser_stats": 3,
         "ser_train": 6,
         "tse_ser_train": 2,

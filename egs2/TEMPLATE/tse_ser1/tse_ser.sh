@@ -54,7 +54,7 @@ tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
 ssl_args=                 # more options for the pretraining of encoders that configurations name
 ser_args=                 # more options for SER training
 joint_args=               # more options for joint training
-pesq=false                # true: PESQ of what front-ends make of mixtures too (pip install pesq, which compiles)
+pesq=false                # true: PESQ of extracted and enhanced speech too (pip install pesq, which compiles)
 feats_dtype=float32       # precision of kept frozen SSL features: float32, float16, or none (keep none)
 sweeps=                   # test variations, of conf/sweeps, e.g. "snr_* talkers_3" (empty: all that are there; none)
 ## Publishing
@@ -76,7 +76,7 @@ ser_stats|SER features and statistics|${mix} ${dumpdir}/denoised_* ${ser_config}
 ser|SER training: folds ${folds}|${mix} ${dumpdir}/denoised_* ${ser_config}|${expdir}/ser_*
 joint|Joint TSE-SER training: folds ${folds}|${expdir}/tse_* ${expdir}/ser_* ${joint_config}|${expdir}/tse_ser_*
 infer|SER inference|${expdir}/ser_* ${expdir}/tse_ser_* ${dumpdir}|${scores}/*/*/fold*
-score|SER scoring|${scores}/*/*/fold* ${expdir}/tse_*/scoring${suffix}|${scores}/*/*/score_utt.tsv ${preserved}
+score|SER scoring|${scores}/*/*/fold* ${expdir}/tse_*/scoring${suffix}|${scores}/*/*/score_utt.tsv ${scores}/*/*/signals ${preserved}
 results|Results|${scores}|${results}/RESULTS.md ${results}/results.json ${results}/plots
 sweeps|Sweeps: variations of the test mixtures|conf/sweeps ${expdir}/ser_* ${expdir}/tse_ser_*|${results}/RESULTS_SWEEPS.md ${sweeps_dir}
 pack|Packing|${expdir}/tse_ser_*|${expdir}/tse_ser_*/fold*.zip
@@ -570,7 +570,27 @@ stage_score() {
         score --scores_dir "${scores}" --table_dir "${table_dir}" \
         --tse_scores "${tse_scores[*]}" --folds "${folds}" \
         --seed "${seed}" --seeds "${more_seeds}" --scheme "${scheme}" "${rows[@]}"
+    score_signals
     preservation
+}
+
+# The speech that joint models and enhancers put out, as stage 8 scores a front-end's; the main seed only.
+score_signals() {
+    local system tag kind fold dir audio inputs also=()
+    [ "${pesq}" = false ] || also=(--pesq)
+    while IFS='|' read -r system tag _ _ _ kind _; do
+        [[ ${kind} = @(joint|enhancer) ]] || continue
+        dir=${scores}/${system}/${tag}
+        audio=() inputs=()
+        for fold in ${folds}; do
+            audio+=("${dir}/fold${fold}/audio")
+            inputs+=(--input "${dir}/fold${fold}/.done")
+        done
+        step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" "${inputs[@]}" \
+            --writes "score_utt.tsv SIGNALS.md" "${dir}/signals" \
+            tse_score --data_dir "${mix}" --denoised_dir "${audio[@]}" --folds "${folds}" \
+            --output "${dir}/signals/score_utt.tsv" "${also[@]}"
+    done < <(planned row)
 }
 
 # What mixtures and extracted speech keep of the target's voice and emotion; the main seed only.
