@@ -48,7 +48,10 @@ def get_parser():
     parser.add_argument("--table", help="file for a table of the trials (.tsv)")
     parser.add_argument("--form", choices=("json", "markdown"), default="json", help="to print")
     parser.add_argument(
-        "--draws", type=COUNT.option, default=2, help="trials of a mixture without its target"
+        "--draws",
+        type=COUNT.option,
+        default=2,
+        help="trials of each mixture with a wrong enrollment, and as many without its target",
     )
     parser.add_argument("--seed", type=SEED.option, default=0, help="of the trials")
     parser.add_argument("--batch_size", type=COUNT.option, default=8, help="trials at a time")

@@ -5,8 +5,8 @@
   infer list.tsv --output results.tsv                     a table: mixture, enrollment, id
 
 A recording that cannot be used is reported, the others go on, and the status is 2 in the end. What
---output has is not computed again. Read are WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU and CAF of
-any rate and number of channels; /dev/stdin and <(command) may be recordings, too.
+--output has is not computed again. Read are WAV (RF64, W64), FLAC, Ogg (Vorbis, Opus), MP3, AIFF,
+AU and CAF of any rate and number of channels; /dev/stdin and <(command) may be recordings, too.
 
 A recording longer than --window_seconds is extracted by windows, in memory that does not grow with
 it. Its emotions, or those of one longer than --segment_seconds if that is given, are of segments:

@@ -1,4 +1,4 @@
-"""Stage 13b: what of the target's voice and emotion the mixture and the extracted speech keep."""
+"""Stage 13: what of the target's voice and emotion the mixture and the extracted speech keep."""
 
 import argparse
 import logging

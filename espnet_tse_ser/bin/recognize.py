@@ -52,7 +52,7 @@ def main(argv=None):
     by_ua = find_weights(args.model_dir, "valid.ua") if args.by_ua_and_wa else None
     model = TSESER.from_pretrained(args.model_dir, by_ua, device, calibrated=False)
     if args.output_audio and not model.gives_speech:
-        raise UserError(f"--output_audio: {args.model_dir} is no joint model, it extracts nothing")
+        raise UserError(f"--output_audio: {args.model_dir} neither extracts nor enhances")
     ids = read_ids(args.ids)
     inputs = [args.ids, args.scp, args.data_dir, args.model_dir, args.feats]
     check_no_input(args.output, inputs, "--output")

@@ -21,7 +21,7 @@ def get_parser():
     parser.add_argument("--config", required=True, help="YAML of the model and the training")
     parser.add_argument("--scp", required=True, help="audio of the condition, all folds")
     parser.add_argument(
-        "--condition", choices=CONDITIONS, help="what that is; infer then knows what to ask for"
+        "--condition", choices=CONDITIONS, help="what that is; recorded, so that infer can warn"
     )
     parser.add_argument(
         "--data_dir", required=True, help="mixture directory: utt2emo, utt2num_samples, streams"

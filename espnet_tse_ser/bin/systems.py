@@ -9,7 +9,7 @@ recogniser|DIR|STATISTICS|CONDITION|FRONT_END|RECOGNISER|CONFIG|FROZEN|TEACHER|N
 joint|DIR|STATISTICS|FRONT_END|RECOGNISER_CONFIG|CONFIG|START
 row|SYSTEM|TAG|TEST|FRONT_END|RECOGNISER|KIND|MODEL|FROZEN|RECOGNISER_CONFIG|CONFIGS
 preserved|DIR|RECOGNISER_DIR|JOINT_ROW|CLEAN_ROW|NOISY_ROW|DENOISED_ROW|FRONT_END
-test|NAME|INTERFERERS
+sweep|NAME|SOURCES
 
 encoder: the pretraining of one; encoded: which of them the configuration of a recogniser or of a
 front-end names; ENCODER is a tag.
@@ -21,8 +21,7 @@ MODULES are the files of a user's own classes that its configuration names; KIND
 enhancer (one that enhances, too), joint or table, MODEL its directory, or the table; MODULES and
 CONFIGS have commas between.
 preserved: a joint row, and the rows of a recogniser of clean speech by which its extracted speech
-is compared with others. INTERFERERS is the set that a test draws from, empty where it is the usual
-one.
+is compared with others. SOURCES is the set that a sweep draws from, empty where it is the usual one.
 """
 
 import argparse

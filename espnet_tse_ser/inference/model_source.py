@@ -80,7 +80,7 @@ def is_joint(config, path):
         return True
     if "labels" in config:
         return False
-    advice = "give a directory of stage 11 or 10, e.g. exp/tse_ser_default/fold1"
+    advice = "give a directory of stage 11 or 10, e.g. exp/tse_ser_ft_default/fold1"
     if "extractor" in config or "separator" in config:
         advice = (
             "it is a front-end: extract with it by `tse-ser extract`, or give it as --front_end to "

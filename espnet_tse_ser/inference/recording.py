@@ -204,7 +204,7 @@ def _denoise(front_end, recording, enrollment, seconds):
         embedding = Embeddings(front_end.model, front_end.rate)([enrollment])
         yield from _extract(front_end.model, recording, embedding, window)
         return
-    # Of another network nobody knows how far it sees.
+    # The receptive field of another network is not known.
     edge = round(_EDGE_SECONDS * front_end.rate)
     overlap = 2 * edge + round(windows.FADE_SECONDS * front_end.rate)
     window = round(seconds * front_end.rate)

@@ -12,13 +12,12 @@ ACTIVE = 40.0  # dB below its loudest frame, above which the target is active (a
 SI_SDR_LIMIT = 100.0  # dB; a silent estimate or an exact copy would otherwise be infinite
 
 
-def si_sdr(reference, estimate, zero_mean=True):
+def si_sdr(reference, estimate):
     """Scale-invariant signal-to-distortion ratio in dB.
 
     Le Roux, Wisdom, Erdogan and Hershey, "SDR - half-baked or well done?", ICASSP 2019, eq. 4-5:
     ``10 log10(|a s|^2 / |a s - e|^2)`` with the scale ``a = <e, s> / |s|^2``. Like ESPnet's SI-SNR
-    loss, the mean of both signals is removed first, which the definition presumes
-    (``zero_mean=False`` leaves it in).
+    loss, the mean of both signals is removed first, which the definition presumes.
 
     Args:
         reference: clean signal s, ``(num_samples,)``, any scale.
@@ -35,9 +34,8 @@ def si_sdr(reference, estimate, zero_mean=True):
     19.08
     """
     reference, estimate = _pair(reference, estimate)
-    if zero_mean:
-        reference = reference - reference.mean()
-        estimate = estimate - estimate.mean()
+    reference = reference - reference.mean()
+    estimate = estimate - estimate.mean()
     energy = reference @ reference
     if energy == 0.0:
         raise ValueError("SI-SDR is undefined for a silent reference")
@@ -50,11 +48,6 @@ def si_sdr(reference, estimate, zero_mean=True):
     if distortion * limit <= signal:
         return SI_SDR_LIMIT
     return float(10 * np.log10(signal / distortion))
-
-
-def si_sdr_improvement(reference, estimate, mixture, zero_mean=True):
-    """SI-SDRi in dB: `si_sdr` of the estimate minus that of the mixture; all ``(num_samples,)``."""
-    return si_sdr(reference, estimate, zero_mean) - si_sdr(reference, mixture, zero_mean)
 
 
 def stoi(reference, estimate, fs=16000):

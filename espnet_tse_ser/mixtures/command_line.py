@@ -24,7 +24,7 @@ def add_level_options(parser):
         "--loudness_range",
         type=Number(-100, 0).range_option,
         default="-33 -25",
-        help="'low high' in LUFS, of every source",
+        help="'low high' in LUFS, of the target and, with --levels loudness, of every source",
     )
 
 

@@ -84,7 +84,7 @@ def find_interferers(directory, ids):
 
     Returns:
         dict id -> list of files; None if there are neither mixtures.tsv nor interferers, and so
-        nobody knows whether a wrong speaker was extracted.
+        wrong speakers cannot be counted.
 
     Raises:
         UserError: one is missing, or there are more than mixtures.tsv names.
@@ -108,8 +108,8 @@ def find_interferers(directory, ids):
         if count > len(tables):
             raise UserError(
                 f"{directory / f'spk{len(tables) + 2}.scp'}: no such file, but '{utt}' has {count} "
-                f"interferer(s) by {named}; run stage 4: without them nobody knows whether a "
-                "wrong speaker was extracted"
+                f"interferer(s) by {named}; run stage 4: without them wrong speakers "
+                "cannot be counted"
             )
         for number, (path, table) in enumerate(zip(paths, tables, strict=True), 1):
             if (number <= count) != (utt in table):

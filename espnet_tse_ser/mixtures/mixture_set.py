@@ -33,7 +33,7 @@ class MixtureSet(abc.ABC):
     def interferers(self, utt):
         """The talkers beside the target as they are in the mixture, list of ``(num_samples,)``.
 
-        None where nobody knows.
+        None where they are not known.
         """
 
     def stream(self, name, utt):

@@ -172,12 +172,11 @@ def oddity(tensor):
     return None
 
 
-def load_weights(module, path, prefix="", optional=()):
+def load_weights(module, path, optional=()):
     """Load weights strictly: every parameter must be matched, with its shape.
 
     Args:
         module: receives the weights. path: a state dict file.
-        prefix: only keys ``<prefix>.*`` of the file are taken, without the prefix.
         optional: prefixes of keys that the file may have in excess or lack (e.g. a classifier
             used in training only).
 
@@ -186,8 +185,6 @@ def load_weights(module, path, prefix="", optional=()):
             first; or numbers that the module has no room for.
     """
     state = load_state(path)
-    if prefix:
-        state = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
     own = module.state_dict()
     skip = tuple(f"{p}." for p in optional)
     missing = [k for k in own if k not in state and not (skip and k.startswith(skip))]

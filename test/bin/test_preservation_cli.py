@@ -1,4 +1,4 @@
-"""Stage 13b: comparing mixtures and extracted speech with their targets."""
+"""Stage 13: comparing mixtures and extracted speech with their targets."""
 
 import json
 

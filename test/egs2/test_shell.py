@@ -33,6 +33,8 @@ def test_recipe_layout(directory):
     if directory.name == "se_ser1":
         links["se_ser.sh"] = "../../TEMPLATE/se_ser1/se_ser.sh"
         links["conf/systems"] = "../../../TEMPLATE/se_ser1/conf/systems"
+        unmatched = "conf/sweeps/unmatched.yaml"
+        links[unmatched] = f"../../../../TEMPLATE/se_ser1/{unmatched}"
     else:
         links["conf/sweeps"] = "../../../TEMPLATE/common/conf/sweeps"
     for name, target in links.items():

@@ -18,7 +18,6 @@ from fuzz_values import (
 )
 
 _KALDI = re.compile(r"(\w+\.scp|utt2\w+|spk2\w+|segments|reco2\w+)$")
-_COUNTED = ("utt2num_samples",)
 
 
 def is_table(name):

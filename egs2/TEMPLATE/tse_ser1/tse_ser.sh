@@ -10,7 +10,7 @@ stage=1                   # first stage to run, a number or a name
 stop_stage=17             # last stage to run, a number or a name
 status=false              # true: only print how far every training and inference is
 ## Machine
-nj=                       # jobs of data, extraction and scoring (empty: all cores; 32 on a cluster)
+nj=                       # jobs of data, simulation, extraction, features and scoring (empty: all cores; 32 on a cluster)
 max_jobs=                 # trainings or inferences at a time (empty: what fits; all on a cluster)
 num_threads=              # threads of a training (empty: all cores, 4 on a cluster, for TSE; 1 for a fold's)
 ngpu=0                    # GPUs of a training, on each node; 0: CPU. Above 0, extraction and inference use one
@@ -30,12 +30,12 @@ source_set=interferer     # talkers or noise that disturb: data/<name>; emo: oth
 pretrain_noise=           # noise, data/<name>, that disturbs in pretraining, instead of other talkers
 enrollment=true           # false: mixtures without enrollments, for front-ends without one
 mix_tag=                  # another set of mixtures beside the main one: its models and scores get this name
-levels=loudness           # loudness: every source at a random loudness; snr: a random SNR
+levels=loudness           # loudness: target and sources at random loudnesses; snr: a random SNR
 snr_range=                # "lowest highest" SNR in dB, for levels=snr
 snr_set=                  # or a few SNRs, e.g. "clean 20 10 0", one for each mixture; clean: no source
 every_level=false         # true: each utterance at each of them, with the same sources
 noise_split=              # none: noise in training disturbs in tests too, and every table says so (empty: groups)
-loudness_range=           # "lowest highest" loudness in LUFS, of every source (empty: LibriMix's, -33 -25)
+loudness_range=           # "lowest highest" loudness in LUFS: the target's and, with levels=loudness, every source's (empty: -33 -25)
 gender_state=random       # random, or only mixtures of the same or of different gender
 scheme=loso               # loso; loso_speaker: dev is the rest of the fold; best_test_epoch: dev is test
 dev_split=speaker         # dev is cut from the training side by speaker or by utterance
@@ -43,11 +43,11 @@ dev_share=0.1             # share of the training side that becomes dev; by spea
 ## Models
 systems=                  # systems, of conf/systems: what they need is trained (empty: all that are there)
 tse_config=conf/train_tse.yaml            # config of TSE pretraining, where a system names none
-frontend=                 # instead of TSE pretraining: a TSE or enhancement model, its directory or Hugging Face name
+frontend=                 # instead of TSE pretraining: a model's directory, weights, zip or Hugging Face name, or deepfilternet3
 frontend_fs=              # sampling rate of a model from elsewhere, in Hz (empty: as its configuration says)
 ser_config=conf/train_ser.yaml            # config of SER training, where a system names none
 joint_config=conf/train_tse_ser.yaml      # config of joint training, where a system names none
-tse_tag=                  # name of the front-end (empty: the config's, without train_tse_, or that of --frontend)
+tse_tag=                  # name of the front-end (empty: the config's, without train_tse_ or train_se_, or that of --frontend)
 ser_tag=                  # name of the SER models (empty: the config's, without train_ser_)
 joint_tag=                # name of the joint models (empty: the config's, without train_tse_ser_)
 tse_args=                 # more options for TSE training, e.g. "--batch_size 4"
@@ -626,7 +626,7 @@ preservation() {
 }
 
 stage_results() {
-    local plots="plots/ladder_*.png plots/confusion_*.png plots/training_*.png"
+    local plots="plots/ladder_*.png plots/levels_*.png plots/confusion_*.png plots/training_*.png"
     step --redo --name results --input "${scores}/.done" \
         --writes "RESULTS.md results.json ${plots}" "${results}" \
         results --scores_dir "${scores}" --exp_dir "${expdir}" --output_dir "${results}" \
