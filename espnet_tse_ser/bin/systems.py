@@ -21,7 +21,8 @@ MODULES are the files of a user's own classes that its configuration names; KIND
 enhancer (one that enhances, too), joint or table, MODEL its directory, or the table; MODULES and
 CONFIGS have commas between.
 preserved: a joint row, and the rows of a recogniser of clean speech by which its extracted speech
-is compared with others. SOURCES is the set that a sweep draws from, empty where it is the usual one.
+is compared with others. SOURCES is the set that a sweep draws from, empty where it is the usual
+one.
 """
 
 import argparse

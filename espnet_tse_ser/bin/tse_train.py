@@ -25,9 +25,8 @@ def get_parser():
     parser = argparse.ArgumentParser(
         allow_abbrev=False,  # ESPnet has options of its own
         description=__doc__,
-        epilog="Every further option is one of ESPnet's extraction task or of ours (tasks/tse.py; with "
-        "frontend: ssl tasks/ssl_enhancement.py), e.g. --max_epoch 100. "
-        + REQUEUE_HELP,
+        epilog="Every further option is one of ESPnet's extraction task or of ours (tasks/tse.py; "
+        "with frontend: ssl tasks/ssl_enhancement.py), e.g. --max_epoch 100. " + REQUEUE_HELP,
         parents=[options()],
     )
     add_encoder_option(parser)

@@ -50,7 +50,8 @@ def check_teacher(seen, split, where):
     """
     listed = {side: Path(where).parent / _name(side) for side in _SEEN}
     if seen is None and not all(path.is_file() for path in listed.values()):
-        logger.warning("%s: what the teacher was trained on is not recorded: no %s", where, listed["train"])
+        message = "%s: what the teacher was trained on is not recorded: no %s"
+        logger.warning(message, where, listed["train"])
         return
     seen = seen or {side: read_ids(path) for side, path in listed.items()}
     tested = Path(split) / "test.lst"
