@@ -9,10 +9,13 @@ import torch
 
 
 class Payload:
-    """Makes a directory ``pwned`` in the current one when it is unpickled."""
+    """Makes a directory, ``pwned`` in the current one if none is named, when it is unpickled."""
+
+    def __init__(self, path="pwned"):
+        self.path = path
 
     def __reduce__(self):
-        return os.mkdir, ("pwned",)
+        return os.mkdir, (str(self.path),)
 
 
 class Evaluated(Payload):

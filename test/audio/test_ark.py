@@ -11,6 +11,7 @@ import numpy as np
 import omniio
 import pytest
 import soundfile
+from evil_files import Payload
 
 import espnet_tse_ser
 from espnet_tse_ser.audio.ark import open_file, read_array, split_place, write_array
@@ -87,28 +88,18 @@ def test_what_is_written_and_espnet_reads(tmp_path):
         omniio.kaldi.load_mat(f"{tmp_path}/a.ark:{half}")
 
 
-class Touch:
-    """A pickle that makes a file when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
-
-
 def hostile(path):
     """Entries that run code when they are read carelessly, and other refused ones."""
     numpy = io.BytesIO()
-    np.save(numpy, np.array([Touch(path)], dtype=object), allow_pickle=True)
+    np.save(numpy, np.array([Payload(path)], dtype=object), allow_pickle=True)
     numpy = numpy.getvalue()
     compressed = io.BytesIO()
     kaldiio.save_mat(compressed, MATRIX, compression_method=2)
     text = io.BytesIO()
     kaldiio.save_ark(text, {"a": MATRIX}, text=True)
     return {
-        "a pickle": (b"PKL" + pickle.dumps(Touch(path)), "a pickle, which can run code"),
-        "a bare pickle": (pickle.dumps(Touch(path)), "no known header"),
+        "a pickle": (b"PKL" + pickle.dumps(Payload(path)), "a pickle, which can run code"),
+        "a bare pickle": (pickle.dumps(Payload(path)), "no known header"),
         "objects": (b"NPY\x02" + struct.pack("<H", len(numpy)) + numpy, "damaged|a matrix"),
         "compressed": (compressed.getvalue(), "a compressed matrix"),
         "text": (text.getvalue()[2:], "no known header"),

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from evil_files import Payload
 
 from espnet_tse_ser import errors
 from espnet_tse_ser.bin import infer
@@ -122,7 +123,7 @@ def _hostile(directory, kind):
     """A name to give as audio that would make ``ran`` if it was read carelessly."""
     ran = directory / "ran"
     soundfile.write(directory / "a.wav", 0.1 * np.random.default_rng(0).normal(size=9000), 16000)
-    content = b"a " + {"pickle": b"PKL" + pickle.dumps(_Touch(ran))}.get(kind, b"\0BCM ")
+    content = b"a " + {"pickle": b"PKL" + pickle.dumps(Payload(ran))}.get(kind, b"\0BCM ")
     (directory / "a.ark").write_bytes(content + (directory / "a.wav").read_bytes())
     return {
         "pickle": f"{directory}/a.ark:2",
@@ -132,14 +133,6 @@ def _hostile(directory, kind):
         "pipe of an archive": f"mkdir {ran}; cat {directory}/a.ark:2 |",
         "leading pipe": f"| mkdir {ran}",
     }[kind]
-
-
-class _Touch:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("option", ["mixture", "enrollment"])

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from evil_files import Payload
 from tiny_ssl import frontend_conf, write_weights
 from two_processes import train_in_two
 
@@ -217,16 +218,6 @@ def test_what_is_printed(root, tmp_path, caplog):
         np.testing.assert_array_equal(caches[0].load(utt), caches[1].load(utt))
 
 
-class _Touch:
-    """A pickle that makes a directory when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_archives_run_no_code(root, trained, tmp_path, kind):
     _features(root, tmp_path / "feats", 1, "--dtype", kind)
@@ -234,7 +225,7 @@ def test_archives_run_no_code(root, trained, tmp_path, kind):
     entry = FeatureCache(tmp_path / "feats").entries[utt]
     with open(entry.ark, "r+b") as stream:
         stream.seek(entry.offset)
-        stream.write(b"PKL" + pickle.dumps(_Touch(tmp_path / "ran")))
+        stream.write(b"PKL" + pickle.dumps(Payload(tmp_path / "ran")))
     message = f"'{utt}': .*.ark:.*: holds a pickle, which can run code, not a matrix"
     feats = ("--feats", tmp_path / "feats")
     for call in (

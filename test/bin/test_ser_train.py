@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from evil_files import Payload
 from tiny_experiments import assert_measures
 from two_processes import assert_close, train_in_two
 
@@ -294,7 +295,7 @@ def _spoil(directory, kind, length):
     samples = 0.1 * np.random.default_rng(0).standard_normal(length)
     soundfile.write(path, samples, 16000)
     if kind == "pickle":
-        ark.write_bytes(b"b PKL" + pickle.dumps(_Touch(directory / "ran")))
+        ark.write_bytes(b"b PKL" + pickle.dumps(Payload(directory / "ran")))
     elif kind == "stereo":
         soundfile.write(path, np.stack([samples, samples], 1), 16000)
     elif kind == "rate":
@@ -309,14 +310,6 @@ def _spoil(directory, kind, length):
         path.write_bytes(path.read_bytes()[:-100])
     places = {"pipe": f"mkdir {directory}/ran; cat {path} |", "pickle": f"{ark}:2"}
     return places.get(kind, path)
-
-
-class _Touch:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Global normalisation: ESPnet's class on the same statistics, and errors."""
 
-import os
 import pickle
 import zipfile
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from espnet2.layers.global_mvn import GlobalMVN as ESPnetGlobalMVN
+from evil_files import Payload
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.recognise.normalize import GlobalMVN
@@ -80,20 +80,10 @@ def test_wrong_files_are_user_errors(stats, tmp_path):
         GlobalMVN(6).read_stats(tmp_path / "other.npz")
 
 
-class Touch:
-    """A pickle that makes a directory when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("kind", ["npz", "npy", "pickle", "npy of numbers", "text", "zip"])
 def test_files_that_are_none_run_no_code(tmp_path, kind):
     path = tmp_path / "feats_stats.npz"
-    objects = np.array([Touch(tmp_path / "ran")], dtype=object)
+    objects = np.array([Payload(tmp_path / "ran")], dtype=object)
     with open(path, "wb") as stream:
         if kind == "npz":
             np.savez(stream, allow_pickle=True, count=objects, sum=objects, sum_square=objects)
