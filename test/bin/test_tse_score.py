@@ -115,7 +115,10 @@ def test_silent_estimate_is_a_bad_score(dirs, tmp_path):
 def test_estimate_of_another_length(dirs, tmp_path, nj):
     path = read_table(dirs[1] / "wav.scp")["b"]
     write_audio(path, np.full(FS - 1, 0.1), FS)
-    with pytest.raises(UserError, match="b.flac: 15999 samples.* target has 16000 .*run the stage"):
+    with pytest.raises(
+        UserError,
+        match="b.flac: 15999 samples.* target has 16000 .*run the stage that writes it again",
+    ):
         score(dirs, tmp_path / "s.tsv", nj)
     assert not (tmp_path / "s.tsv").exists()
 
