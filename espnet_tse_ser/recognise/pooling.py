@@ -45,17 +45,28 @@ class AttentiveStatsPooling(torch.nn.Module):
     """Weighted mean and standard deviation, by a softmax over the valid frames.
 
     Of Okabe, Koshinaka, Shinoda ("Attentive statistics pooling for deep speaker embedding",
-    Interspeech 2018, arXiv 1803.10963), with one weight a frame.
+    Interspeech 2018, arXiv 1803.10963), with one weight a frame. All frames weigh the same at
+    first.
 
     Args:
         input_size: channels. size: units of the attention. dropout: of the pooled vector.
+        standardize: bring each channel of the pooled vector to mean 0 and variance 1 over the
+            batch, in evaluation by running statistics.
     """
 
-    def __init__(self, input_size, size: CHANNELS = 1024, dropout: DROPOUT = 0.0):
+    def __init__(
+        self,
+        input_size,
+        size: CHANNELS = 1024,
+        dropout: DROPOUT = 0.0,
+        standardize: Flag() = False,
+    ):
         super().__init__()
         self.input_size = input_size
         self.hidden = torch.nn.Linear(input_size, size)
         self.vector = torch.nn.Linear(size, 1, bias=False)
+        torch.nn.init.zeros_(self.vector.weight)
+        self.norm = torch.nn.BatchNorm1d(2 * input_size, affine=False) if standardize else None
         self.dropout = torch.nn.Dropout(dropout)
 
     def output_size(self):
@@ -69,7 +80,8 @@ class AttentiveStatsPooling(torch.nn.Module):
         weights = logits.masked_fill(padded, -torch.inf).softmax(dim=1)
         mean = (weights * x).sum(dim=1)
         variance = (weights * (x - mean[:, None]).square()).sum(dim=1)
-        return self.dropout(torch.cat([mean, (variance + _EPS).sqrt()], dim=-1))
+        pooled = torch.cat([mean, (variance + _EPS).sqrt()], dim=-1)
+        return self.dropout(pooled if self.norm is None else self.norm(pooled))
 
 
 class AttentionPooling(torch.nn.Module):
