@@ -32,6 +32,9 @@ CORPORA = {
     "iemocap": Corpus("iemocap:prepare_iemocap", "IEMOCAP, 4 classes"),
     "librispeech": Corpus("librispeech:prepare_librispeech", "LibriSpeech"),
     "ravdess": Corpus("ravdess:prepare_ravdess", "RAVDESS speech"),
+    "speechocean762": Corpus(
+        "speechocean762:prepare_speechocean762", "speechocean762, read English of Mandarin speakers"
+    ),
     "ased": Corpus("ased:prepare_ased", "ASED, Amharic"),
     "esd": Corpus("esd:prepare_esd", "ESD, emotional interferers"),
     "esc50": Corpus("esc50:prepare_esc50", "ESC-50, noise"),

@@ -19,7 +19,6 @@ mixture raises the interferer wherever the target is silent.
 """
 
 import numpy as np
-import torch
 
 FADE_SECONDS = 0.25
 
@@ -28,16 +27,13 @@ def receptive_field(model):
     """Samples at each end of a window whose estimate would change if more were seen.
 
     Args:
-        model: `ESPnetTSEModel`, of a ``ConvEncoder`` and a `TDSpeakerBeamExtractor`.
+        model: `ESPnetTSEModel`.
 
     Returns:
         a multiple of the encoder's stride.
     """
     encoder = model.encoder
-    # A layer looks back by its padding, and ahead as far or (causal) not at all.
-    layers = (m for m in model.extractor.tcn.modules() if isinstance(m, torch.nn.Conv1d))
-    frames = sum(layer.padding[0] for layer in layers)
-    return (frames + -(-encoder.kernel_size // encoder.stride)) * encoder.stride
+    return (model.extractor.reach + -(-encoder.kernel_size // encoder.stride)) * encoder.stride
 
 
 def overlap(model, rate):

@@ -12,13 +12,15 @@ from espnet_tse_ser.mixtures.mixing import (
     MODES,
     SNR,
     Levels,
+    draw_gains,
     happens,
     is_pause,
+    mix,
 )
 from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.splits import hold_out_speakers, share_of_speakers
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
-from espnet_tse_ser.values.kinds import Maybe
+from espnet_tse_ser.values.kinds import Flag, Maybe
 from espnet_tse_ser.values.numbers import Number
 
 SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)  # of a piece of speech
@@ -38,6 +40,7 @@ class PretrainingOptions:
         speaker_share: share of the others that is trained on: how much data is needed.
         cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
         alone_share, absent_share: see `PretrainingMixtures`.
+        both: train on `pairs` of mixtures, of talkers only.
     """
 
     levels: MODES = "snr"
@@ -53,6 +56,7 @@ class PretrainingOptions:
     cache_gb: Number(0, 10**4) = 1.0
     alone_share: SHARE = 0.0
     absent_share: SHARE = 0.0
+    both: Flag() = False
 
 
 class PretrainingMixtures:
@@ -105,11 +109,17 @@ class PretrainingMixtures:
                 + (", give a higher valid_share or no absent_share" if needed == 3 else "")
             )
 
-    def example(self, rng, _item=None):
+    def example(self, rng, item=None):
         """Draw ``(id, {speech_mix, speech_ref1, enroll_ref1, speaker})``; the last is enrolled.
 
         Where targets can be absent the example says whether this one is: ``absent``.
+
+        Args:
+            item: of `pairs`, which is drawn in place of another mixture.
         """
+        if item is not None:
+            seed, side = item
+            return self._one_of_both(np.random.default_rng(seed), side)
         absent = happens(rng, self.absent_share)
         count = 2 if self.sources is self.pool else 1
         target_speaker, *others = rng.choice(self.usable, size=count + absent, replace=False)
@@ -125,6 +135,25 @@ class PretrainingMixtures:
             chosen = []
         lufs = self.pool[utt].lufs
         mixture, (target, *_), _ = disturb(rng, levels, target, lufs, self.sources, chosen)
+        uid = "-".join([utt, *chosen])
+        return uid, self._example(mixture, target, enrollment, enrolled, absent)
+
+    def _one_of_both(self, rng, side):
+        absent = happens(rng, self.absent_share)
+        talkers = rng.choice(self.usable, size=2 + absent, replace=False)
+        drawn = [self._draw_loud(rng, talker) for talker in talkers]
+        name, levels = self.levels.draw(rng)
+        alone = name == CLEAN or happens(rng, self.alone_share)
+        inside = [side] if alone else [0, 1]
+        utts, (target, *placed), _ = zip(*(drawn[k] for k in inside), strict=True)
+        lufs = [self.pool[utt].lufs for utt in utts]
+        mixture, scaled = mix(target, placed, draw_gains(rng, levels, target, placed, lufs))
+        enrolled = 2 if absent and side == 0 else side
+        target, enrollment = scaled[inside.index(side)], drawn[enrolled][2]
+        example = self._example(mixture, target, enrollment, talkers[enrolled], enrolled == 2)
+        return "-".join(utts), example
+
+    def _example(self, mixture, target, enrollment, enrolled, absent):
         reference = np.zeros_like(target) if absent else target
         example = {"speech_mix": mixture, "speech_ref1": reference}
         if enrollment is not None:
@@ -132,7 +161,7 @@ class PretrainingMixtures:
         example["speaker"] = np.array([self.labels.get(enrolled, 0)], np.int64)
         if self.absent_share > 0:
             example["absent"] = np.array([absent], np.int64)
-        return "-".join([utt, *chosen]), example
+        return example
 
     def _draw_loud(self, rng, speaker):
         """As `_draw_target`, without the enrollment's utterance; drawn again if it is a pause."""
@@ -221,6 +250,19 @@ def pretraining_mixtures(pool, options, seed, noise=None):
         )
         for side, own in zip(sides, noises, strict=True)
     )
+
+
+def pairs(rng, count):
+    """Items of ``count`` examples (even) for `PretrainingMixtures.example`, two of each mixture.
+
+    They are of one talker as the target and then of the other, each with an enrollment. An
+    extractor that does not obey the enrollment cannot do well at both. Where a target is absent,
+    it is the first.
+
+    >>> [side for _, side in pairs(np.random.default_rng(0), 4)]
+    [0, 1, 0, 1]
+    """
+    return [(int(seed), side) for seed in rng.integers(2**63, size=count // 2) for side in (0, 1)]
 
 
 def _noises(noise, options, seed, cache_bytes):

@@ -10,12 +10,16 @@ _SAMPLES = Number(1, 16384, whole=True)
 _PARTS = ("encoder", "extractor", "decoder")
 
 _OWN = "espnet_tse_ser.frontends.td_speakerbeam"
+_SPECTRAL = "espnet_tse_ser.frontends.spectral"
 # Lazy, because each of ESPnet's choices drags its own dependencies in.
 _CLASSES = {
     ("encoder", "conv"): "espnet2.enh.encoder.conv_encoder:ConvEncoder",
     ("decoder", "conv"): f"{_OWN}.conv_decoder:ConvDecoder",
+    ("encoder", "stft"): f"{_SPECTRAL}.transform:STFTEncoder",
+    ("decoder", "stft"): f"{_SPECTRAL}.transform:STFTDecoder",
     ("extractor", "td_speakerbeam"): f"{_OWN}.extractor:TDSpeakerBeamExtractor",
     ("extractor", "tcn"): f"{_OWN}.extractor:TCNExtractor",
+    ("extractor", "spectral"): f"{_SPECTRAL}.extractor:SpectralExtractor",
     ("criterion", "snr"): "espnet2.enh.loss.criterions.time_domain:SNRLoss",
     ("criterion", "si_snr"): "espnet2.enh.loss.criterions.time_domain:SISNRLoss",
     ("criterion", "ci_sdr"): "espnet2.enh.loss.criterions.time_domain:CISDRLoss",
@@ -71,6 +75,13 @@ def check_extraction_config(config, where):
         _get_class(part, name, where(part))
         checked[part] = name
         checked[conf] = check_options(config.get(conf), _options(part, name), where(conf))
+    kind = "stft" if checked["extractor"] == "spectral" else "conv"
+    for part in ("encoder", "decoder"):
+        if checked[part] != kind:
+            raise UserError(
+                f"{where(part)}: extractor {checked['extractor']} is for {part} {kind}, got "
+                f"{checked[part]}"
+            )
     encoder, decoder = checked["encoder_conf"], checked["decoder_conf"]
     if encoder != decoder or encoder["stride"] > encoder["kernel_size"]:
         raise UserError(

@@ -71,7 +71,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
                 raise ValueError("speaker_encoder needs an extractor with enrollments")
             self.speaker_encoder = SpeakerEncoder()
             if not alone:
-                size = _embedding_dim(self.extractor)
+                size = self.extractor.embedding_dim
                 self.speaker_projection = torch.nn.Linear(SpeakerEncoder.size, size, bias=False)
                 torch.nn.init.zeros_(self.speaker_projection.weight)
         elif alone:
@@ -81,7 +81,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
                 raise ValueError("speaker_loss_weight > 0 needs an extractor with enrollments")
             if num_speakers < 2:
                 raise ValueError("speaker_loss_weight > 0 needs num_speakers >= 2")
-            size = _embedding_dim(self.extractor)
+            size = self.extractor.embedding_dim
             self.speaker_classifier = torch.nn.Linear(size, num_speakers)
 
     @property
@@ -150,7 +150,9 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         """
         feature, num_frames, level = self._encode(speech_mix, lengths, level)
         mask = self.extractor.estimate_mask(feature, num_frames, embedding, statistics)
-        return self._decode(feature * mask, lengths, speech_mix.shape[1], level)
+        return self._decode(
+            self.extractor.apply(feature, mask), lengths, speech_mix.shape[1], level
+        )
 
     def _encode(self, speech, lengths, level=None):
         with float32(speech):
@@ -251,11 +253,6 @@ class ESPnetTSEModel(ESPnetExtractionModel):
                 stats["speaker_acc"] = (logits.argmax(-1) == speaker[:, 0]).float().mean()
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, len(speech_mix)), loss.device)
-
-
-def _embedding_dim(extractor):
-    tcn = extractor.tcn
-    return tcn.adapt_enroll_dim * (2 if tcn.skip_connection else 1)
 
 
 def _sample_mask(lengths, num_samples):

@@ -8,7 +8,7 @@ from espnet2.utils.types import str_or_none
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.espnet.mapping_action import MappingAction
 from espnet_tse_ser.mixtures.pool import Pool
-from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_mixtures
+from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pairs, pretraining_mixtures
 from espnet_tse_ser.tasks.checked import CheckedTask
 from espnet_tse_ser.training.collate import pad_collate
 from espnet_tse_ser.training.distributed import DistributedTask, part_of_process
@@ -77,6 +77,11 @@ class PretrainingTask(CheckedTask, DistributedTask):
                 f"{where('mixing_conf')}: absent_share is of enrollments, which {taker} has not; "
                 "drop it"
             )
+        if mixing.both and (not enrolled or options.noise is not None or options.batch_size % 2):
+            raise UserError(
+                f"{where('mixing_conf')}: both is of two talkers with enrollments, and of an even "
+                "batch_size; drop it, or --noise, or give such a batch_size"
+            )
         if min(mixing.segment, mixing.enroll_segment or window) < window:
             raise UserError(
                 f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "
@@ -113,10 +118,15 @@ class PretrainingTask(CheckedTask, DistributedTask):
             *(mode, len(mixtures.usable), len(pool.by_group), options.speaker_share),
             *(mixtures.pool.seconds / 3600, count),
         )
-        batches = [[None] * min(size, count - start) for start in range(0, count, size)]
+
+        def batches(rng):
+            paired = options.both and mode == "train"
+            items = pairs(rng, count) if paired else [None] * count
+            return [items[start : start + size] for start in range(0, count, size)]
+
         return MixingIterFactory(
             draw=mixtures.example,
-            batches=lambda _: batches,
+            batches=batches,
             seed=args.seed + (0 if mode == "train" else 1),
             fixed=mode != "train",
             num_workers=args.num_workers,

@@ -7,7 +7,7 @@ from tiny_corpora import write_corpora, write_noise
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.pool import Pool
-from espnet_tse_ser.mixtures.pretraining import PretrainingMixtures
+from espnet_tse_ser.mixtures.pretraining import PretrainingMixtures, pairs
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,37 @@ def test_two_speakers_leave_nobody_absent(pools):
     assert len(mixtures_of(two, pools[1], absent_share=0.5).usable) == 2  # noise is nobody
     with pytest.raises(UserError, match=r"2 speaker\(s\) .* three are needed: .* valid_share"):
         mixtures_of(two, absent_share=0.5)
+
+
+@pytest.mark.parametrize("shares", [{}, {"absent_share": 0.5}, {"alone_share": 0.5}])
+def test_both_talkers_are_targets_in_turn(pools, shares):
+    pool, mixtures = pools[0], mixtures_of(pools[0], **shares)
+    items = pairs(np.random.default_rng(3), 40)
+    drawn = [mixtures.example(None, item) for item in items]
+    alone = absent = 0
+    for (uid, first), (other_uid, second) in zip(drawn[::2], drawn[1::2], strict=True):
+        mixture = first["speech_mix"]
+        speakers = [enrolled(pool, each["enroll_ref1"]) for each in (first, second)]
+        assert speakers[0] != speakers[1]
+        labels = [int(each["speaker"][0]) for each in (first, second)]
+        assert labels == [sorted(pool.by_group).index(speaker) for speaker in speakers]
+        if len(uid.split("-")) == 2:  # each by itself
+            alone += 1
+            assert uid != other_uid
+            assert np.array_equal(second["speech_mix"], second["speech_ref1"])
+            continue
+        assert uid == other_uid and np.array_equal(mixture, second["speech_mix"])
+        assert not second.get("absent", np.zeros(1)).any()
+        if first.get("absent", np.zeros(1)).any():
+            absent += 1
+            assert not first["speech_ref1"].any() and second["speech_ref1"].any()
+            assert speakers[0] not in uid.split("-")
+        else:
+            both = first["speech_ref1"] + second["speech_ref1"]
+            np.testing.assert_allclose(both, mixture, atol=1e-6)
+    assert (alone > 0) == ("alone_share" in shares) and (absent > 0) == ("absent_share" in shares)
+    again = [mixtures.example(None, item) for item in items]
+    assert all(
+        np.array_equal(a["speech_mix"], b["speech_mix"])
+        for (_, a), (_, b) in zip(drawn, again, strict=True)
+    )

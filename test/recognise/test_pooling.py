@@ -30,6 +30,7 @@ def test_attentive_statistics_are_weighted_over_the_valid_frames():
     torch.manual_seed(0)
     x, lengths = torch.randn(3, 9, 5), [9, 4, 1]
     pooling = AttentiveStatsPooling(5, size=6).eval()
+    torch.nn.init.normal_(pooling.vector.weight)
     out = pooling(x, torch.tensor(lengths))
     assert out.shape == (3, pooling.output_size()) == (3, 10)
     for row, frames, length in zip(out.detach(), x, lengths, strict=True):
@@ -48,3 +49,21 @@ def test_attentive_statistics_drop_pooled_channels():
     pooling = AttentiveStatsPooling(50, size=6, dropout=0.5)
     dropped = pooling(torch.randn(2, 9, 50), torch.tensor([9, 9])) == 0
     assert 0.3 < dropped.float().mean() < 0.7 and not torch.equal(*dropped)
+
+
+def test_attentive_statistics_start_as_statistics():
+    torch.manual_seed(0)
+    x, lengths = torch.randn(3, 9, 5), torch.tensor([9, 4, 1])
+    pooled = AttentiveStatsPooling(5, size=6).eval()(x, lengths)
+    torch.testing.assert_close(pooled, StatsPooling(5, std=True)(x, lengths), atol=1e-3, rtol=0)
+
+
+def test_standardized_statistics():
+    torch.manual_seed(0)
+    pooling = AttentiveStatsPooling(5, size=6, standardize=True)
+    x, lengths = 3 + 2 * torch.randn(64, 9, 5), torch.full((64,), 9)
+    for _ in range(60):
+        pooled = pooling(x, lengths)
+    torch.testing.assert_close(pooled.mean(0), torch.zeros(10), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pooled.std(0), torch.ones(10), atol=0.02, rtol=0)
+    torch.testing.assert_close(pooling.eval()(x, lengths), pooled, atol=0.1, rtol=0.02)

@@ -116,9 +116,13 @@ def test_the_pool_is_needed(task):
         (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
         (
             ["--extractor", "absent"],
-            "--extractor: expected one of td_speakerbeam, tcn, got 'absent'",
+            "--extractor: expected one of td_speakerbeam, tcn, spectral, got 'absent'",
         ),
         (["--config", "none.yaml"], "none.yaml: no such configuration"),
+        (
+            [*DEBUG, "--mixing_conf", "both=true", "--batch_size", "3"],
+            "both is of two talkers with enrollments, and of an even batch_size; drop it",
+        ),
     ],
 )
 def test_wrong_options_are_user_errors(task, further, message):

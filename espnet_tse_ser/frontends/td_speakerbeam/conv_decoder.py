@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from espnet2.enh.decoder.conv_decoder import ConvDecoder as _ESPnetConvDecoder
 
+from espnet_tse_ser.frontends.overlap_add import overlap_add
+
 
 class ConvDecoder(_ESPnetConvDecoder):
     """Drop-in for ESPnet's decoder: one product, and frames that overlap are added up.
@@ -22,12 +24,7 @@ class ConvDecoder(_ESPnetConvDecoder):
         """
         if self.kernel_size % self.stride:
             return super().forward(input, ilens, fs)
-        batch_size, num_frames, _ = input.shape
-        weight = self.convtrans1d.weight[:, 0].t().expand(batch_size, -1, -1)
+        weight = self.convtrans1d.weight[:, 0].t().expand(len(input), -1, -1)
         frames = torch.bmm(weight, input.transpose(1, 2))
-        overlap = self.kernel_size // self.stride
-        # A frame is as many hops long as frames share a sample: hop h of frame t is hop t + h.
-        hops = frames.view(batch_size, overlap, self.stride, num_frames).unbind(1)
-        summed = sum(F.pad(hop, (h, overlap - 1 - h)) for h, hop in enumerate(hops))
-        samples = summed.transpose(1, 2).reshape(batch_size, -1)
+        samples = overlap_add(frames, self.stride)
         return F.pad(samples, (0, int(ilens.max()) - samples.shape[1])), ilens

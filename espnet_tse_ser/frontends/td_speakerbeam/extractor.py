@@ -107,6 +107,12 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
             spk_emb_dim=spk_emb_dim,
         )
         self.has_global_norms = _has_global_norms(self, norm_type)
+        self.embedding_dim = adapt_enroll_dim * (1 if skip_dim is None else 2)
+
+    @property
+    def reach(self):
+        """Frames that an output depends on, each way."""
+        return _reach(self.tcn)
 
     def embed(self, input_aux, ilens_aux, additional=None):
         """Embed the enrollment.
@@ -140,6 +146,10 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         mask = run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding, statistics)
         return mask.transpose(1, 2)
 
+    def apply(self, feature, mask):
+        """Masked features ``(B, L, N)``."""
+        return feature * mask
+
     def forward(self, input, ilens, input_aux, ilens_aux, suffix_tag="", additional=None):
         """Extract the target from the encoded mixture.
 
@@ -154,7 +164,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         """
         _check_real(input)
         embedding = self.embed(input_aux, ilens_aux, additional)
-        masked = input * self.estimate_mask(input, ilens, embedding)
+        masked = self.apply(input, self.estimate_mask(input, ilens, embedding))
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
 
@@ -207,6 +217,11 @@ class TCNExtractor(AbsExtractor):
         )
         self.has_global_norms = _has_global_norms(self, norm_type)
 
+    @property
+    def reach(self):
+        """As of `TDSpeakerBeamExtractor`."""
+        return _reach(self.tcn)
+
     def estimate_mask(self, feature, ilens, embedding=None, statistics=None):
         """As of `TDSpeakerBeamExtractor`, without an embedding."""
         return run_tcn(self.tcn, feature.transpose(1, 2), ilens, None, statistics).transpose(1, 2)
@@ -214,7 +229,11 @@ class TCNExtractor(AbsExtractor):
     def forward(self, input, ilens, input_aux=None, ilens_aux=None, suffix_tag="", additional=None):
         """As of `TDSpeakerBeamExtractor`, without an enrollment; the third output is empty."""
         _check_real(input)
-        return input * self.estimate_mask(input, ilens), ilens, OrderedDict()
+        return self.apply(input, self.estimate_mask(input, ilens)), ilens, OrderedDict()
+
+    def apply(self, feature, mask):
+        """As of `TDSpeakerBeamExtractor`."""
+        return feature * mask
 
 
 def _check_skip_dim(skip_dim, bottleneck_dim):
@@ -223,6 +242,11 @@ def _check_skip_dim(skip_dim, bottleneck_dim):
             f"skip_dim must be {bottleneck_dim} with bottleneck_dim {bottleneck_dim}, or null; got "
             f"{skip_dim}"
         )
+
+
+def _reach(tcn):
+    # A layer looks back by its padding, and ahead as far or (causal) not at all.
+    return sum(m.padding[0] for m in tcn.modules() if isinstance(m, torch.nn.Conv1d))
 
 
 def _has_global_norms(module, norm_type):

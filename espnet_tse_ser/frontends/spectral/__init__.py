@@ -1,0 +1,1 @@
+"""Extraction by masks of short-time spectra."""
