@@ -1,6 +1,6 @@
 """Most decibels per core-hour: what extraction learns in minutes of one core.
 
-    python -m bench.per_core_hour --pool DIR --minutes 10 --output OUT NAME=CONFIG[,key=value...] ...
+    python -m bench.per_core_hour --pool DIR --minutes 10 --output OUT NAME=CONFIG[,key=value]
 
 DIR is a formatted pool (``dump/clean/pretrain`` of a recipe after stage 3), CONFIG a configuration
 of TSE pretraining; ``key=value`` changes one of its values (``extractor_conf.layer=3``). Trainings

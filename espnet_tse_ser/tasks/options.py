@@ -23,10 +23,13 @@ from espnet_tse_ser.espnet.kinds import (
 )
 from espnet_tse_ser.espnet.mapping_action import MappingAction
 from espnet_tse_ser.machine import check_gpus
+from espnet_tse_ser.training.muon import Muon
 from espnet_tse_ser.training.plan import check_plan
 from espnet_tse_ser.training.schedulers import has_epochs
 from espnet_tse_ser.values.kinds import check_option, check_options
 from espnet_tse_ser.values.numbers import shown
+
+optim_classes["muon"] = Muon  # beside ESPnet's
 
 _MODULES = {"use_matplotlib": "matplotlib", "use_tensorboard": "tensorboard", "use_wandb": "wandb"}
 

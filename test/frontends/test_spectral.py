@@ -68,7 +68,8 @@ def test_a_block_sees_dilated_valid_frames():
         out, normed = block(frames, mask), block.norm(frames)[0]
         for t in range(7):
             seen = [normed[k] if 0 <= k < 7 else torch.zeros(4) for k in (t - 2, t, t + 2)]
-            hidden = torch.nn.functional.gelu(block.inner(torch.cat(seen)))
+            hidden = sum(w @ frame for w, frame in zip(block.inner, seen, strict=True)) + block.bias
+            hidden = torch.nn.functional.gelu(hidden)
             torch.testing.assert_close(out[0, t], frames[0, t] + block.outer(hidden))
 
 

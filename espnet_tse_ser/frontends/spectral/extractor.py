@@ -132,7 +132,13 @@ class _Block(torch.nn.Module):
         super().__init__()
         self.kernel, self.dilation = kernel, dilation
         self.norm = torch.nn.LayerNorm(size)
-        self.inner = torch.nn.Linear(kernel * size, hidden)
+        # A matrix for each frame, as `Muon` takes it; one product has them all.
+        self.inner = torch.nn.ParameterList(torch.empty(hidden, size) for _ in range(kernel))
+        self.bias = torch.nn.Parameter(torch.zeros(hidden))
+        for weight in self.inner:
+            torch.nn.init.uniform_(
+                weight, -1 / math.sqrt(kernel * size), 1 / math.sqrt(kernel * size)
+            )
         self.outer = torch.nn.Linear(hidden, size, bias=False)
         torch.nn.init.zeros_(self.outer.weight)
 
@@ -142,4 +148,5 @@ class _Block(torch.nn.Module):
         padded = F.pad(narrowed(self.norm(frames)) * mask, (0, 0, edge, edge))
         starts = range(0, 2 * edge + 1, self.dilation)
         seen = torch.cat([padded[:, start : start + length] for start in starts], -1)
-        return frames + self.outer(F.gelu(self.inner(seen)))
+        hidden = F.linear(seen, torch.cat([*self.inner], 1), self.bias)
+        return frames + self.outer(F.gelu(hidden))
