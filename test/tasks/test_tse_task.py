@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.frontends.spectral.extractor import SpectralExtractor
 from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
 from espnet_tse_ser.tasks.options import parse_task_options
 
@@ -34,7 +35,8 @@ def test_configurations_of_the_recipes(task, path):
     if options.model_conf.get("speaker_loss_weight", 0) > 0:
         options.model_conf["num_speakers"] = 10  # else counted in the pool
     model = task.build_model(options).eval()
-    assert isinstance(model.extractor, TDSpeakerBeamExtractor)
+    kinds = {"td_speakerbeam": TDSpeakerBeamExtractor, "spectral": SpectralExtractor}
+    assert isinstance(model.extractor, kinds[options.extractor])
     with torch.no_grad():
         estimate, _ = model.extract(*[torch.randn(1, 4000), torch.tensor([4000])] * 2)
     assert estimate.shape == (1, 4000) and torch.isfinite(estimate).all()

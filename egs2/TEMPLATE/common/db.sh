@@ -13,6 +13,8 @@ ESD=${ESD:-}
 RAVDESS=${RAVDESS:-}
 # ASED_V1, with 01Neutral ... 05Angry
 ASED=${ASED:-}
+# speechocean762, with WAVE, train and test
+SPEECHOCEAN762=${SPEECHOCEAN762:-}
 # Noise: ESC-50-master, with audio and meta
 ESC50=${ESC50:-}
 # Noise: musan, with noise, music and speech

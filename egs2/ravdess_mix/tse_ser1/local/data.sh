@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes data/{emo,interferer,pretrain} from RAVDESS and LibriSpeech.
+# Makes data/{emo,interferer,pretrain} from RAVDESS and LibriSpeech, and perhaps speechocean762.
 set -e -u -o pipefail
 
 # --help prints these: one variable and what it means a line.
@@ -9,6 +9,7 @@ subsets=train-clean-100  # LibriSpeech subsets
 parts=80,20              # shares of their speakers: pretraining, interferers
 complete=speakers        # assert that every speaker of a subset is there; true: every utterance
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
+speechocean762=false     # pretrain on the 250 speakers of speechocean762 too; SPEECHOCEAN762 says where
 
 . utils/parse_options.sh
 . ./path.sh
@@ -26,3 +27,11 @@ for set in pretrain interferer; do
         --output_dir "data/${set}"
     part=$((part + 1))
 done
+if [ "${speechocean762}" = true ]; then
+    require_db SPEECHOCEAN762
+    [ ! -e data/pretrain/segments ] || { echo "--speechocean762 is for --piece_seconds 0" >&2; exit 1; }
+    prepare speechocean762 --root "${SPEECHOCEAN762}" --output_dir data/speechocean762
+    for file in data/speechocean762/*; do
+        LC_ALL=C sort -o "data/pretrain/${file##*/}" "data/pretrain/${file##*/}" "${file}"
+    done
+fi
