@@ -19,6 +19,7 @@ LAYERS = (
     "models",
     "recognise",
     "frontends/td_speakerbeam",
+    "frontends/spectral",
     "espnet",
     "training",
     "metrics",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from espnet2.enh.decoder.abs_decoder import AbsDecoder
 from espnet2.enh.encoder.abs_encoder import AbsEncoder
 
-from espnet_tse_ser.frontends.overlap_add import overlap_add
+from espnet_tse_ser.audio.overlap_add import overlap_add
 from espnet_tse_ser.values.numbers import Number
 
 _SAMPLES = Number(2, 16384, whole=True)

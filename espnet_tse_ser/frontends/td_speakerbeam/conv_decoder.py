@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from espnet2.enh.decoder.conv_decoder import ConvDecoder as _ESPnetConvDecoder
 
-from espnet_tse_ser.frontends.overlap_add import overlap_add
+from espnet_tse_ser.audio.overlap_add import overlap_add
 
 
 class ConvDecoder(_ESPnetConvDecoder):
