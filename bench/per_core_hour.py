@@ -5,15 +5,17 @@
 DIR is a formatted pool (``dump/clean/pretrain`` of a recipe after stage 3), CONFIG a configuration
 of TSE pretraining; ``key=value`` changes one of its values (``extractor_conf.layer=3``). Trainings
 take turns of some CPU time each, so that all see the same machine. After each turn: SI-SDR
-improvement and the share of wrong speakers on the same mixtures of held-out speakers, of the
-running mean of the weights, which makes up for the end of a schedule. Rates are warmed up and then
-constant. Nothing is chosen on test: no mixture of a recipe's test is read.
+improvement and the share of wrong speakers on the same mixtures of held-out speakers (targets that
+are there, and not alone), of the running mean of the weights, which makes up for the end of a
+schedule. Rates are warmed up and then constant. Nothing is chosen on test: no mixture of a recipe's
+test is read.
 
 OUT gets ``curves.tsv``, ``curves.md`` and ``curves.png``.
 """
 
 import argparse
 import copy
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -30,7 +32,9 @@ from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pairs, pretraining_mixtures
 from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.tasks.options import optim_classes
 from espnet_tse_ser.training.collate import pad_collate
+from espnet_tse_ser.training.dynamic import mixing_options
 from espnet_tse_ser.training.precision import mixed_training
 
 _COLUMNS = ("configuration", "core_minutes", "steps", "mixtures", "si_sdri", "wrong_speaker")
@@ -57,6 +61,8 @@ def main(argv=None):
     log_to_stderr()
     torch.set_num_threads(1)
     trainings = [_Training(*_read(text), args) for text in args.configurations]
+    for training in trainings[1:]:
+        training.valid = trainings[0].valid
     output, rows = Path(args.output), []
     output.mkdir(parents=True, exist_ok=True)
     while any(training.seconds < 60 * args.minutes for training in trainings):
@@ -89,12 +95,13 @@ class _Training:
     def __init__(self, name, config, args):
         self.name, self.config, self.seconds, self.steps = name, config, 0.0, 0
         self.batch_size = config["batch_size"]
-        options = PretrainingOptions(**config["mixing_conf"])
+        options = mixing_options(PretrainingOptions, config["mixing_conf"], f"{name}: mixing_conf")
         self.options = options
         rate = config.get("sample_rate", 16000)
         pool = Pool.read(args.pool, rate)
-        train, valid = pretraining_mixtures(pool, options, 0)
-        self.mixtures = train
+        train = self.mixtures = pretraining_mixtures(pool, options, 0)[0]
+        plain = dataclasses.replace(options, alone_share=0.0, absent_share=0.0)
+        valid = pretraining_mixtures(pool, plain, 0)[1]
         self.rng, valid_rng = np.random.default_rng(1), np.random.default_rng(7)
         self.valid = [valid.example(valid_rng) for _ in range(args.valid)]
         conf = dict(config.get("model_conf") or {})
@@ -103,8 +110,8 @@ class _Training:
         torch.manual_seed(0)
         self.model = build_extraction_model(config | {"model_conf": conf}, name).train()
         self.mean = copy.deepcopy(self.model).eval()
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        self.optimizer = kinds[config["optim"]](self.model.parameters(), **config["optim_conf"])
+        optimizer = optim_classes[config["optim"]]
+        self.optimizer = optimizer(self.model.parameters(), **config["optim_conf"])
         self.rate = config["optim_conf"]["lr"]
 
     @property

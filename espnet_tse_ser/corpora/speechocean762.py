@@ -45,7 +45,12 @@ def prepare_speechocean762(
             remedy = "get the archive again, or set complete to false"
             for name, total in zip(("spk2gender", "wav.scp"), TOTALS[subset], strict=True):
                 check_total(len(tables[name]), total, f"{root / subset / name}: lines", remedy)
-        ages = _read(root / subset / "spk2age") if min_age else {}
+        if different := tables["wav.scp"].keys() ^ tables["utt2spk"].keys():
+            raise UserError(
+                f"{root / subset}: wav.scp and utt2spk differ, e.g. in {min(different)}; get the "
+                "archive again"
+            )
+        ages = _read(root / subset / "spk2age", whole=True) if min_age else {}
         wavs |= {utt: root / path for utt, path in tables["wav.scp"].items()}
         speakers |= tables["utt2spk"]
         genders |= {s: g for s, g in tables["spk2gender"].items() if int(ages.get(s, 0)) >= min_age}
@@ -64,14 +69,18 @@ def prepare_speechocean762(
     return sorted(utterances, key=lambda u: u.utt)
 
 
-def _read(path):
-    """A table of the archive, which has tabs, as a dict."""
+def _read(path, whole=False):
+    """A table of the archive, which has tabs, as a dict; with ``whole``, of whole numbers."""
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; give the directory that speechocean762's archive unpacks to"
         )
     lines = [line.split() for line in read_text(path).splitlines()]
     for number, line in enumerate(lines, 1):
-        if len(line) != 2:
-            raise UserError(f"{path}: line {number}: expected two fields; get the archive again")
+        if len(line) != 2 or whole and not line[1].isdecimal():
+            expected = "a speaker and a whole number" if whole else "two fields"
+            raise UserError(
+                f"{path}: line {number}: expected {expected}, got {' '.join(line)!r}; get the "
+                "archive again"
+            )
     return dict(lines)

@@ -40,7 +40,7 @@ class PretrainingOptions:
         speaker_share: share of the others that is trained on: how much data is needed.
         cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
         alone_share, absent_share: see `PretrainingMixtures`.
-        both: train on `pairs` of mixtures, of talkers only.
+        both: train on `pairs` of mixtures, of talkers only; needs a range of ``snr`` around 0.
     """
 
     levels: MODES = "snr"
@@ -139,7 +139,8 @@ class PretrainingMixtures:
         return uid, self._example(mixture, target, enrollment, enrolled, absent)
 
     def _one_of_both(self, rng, side):
-        absent = happens(rng, self.absent_share)
+        absent = happens(rng, 2 * self.absent_share)  # one of the two
+        gone = int(rng.integers(2)) if absent else None
         talkers = rng.choice(self.usable, size=2 + absent, replace=False)
         drawn = [self._draw_loud(rng, talker) for talker in talkers]
         name, levels = self.levels.draw(rng)
@@ -148,7 +149,7 @@ class PretrainingMixtures:
         utts, (target, *placed), _ = zip(*(drawn[k] for k in inside), strict=True)
         lufs = [self.pool[utt].lufs for utt in utts]
         mixture, scaled = mix(target, placed, draw_gains(rng, levels, target, placed, lufs))
-        enrolled = 2 if absent and side == 0 else side
+        enrolled = 2 if side == gone else side
         target, enrollment = scaled[inside.index(side)], drawn[enrolled][2]
         example = self._example(mixture, target, enrollment, talkers[enrolled], enrolled == 2)
         return "-".join(utts), example
@@ -256,8 +257,8 @@ def pairs(rng, count):
     """Items of ``count`` examples (even) for `PretrainingMixtures.example`, two of each mixture.
 
     They are of one talker as the target and then of the other, each with an enrollment. An
-    extractor that does not obey the enrollment cannot do well at both. Where a target is absent,
-    it is the first.
+    extractor that does not obey the enrollment cannot do well at both. The second has minus the SNR
+    of the first. Where a target is absent, it is one of both.
 
     >>> [side for _, side in pairs(np.random.default_rng(0), 4)]
     [0, 1, 0, 1]

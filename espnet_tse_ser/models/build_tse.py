@@ -69,19 +69,19 @@ def check_extraction_config(config, where):
     Raises:
         UserError: a component is missing or not supported, or one of its options does not fit.
     """
-    checked = {}
-    for part in _PARTS:
-        name, conf = config.get(part), f"{part}_conf"
+    checked = {part: config.get(part) for part in _PARTS}
+    for part, name in checked.items():
         _get_class(part, name, where(part))
-        checked[part] = name
-        checked[conf] = check_options(config.get(conf), _options(part, name), where(conf))
     kind = "stft" if checked["extractor"] == "spectral" else "conv"
     for part in ("encoder", "decoder"):
         if checked[part] != kind:
             raise UserError(
                 f"{where(part)}: extractor {checked['extractor']} is for {part} {kind}, got "
-                f"{checked[part]}"
+                f"{checked[part]}; give {kind}, or another extractor"
             )
+    for part in _PARTS:
+        conf = f"{part}_conf"
+        checked[conf] = check_options(config.get(conf), _options(part, config[part]), where(conf))
     encoder, decoder = checked["encoder_conf"], checked["decoder_conf"]
     if encoder != decoder or encoder["stride"] > encoder["kernel_size"]:
         raise UserError(

@@ -62,6 +62,8 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         if not any(w.weight > 0 and not w.criterion.only_for_test for w in loss_wrappers):
             raise ValueError("no criterion with a weight above 0 is trained on")
         if filterbank == "cosine":
+            if not hasattr(self.encoder, "conv1d"):
+                raise ValueError("filterbank cosine is of encoder conv; give filterbank: random")
             set_cosine_filterbank(self.encoder, self.decoder)
         self.speaker_loss_weight = speaker_loss_weight
         self.speaker_encoder = self.speaker_projection = self.speaker_classifier = None
@@ -151,7 +153,7 @@ class ESPnetTSEModel(ESPnetExtractionModel):
         feature, num_frames, level = self._encode(speech_mix, lengths, level)
         mask = self.extractor.estimate_mask(feature, num_frames, embedding, statistics)
         return self._decode(
-            self.extractor.apply(feature, mask), lengths, speech_mix.shape[1], level
+            self.extractor.apply_mask(feature, mask), lengths, speech_mix.shape[1], level
         )
 
     def _encode(self, speech, lengths, level=None):

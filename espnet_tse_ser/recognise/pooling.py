@@ -1,6 +1,7 @@
 """Pooling over the valid frames of an utterance."""
 
 import torch
+import torch.nn.functional as F
 
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.values.kinds import Flag
@@ -51,7 +52,7 @@ class AttentiveStatsPooling(torch.nn.Module):
     Args:
         input_size: channels. size: units of the attention. dropout: of the pooled vector.
         standardize: bring each channel of the pooled vector to mean 0 and variance 1 over the
-            batch, in evaluation by running statistics.
+            batch; in evaluation, and in a batch of one, by running statistics.
     """
 
     def __init__(
@@ -81,7 +82,12 @@ class AttentiveStatsPooling(torch.nn.Module):
         mean = (weights * x).sum(dim=1)
         variance = (weights * (x - mean[:, None]).square()).sum(dim=1)
         pooled = torch.cat([mean, (variance + _EPS).sqrt()], dim=-1)
-        return self.dropout(pooled if self.norm is None else self.norm(pooled))
+        return self.dropout(pooled if self.norm is None else self._standardized(pooled))
+
+    def _standardized(self, pooled):
+        if self.training and len(pooled) == 1:  # a batch that has no variance
+            return F.batch_norm(pooled, self.norm.running_mean, self.norm.running_var)
+        return self.norm(pooled)
 
 
 class AttentionPooling(torch.nn.Module):

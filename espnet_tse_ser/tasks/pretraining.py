@@ -77,11 +77,18 @@ class PretrainingTask(CheckedTask, DistributedTask):
                 f"{where('mixing_conf')}: absent_share is of enrollments, which {taker} has not; "
                 "drop it"
             )
-        if mixing.both and (not enrolled or options.noise is not None or options.batch_size % 2):
-            raise UserError(
-                f"{where('mixing_conf')}: both is of two talkers with enrollments, and of an even "
-                "batch_size; drop it, or --noise, or give such a batch_size"
-            )
+        if mixing.both:
+            faults = {
+                "enrollments, which this model does not take; drop it": not enrolled,
+                "two talkers; drop it or --noise": options.noise is not None,
+                f"pairs; give an even batch_size, not {options.batch_size}": options.batch_size % 2,
+                f"pairs at an SNR and at minus that; give a snr around 0, not {list(mixing.snr)}, "
+                "and no snr_set": mixing.snr[0] != -mixing.snr[1] or mixing.snr_set is not None,
+                f"pairs with one absent target at most; give absent_share 0.5 at most, not "
+                f"{mixing.absent_share}": mixing.absent_share > 0.5,
+            }
+            for fault in (text for text, is_so in faults.items() if is_so):
+                raise UserError(f"{where('mixing_conf')}: both is of {fault}")
         if min(mixing.segment, mixing.enroll_segment or window) < window:
             raise UserError(
                 f"{where('mixing_conf')}: segment and enroll_segment must not be less than one "

@@ -27,7 +27,7 @@ def check_compile(wanted, device):
         return
     if device == "cpu":
         raise UserError(
-            "compile: true is for GPUs: on a CPU the extractor's blocks are computed by hand "
+            "compile: true is for GPUs: on a CPU TD-SpeakerBeam's blocks are computed by hand "
             "(frontends/td_speakerbeam/cpu_block.py), which torch.compile cannot take and need "
             "not; give false"
         )

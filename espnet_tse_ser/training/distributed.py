@@ -2,8 +2,8 @@
 
 A process is one GPU's. ESPnet starts them with ``--ngpu 2`` on one machine; ``srun`` does with
 ``--dist_launcher slurm``. The result is that of one process with the same batches, but for rounding
-and for what depends on a whole batch: random masks, a loss with ``class_weight``, and one of those
-examples alone that have an emotion.
+and for what depends on a whole batch: random masks, batch norms, a loss with ``class_weight``, and
+one of those examples alone that have an emotion.
 
 If one process ends in an error, the others end in one as soon as they next wait for it (gloo), or
 after a timeout (NCCL); on one machine their parent ends them within 30 s, and on several

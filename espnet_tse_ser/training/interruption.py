@@ -308,19 +308,22 @@ def _check_moments(optimizer, state):
     """Raise `ValueError` unless a state has the same for all parameters: dense, finite numbers."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     numbers = [n for group in state["param_groups"] for n in group["params"]]
-    names, kinds = set(), {}
+    part = getattr(optimizer, "is_matrix", lambda _: True)  # Muon keeps less for matrices
+    names, kinds = {}, {}
     for number, parameter in zip(numbers, parameters, strict=True):
         moments = state["state"].get(number)
         if moments is None:  # it had no gradient yet
             continue
-        names.add(frozenset(moments))
+        names.setdefault(part(parameter), set()).add(frozenset(moments))
         for name, value in moments.items():
             kind = _kind_of_moment(value, parameter)
             # Of a parameter that is a number, moments and the count of steps look alike.
             if parameter.dim() and kinds.setdefault(name, kind) != kind:
                 raise ValueError(f"{name} is {kind} for a parameter, {kinds[name]} for others")
-    if len(names) > 1:
-        raise ValueError(f"{', '.join(sorted(frozenset.union(*names)))}: not all parameters have")
+    for found in names.values():
+        if len(found) > 1:
+            known = ", ".join(sorted(frozenset.union(*found)))
+            raise ValueError(f"{known}: not all parameters have")
 
 
 def _kind_of_moment(value, parameter):

@@ -44,6 +44,11 @@ class Muon(torch.optim.Optimizer):
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, defaults | {"betas": betas, "eps": eps})
 
+    @staticmethod
+    def is_matrix(weight):
+        """Whether a parameter is one that Muon is for."""
+        return weight.dim() == 2 and min(weight.shape) > 1
+
     @torch.no_grad()
     def step(self, closure=None):
         """Take a step; see `torch.optim.Optimizer.step`."""
@@ -55,8 +60,7 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is not None:
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    is_matrix = weight.dim() == 2 and min(weight.shape) > 1
-                    update = self._matrix if is_matrix else self._adam
+                    update = self._matrix if self.is_matrix(weight) else self._adam
                     weight.add_(update(weight, group), alpha=-group["lr"])
         return loss
 

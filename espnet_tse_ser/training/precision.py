@@ -71,11 +71,11 @@ def float32(tensor):
 
 
 def widened(tensor):
-    """``tensor`` in float32 if it is bfloat16, else as it is."""
-    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    """``tensor`` in float32 if it has 16 bits, else as it is."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def narrowed(tensor):
-    """``tensor`` as a product of a mixed forward takes it: bfloat16 within one, else as it is."""
+    """``tensor`` as a product of a mixed forward takes it: 16 bits within one, else as it is."""
     kind = tensor.device.type
     return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor

@@ -59,6 +59,14 @@ def test_what_is_missing_is_said(corpus, tmp_path):
     (root / "WAVE/SPEAKER0001/000010001.WAV").unlink()
     with pytest.raises(UserError, match="SPEAKER0001/000010001.WAV: no such recording, and 0 oth"):
         prepare_speechocean762(root, complete=False)
+    (root / "WAVE/SPEAKER0001/000010001.WAV").touch()
+    with pytest.raises(UserError, match="spk2age: line 1: expected a speaker and a whole numb"):
+        (root / "test/spk2age").write_text("0003\ttwelve\n")
+        prepare_speechocean762(root, complete=False, min_age=3)
+    lines = (root / "train/utt2spk").read_text().splitlines(keepends=True)
+    (root / "train/utt2spk").write_text("".join(lines[1:]))
+    with pytest.raises(UserError, match="train: wav.scp and utt2spk differ, e.g. in 000010000;"):
+        prepare_speechocean762(root, complete=False)
     (root / "test/utt2spk").write_text("a b c\n")
     with pytest.raises(UserError, match="test/utt2spk: line 1: expected two fields"):
-        prepare_speechocean762(root, complete=False)
+        prepare_speechocean762(root, subsets=["test"], complete=False)

@@ -149,10 +149,22 @@ def test_it_trains_in_bfloat16_as_in_float32(config):
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
 
+def test_it_takes_half_precision(config):
+    """Of ``use_amp``, on GPUs."""
+    model = _model(config)
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        estimate, voice = model.extract(*[torch.randn(1, 900), torch.tensor([900])] * 2)
+    assert estimate.dtype == voice.dtype == torch.float32 and torch.isfinite(estimate).all()
+
+
 def test_only_encoder_and_extractor_that_fit(config, tse_config):
     with pytest.raises(UserError, match="encoder: extractor spectral is for encoder stft, got con"):
         build_extraction_model(config | {k: tse_config[k] for k in ("encoder", "encoder_conf")})
     with pytest.raises(UserError, match="extractor td_speakerbeam is for encoder conv, got stft"):
         build_extraction_model(config | {k: tse_config[k] for k in ("extractor", "extractor_conf")})
+    with pytest.raises(UserError, match="encoder: extractor spectral is for encoder stft, got con"):
+        build_extraction_model(config | {"encoder": "conv"})  # the parser's, where none is named
+    with pytest.raises(UserError, match="filterbank cosine is of encoder conv; give filterbank: r"):
+        build_extraction_model(config | {"model_conf": {"filterbank": "cosine"}})
     with pytest.raises(UserError, match="i_adapt_layer 4 does not exist"):
         build_extraction_model(config | {"extractor_conf": SIZES | {"i_adapt_layer": 4}})

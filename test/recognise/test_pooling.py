@@ -66,4 +66,5 @@ def test_standardized_statistics():
         pooled = pooling(x, lengths)
     torch.testing.assert_close(pooled.mean(0), torch.zeros(10), atol=1e-4, rtol=0)
     torch.testing.assert_close(pooled.std(0), torch.ones(10), atol=0.02, rtol=0)
+    torch.testing.assert_close(pooling(x[:1], lengths[:1]), pooled[:1], atol=0.1, rtol=0.05)
     torch.testing.assert_close(pooling.eval()(x, lengths), pooled, atol=0.1, rtol=0.02)

@@ -9,6 +9,7 @@ import torch
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.frontends.spectral.extractor import SpectralExtractor
 from espnet_tse_ser.frontends.td_speakerbeam.extractor import TDSpeakerBeamExtractor
+from espnet_tse_ser.tasks import pretraining
 from espnet_tse_ser.tasks.options import parse_task_options
 
 EGS = Path(__file__).parents[2] / "egs2"
@@ -78,6 +79,28 @@ def test_validation_is_fixed_and_of_other_speakers(task, tiny_pool):
     assert trained and held_out and not trained & held_out
 
 
+def test_both_talkers_of_a_mixture_are_in_one_batch(task, tiny_pool, monkeypatch):
+    conf = ["segment=3200", "enroll_segment=3200", "steps_per_epoch=3", "valid_share=0.2"]
+    conf += ["valid_examples=5", "both=true"]
+    command = [*DEBUG, "--pool", str(tiny_pool), "--batch_size", "4", "--seed", "3"]
+    options = parse_task_options(task, command + [o for c in conf for o in ("--mixing_conf", c)])
+    valid = list(task.build_task_iter_factory(options, None, "valid").build_iter(1))
+    assert sum(len(set(ids)) for ids, _ in valid) == 5
+    factory = task.build_task_iter_factory(options, None, "train")
+    epochs = [list(factory.build_iter(e)) for e in (1, 1, 2)]
+    for ids, batch in epochs[0]:
+        assert ids[::2] == ids[1::2] and len(set(ids)) == 2
+        assert torch.equal(batch["speech_mix"][::2], batch["speech_mix"][1::2])
+        assert not torch.equal(batch["enroll_ref1"][::2], batch["enroll_ref1"][1::2])
+    mixtures = [torch.cat([batch["speech_mix"] for _, batch in epoch]) for epoch in epochs]
+    assert torch.equal(*mixtures[:2]) and not torch.equal(*mixtures[1:])
+    for rank in (0, 1):
+        monkeypatch.setattr(pretraining, "part_of_process", lambda rank=rank: (rank, 2))
+        part = list(task.build_task_iter_factory(options, None, "train").build_iter(1))
+        for (_, batch), (_, whole) in zip(part, epochs[0], strict=True):
+            assert torch.equal(batch["speech_ref1"], whole["speech_ref1"][rank::2])
+
+
 def test_the_speaker_loss_has_the_speakers_that_are_trained_on(task, tiny_pool):
     for share, speakers in ((1.0, 4), (0.5, 2)):
         conf = ["segment=3200", "enroll_segment=3200", "steps_per_epoch=4", "valid_share=0.2"]
@@ -123,7 +146,11 @@ def test_the_pool_is_needed(task):
         (["--config", "none.yaml"], "none.yaml: no such configuration"),
         (
             [*DEBUG, "--mixing_conf", "both=true", "--batch_size", "3"],
-            "both is of two talkers with enrollments, and of an even batch_size; drop it",
+            "both is of pairs; give an even batch_size, not 3",
+        ),
+        (
+            [*DEBUG, "--mixing_conf", "both=true", "--mixing_conf", "snr=[0,5]"],
+            "both is of pairs at an SNR and at minus that; give a snr around 0, not .0.0, 5.0.",
         ),
     ],
 )

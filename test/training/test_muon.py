@@ -1,10 +1,11 @@
-"""Muon against PyTorch's Muon and AdamW, and in a training's options."""
+"""Muon against PyTorch's Muon and AdamW, and what a checkpoint keeps of it."""
 
 import copy
 
 import pytest
 import torch
 
+from espnet_tse_ser.training.interruption import restore
 from espnet_tse_ser.training.muon import Muon, orthogonalize
 
 
@@ -51,7 +52,11 @@ def test_what_it_keeps_is_all_it_needs():
     _steps(optimizer, parameters)
     copies = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
     resumed = Muon(copies)
-    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    restore(resumed, copy.deepcopy(optimizer.state_dict()))
     _steps(optimizer, parameters)
     _steps(resumed, copies)
     assert all(torch.equal(a, b) for a, b in zip(parameters, copies, strict=True))
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0], state["state"][1] = state["state"][1], state["state"][0]
+    with pytest.raises(ValueError):
+        restore(resumed, state)

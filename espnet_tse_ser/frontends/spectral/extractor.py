@@ -90,7 +90,7 @@ class SpectralExtractor(AbsExtractor):
         return embedding if additional is None else embedding + additional
 
     def estimate_mask(self, feature, ilens, embedding, statistics=None):
-        """As of `TDSpeakerBeamExtractor`; a complex mask as two halves, see `apply`."""
+        """As of `TDSpeakerBeamExtractor`; a complex mask as two halves, see `apply_mask`."""
         frames, mask = self._begin(feature, ilens)
         for block, gain in zip(self.adapted, self.gains, strict=True):
             frames = block(frames * (1 + gain(embedding)[:, None]), mask)
@@ -100,7 +100,7 @@ class SpectralExtractor(AbsExtractor):
             magnitude = _LARGEST * torch.sigmoid(magnitude + 0.5) * mask
             return split_complex(torch.polar(magnitude, _TURN * torch.tanh(turn)))
 
-    def apply(self, feature, mask):
+    def apply_mask(self, feature, mask):
         """Masked spectra ``(B, L, 2 F)``: a complex product."""
         with float32(feature):
             return split_complex(join_complex(feature) * join_complex(mask))
@@ -108,7 +108,7 @@ class SpectralExtractor(AbsExtractor):
     def forward(self, input, ilens, input_aux, ilens_aux, suffix_tag="", additional=None):
         """As of `TDSpeakerBeamExtractor`."""
         embedding = self.embed(input_aux, ilens_aux, additional)
-        masked = self.apply(input, self.estimate_mask(input, ilens, embedding))
+        masked = self.apply_mask(input, self.estimate_mask(input, ilens, embedding))
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
     def _begin(self, spectra, ilens):

@@ -146,7 +146,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         mask = run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding, statistics)
         return mask.transpose(1, 2)
 
-    def apply(self, feature, mask):
+    def apply_mask(self, feature, mask):
         """Masked features ``(B, L, N)``."""
         return feature * mask
 
@@ -164,7 +164,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         """
         _check_real(input)
         embedding = self.embed(input_aux, ilens_aux, additional)
-        masked = self.apply(input, self.estimate_mask(input, ilens, embedding))
+        masked = self.apply_mask(input, self.estimate_mask(input, ilens, embedding))
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
 
@@ -229,9 +229,9 @@ class TCNExtractor(AbsExtractor):
     def forward(self, input, ilens, input_aux=None, ilens_aux=None, suffix_tag="", additional=None):
         """As of `TDSpeakerBeamExtractor`, without an enrollment; the third output is empty."""
         _check_real(input)
-        return self.apply(input, self.estimate_mask(input, ilens)), ilens, OrderedDict()
+        return self.apply_mask(input, self.estimate_mask(input, ilens)), ilens, OrderedDict()
 
-    def apply(self, feature, mask):
+    def apply_mask(self, feature, mask):
         """As of `TDSpeakerBeamExtractor`."""
         return feature * mask
 

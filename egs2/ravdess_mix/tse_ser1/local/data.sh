@@ -15,6 +15,13 @@ speechocean762=false     # pretrain on the 250 speakers of speechocean762 too; S
 . ./path.sh
 . ./db.sh
 require_db RAVDESS LIBRISPEECH
+if [ "${speechocean762}" = true ]; then
+    require_db SPEECHOCEAN762
+    if [ "${piece_seconds}" != 0 ]; then
+        echo "--speechocean762 true is for whole utterances; drop it or --piece_seconds ${piece_seconds}" >&2
+        exit 1
+    fi
+fi
 
 prepare() { python3 -m espnet_tse_ser.bin.prepare "$@"; }
 
@@ -28,8 +35,6 @@ for set in pretrain interferer; do
     part=$((part + 1))
 done
 if [ "${speechocean762}" = true ]; then
-    require_db SPEECHOCEAN762
-    [ ! -e data/pretrain/segments ] || { echo "--speechocean762 is for --piece_seconds 0" >&2; exit 1; }
     prepare speechocean762 --root "${SPEECHOCEAN762}" --output_dir data/speechocean762
     for file in data/speechocean762/*; do
         LC_ALL=C sort -o "data/pretrain/${file##*/}" "data/pretrain/${file##*/}" "${file}"
