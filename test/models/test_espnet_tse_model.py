@@ -161,7 +161,7 @@ def test_less_than_one_window(tse_config, batch, short):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": "stft"}, "encoder: 'stft' is not supported; use conv"),
+        ({"encoder": "stft"}, "encoder: extractor td_speakerbeam is for encoder conv, got stft"),
         ({"extractor": "rnn"}, "use td_speakerbeam, tcn"),
         ({"decoder": ["conv"]}, r"decoder: \['conv'\] is not supported; use conv"),
         ({"encoder": True}, "encoder: True is not supported; use conv"),
