@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
 from espnet_tse_ser.mixtures.mixing import (
@@ -26,6 +27,8 @@ from espnet_tse_ser.values.numbers import Number
 SAMPLES = Number(MIN_SAMPLES, 10**8, whole=True)  # of a piece of speech
 SHARE = Number(0, 1)  # of the examples that are drawn
 
+_NORMAL = 20  # speeds are in twentieths
+
 
 @dataclass(frozen=True)
 class PretrainingOptions:
@@ -41,6 +44,7 @@ class PretrainingOptions:
         cache_gb: decoded audio kept in memory, 0.115 GB an hour, for all workers together.
         alone_share, absent_share: see `PretrainingMixtures`.
         both: train on `pairs` of mixtures, of talkers only; needs a range of ``snr`` around 0.
+        speed: of these, see `PretrainingMixtures`.
     """
 
     levels: MODES = "snr"
@@ -57,6 +61,7 @@ class PretrainingOptions:
     alone_share: SHARE = 0.0
     absent_share: SHARE = 0.0
     both: Flag() = False
+    speed: Number(0, 0.5) = 0.0
 
 
 class PretrainingMixtures:
@@ -71,6 +76,9 @@ class PretrainingMixtures:
         alone_share: of the mixtures that nothing disturbs, 0 to 1.
         absent_share: of those whose enrollment is of a speaker who is not in them, so that nothing
             is to be extracted, 0 to 1; of those that nothing disturbs and of the others alike.
+        speed: of pairs, how much faster or slower talkers speak at most, in steps of a twentieth.
+            Voices become higher or lower with it, enrollments alike: those of more speakers than
+            the pool has (Ko et al., "Audio augmentation for speech recognition", Interspeech 2015).
 
     Raises:
         UserError: fewer than two speakers can give a segment and an enrollment, or than three if
@@ -87,12 +95,14 @@ class PretrainingMixtures:
         noise=None,
         alone_share=0.0,
         absent_share=0.0,
+        speed=0.0,
     ):
         self.pool, self.levels = pool, levels
         self.sources = pool if noise is None else noise
         for one in (self.pool, self.sources):
             one.share()
         self.segment, self.enroll_segment = segment, enroll_segment
+        self.faster = round(_NORMAL * speed)
         self.labels = {speaker: label for label, speaker in enumerate(speakers)}
         self.usable = sorted(s for s, utts in pool.by_group.items() if self._can_be_target(utts))
         self.left_out = sorted(set(pool.by_group) - set(self.usable))
@@ -142,7 +152,8 @@ class PretrainingMixtures:
         absent = happens(rng, 2 * self.absent_share)  # one of the two
         gone = int(rng.integers(2)) if absent else None
         talkers = rng.choice(self.usable, size=2 + absent, replace=False)
-        drawn = [self._draw_loud(rng, talker) for talker in talkers]
+        speeds = rng.integers(-self.faster, self.faster + 1, size=len(talkers)) + _NORMAL
+        drawn = [self._draw_loud(rng, *each) for each in zip(talkers, speeds, strict=True)]
         name, levels = self.levels.draw(rng)
         alone = name == CLEAN or happens(rng, self.alone_share)
         inside = [side] if alone else [0, 1]
@@ -164,59 +175,72 @@ class PretrainingMixtures:
             example["absent"] = np.array([absent], np.int64)
         return example
 
-    def _draw_loud(self, rng, speaker):
+    def _draw_loud(self, rng, speaker, speed=_NORMAL):
         """As `_draw_target`, without the enrollment's utterance; drawn again if it is a pause."""
         for _ in range(DRAWS):
-            utt, target, enroll_utt, enrollment = self._draw_target(rng, speaker)
+            utt, target, enroll_utt, enrollment = self._draw_target(rng, speaker, speed)
             if not is_pause(target, self.pool[utt].lufs) and not (
                 enroll_utt and is_pause(enrollment, self.pool[enroll_utt].lufs)
             ):
                 break
+        if speed != _NORMAL:
+            target = resample(target, int(speed), _NORMAL)[: self.segment]
+            enrollment = resample(enrollment, int(speed), _NORMAL)[: self.enroll_segment]
         return utt, target, enrollment
 
     def _can_be_target(self, utts):
         lengths = sorted(self.pool[u].num_samples for u in utts)
-        if self.enroll_segment is None:
-            return lengths[-1] >= self.segment
-        if lengths[-1] >= self.segment + self.enroll_segment:
+        segment, enroll_segment = self._needed(_NORMAL + self.faster)
+        if enroll_segment is None:
+            return lengths[-1] >= segment
+        if lengths[-1] >= segment + enroll_segment:
             return True
         return (
             len(lengths) > 1
-            and lengths[-1] >= max(self.segment, self.enroll_segment)
-            and lengths[-2] >= min(self.segment, self.enroll_segment)
+            and lengths[-1] >= max(segment, enroll_segment)
+            and lengths[-2] >= min(segment, enroll_segment)
         )
 
-    def _draw_target(self, rng, speaker):
+    def _needed(self, speed):
+        """Samples of a talker at this speed that become a segment, and an enrollment (or None)."""
+        sizes = self.segment, self.enroll_segment
+        return [None if size is None else -(-size * int(speed) // _NORMAL) for size in sizes]
+
+    def _draw_target(self, rng, speaker, speed):
         """Two pieces of one speaker that share no sample: of two utterances where possible.
+
+        Args:
+            speed: in twentieths of what it is.
 
         Returns:
             the target's utterance and samples, the enrollment's utterance and samples (or None).
         """
+        segment, enroll_segment = self._needed(speed)
         lengths = {u: self.pool[u].num_samples for u in self.pool.by_group[speaker]}
-        if self.enroll_segment is None:
-            utt = str(rng.choice([u for u in lengths if lengths[u] >= self.segment]))
-            start = self._draw_start(rng, utt, self.segment)
-            return utt, self.pool.audio(utt, start, self.segment), None, None
-        enrollable = [u for u in lengths if lengths[u] >= self.enroll_segment]
-        both = self.segment + self.enroll_segment
+        if enroll_segment is None:
+            utt = str(rng.choice([u for u in lengths if lengths[u] >= segment]))
+            start = self._draw_start(rng, utt, segment)
+            return utt, self.pool.audio(utt, start, segment), None, None
+        enrollable = [u for u in lengths if lengths[u] >= enroll_segment]
+        both = segment + enroll_segment
         # An utterance that is the only one to enroll with has to give both pieces.
-        needed = {u: both if enrollable == [u] else self.segment for u in lengths}
+        needed = {u: both if enrollable == [u] else segment for u in lengths}
         utt = str(rng.choice([u for u in lengths if lengths[u] >= needed[u]]))
         others = [u for u in enrollable if u != utt]
         if others:
             enroll_utt = str(rng.choice(others))
-            start = self._draw_start(rng, utt, self.segment)
-            enroll_start = self._draw_start(rng, enroll_utt, self.enroll_segment)
+            start = self._draw_start(rng, utt, segment)
+            enroll_start = self._draw_start(rng, enroll_utt, enroll_segment)
         else:
             enroll_utt = utt
             room = lengths[utt] - both
             first, second = np.sort(rng.integers(0, room + 1, size=2))
             if rng.random() < 0.5:
-                start, enroll_start = int(first), int(second) + self.segment
+                start, enroll_start = int(first), int(second) + segment
             else:
-                enroll_start, start = int(first), int(second) + self.enroll_segment
-        source = self.pool.audio(utt, start, self.segment)
-        enrollment = self.pool.audio(enroll_utt, enroll_start, self.enroll_segment)
+                enroll_start, start = int(first), int(second) + enroll_segment
+        source = self.pool.audio(utt, start, segment)
+        enrollment = self.pool.audio(enroll_utt, enroll_start, enroll_segment)
         return utt, source, enroll_utt, enrollment
 
     def _draw_start(self, rng, utt, num_samples):
@@ -248,6 +272,7 @@ def pretraining_mixtures(pool, options, seed, noise=None):
             own,
             options.alone_share,
             options.absent_share,
+            options.speed if side is sides[0] else 0.0,
         )
         for side, own in zip(sides, noises, strict=True)
     )

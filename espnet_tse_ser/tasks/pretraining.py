@@ -77,6 +77,11 @@ class PretrainingTask(CheckedTask, DistributedTask):
                 f"{where('mixing_conf')}: absent_share is of enrollments, which {taker} has not; "
                 "drop it"
             )
+        if mixing.speed and not mixing.both:
+            raise UserError(
+                f"{where('mixing_conf')}: speed is of both talkers, whom only both: true draws "
+                "alike; give it, or drop speed"
+            )
         if mixing.both:
             faults = {
                 "enrollments, which this model does not take; drop it": not enrolled,

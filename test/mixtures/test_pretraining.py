@@ -69,6 +69,26 @@ def test_who_is_alone_may_be_another_one(pools):
     assert seen == {(2, 0), (2, 1), (4, 0), (4, 1)}
 
 
+def test_talkers_speak_faster_and_slower(pools, monkeypatch):
+    """Of a tone the pitch says how much; enrollments are as their targets are."""
+    tone = np.float32(0.1 * np.sin(2 * np.pi * 400 * np.arange(40000) / 16000))
+    mixtures = mixtures_of(pools[0], speed=0.2)
+    monkeypatch.setattr(mixtures.pool, "audio", lambda utt, at=0, n=40000: tone[at : at + n])
+
+    def twentieths(samples):
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 2**17))
+        return 16000 / 2**17 * np.argmax(spectrum) / 400 * 20
+
+    seen = []
+    for _, example in (mixtures.example(None, i) for i in pairs(np.random.default_rng(0), 40)):
+        assert len(example["speech_ref1"]) == 4000 and len(example["enroll_ref1"]) == 3000
+        assert example["speech_mix"].dtype == np.float32
+        seen.append(twentieths(example["speech_ref1"]))
+        assert seen[-1] == pytest.approx(twentieths(example["enroll_ref1"]), abs=0.1)
+    assert seen == pytest.approx(np.round(seen), abs=0.1)
+    assert set(np.round(seen)) == set(range(16, 25))
+
+
 def test_two_speakers_leave_nobody_absent(pools):
     two = pools[0].subset(lambda e: e.speaker in ("pm0", "pf0"))
     assert len(mixtures_of(two, pools[1], absent_share=0.5).usable) == 2  # noise is nobody

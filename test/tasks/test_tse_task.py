@@ -144,6 +144,7 @@ def test_the_pool_is_needed(task):
             "--extractor: expected one of td_speakerbeam, tcn, spectral, got 'absent'",
         ),
         (["--config", "none.yaml"], "none.yaml: no such configuration"),
+        ([*DEBUG, "--mixing_conf", "speed=0.1"], "speed is of both talkers, whom only both: true"),
         (
             [*DEBUG, "--mixing_conf", "both=true", "--batch_size", "3"],
             "both is of pairs; give an even batch_size, not 3",
