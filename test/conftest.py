@@ -116,6 +116,15 @@ def tse_config():
 
 
 @pytest.fixture(scope="session")
+def spectral_config(tse_config):
+    """The smallest spectral extractor: windows of 4 ms, 2 blocks x 2."""
+    stft = {"kernel_size": 64, "stride": 32}
+    parts = {"encoder": "stft", "decoder": "stft", "encoder_conf": stft, "decoder_conf": stft}
+    sizes = {"layer": 2, "stack": 2, "bottleneck_dim": 12, "hidden_dim": 20, "i_adapt_layer": 1}
+    return tse_config | parts | {"extractor": "spectral", "extractor_conf": sizes}
+
+
+@pytest.fixture(scope="session")
 def enhancer_config(tse_config):
     """The same without an enrollment."""
     sizes = ("layer", "stack", "bottleneck_dim", "hidden_dim", "skip_dim")

@@ -12,14 +12,10 @@ from espnet_tse_ser.frontends.spectral.transform import STFTDecoder, STFTEncoder
 from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.training.precision import mixed_training
 
-SIZES = {"layer": 2, "stack": 2, "bottleneck_dim": 12, "hidden_dim": 20, "i_adapt_layer": 1}
-
 
 @pytest.fixture(scope="module")
-def config(tse_config):
-    stft = {"kernel_size": 64, "stride": 32}
-    parts = {"encoder": "stft", "decoder": "stft", "encoder_conf": stft, "decoder_conf": stft}
-    return tse_config | parts | {"extractor": "spectral", "extractor_conf": SIZES}
+def config(spectral_config):
+    return spectral_config
 
 
 def _model(config):
@@ -167,4 +163,6 @@ def test_only_encoder_and_extractor_that_fit(config, tse_config):
     with pytest.raises(UserError, match="filterbank cosine is of encoder conv; give filterbank: r"):
         build_extraction_model(config | {"model_conf": {"filterbank": "cosine"}})
     with pytest.raises(UserError, match="i_adapt_layer 4 does not exist"):
-        build_extraction_model(config | {"extractor_conf": SIZES | {"i_adapt_layer": 4}})
+        build_extraction_model(
+            config | {"extractor_conf": config["extractor_conf"] | {"i_adapt_layer": 4}}
+        )

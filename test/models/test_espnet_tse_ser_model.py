@@ -41,9 +41,14 @@ def _gradients(module):
     return [p.grad for p in module.parameters() if p.grad is not None]
 
 
+@pytest.fixture(params=["td_speakerbeam", "spectral"])
+def either_config(request, joint_config, spectral_config):
+    return joint_config | ({"tse": spectral_config} if request.param == "spectral" else {})
+
+
 @torch.no_grad()
-def test_independent_of_padding_and_of_the_batch(joint_config, batch):
-    model = _build(joint_config).eval()
+def test_independent_of_padding_and_of_the_batch(either_config, batch):
+    model = _build(either_config).eval()
     estimates, logits = model.extract_and_classify(*_inputs(batch))
     wider = dict(batch)
     for name in ("speech_mix", "enroll_ref1"):
@@ -113,8 +118,8 @@ def test_predictions_are_kept_in_evaluation_only(joint_config, batch):
     assert model.labels == joint_config["ser"]["labels"]
 
 
-def test_gradient_of_the_emotion_reaches_the_extraction(joint_config, batch):
-    model = _build(joint_config, w_tse=0.0).train()
+def test_gradient_of_the_emotion_reaches_the_extraction(either_config, batch):
+    model = _build(either_config, w_tse=0.0).train()
     model(**batch)[0].backward()
     assert sum(float(g.abs().sum()) for g in _gradients(model.tse_model)) > 0
 
