@@ -253,7 +253,7 @@ def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
         TSESER.from_pretrained(tmp_path, weights)
     for changes, message in (
         ({"ser": ser | {"pooling": "max"}}, "ser: pooling: 'max' is not known"),
-        ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "tse: encoder: 'stft' is not"),
+        ({"tse": joint_config["tse"] | {"encoder": "stft"}}, "tse: encoder: extractor td_s"),
         ({"model_conf": {"w": 1}}, "model_conf: unknown key 'w'"),
         ({"fs": "16k"}, "fs: expected a whole number of 1000 or more .*, got '16k'"),
     ):

@@ -310,7 +310,7 @@ def test_batches_are_made_ahead_in_a_thread(pretrain):
 
     def note(rng, item):
         drawn.put((item, threading.current_thread()))
-        return draw(rng, item)
+        return draw(rng)
 
     factory.draw = note
     batches = factory.build_iter(1)
@@ -333,7 +333,7 @@ def test_what_fails_while_mixing_is_raised_by_its_batch(pretrain):
     def fail(rng, item):
         if item == 2:
             raise UserError("no such file")
-        return draw(rng, item)
+        return draw(rng)
 
     factory.draw = fail
     iterator = iter(factory.build_iter(1))
