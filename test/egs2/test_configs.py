@@ -123,6 +123,9 @@ def test_tse(path):
     config = vars(options) | {"model_conf": {**options.model_conf, "num_speakers": 7}}
     model = build_extraction_model(config)
     names = dict(model.named_parameters())
+    if options.extractor == "spectral":
+        assert len(model.extractor.first) == options.extractor_conf["i_adapt_layer"]
+        return
     # The adaptation lies after the first repeat (arXiv 2409.19585, section 2).
     tcn = options.extractor_conf
     assert tcn["i_adapt_layer"] == tcn["layer"] - 1
