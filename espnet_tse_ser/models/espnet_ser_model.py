@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_tse_ser.recognise.batch_norm import BatchNorm
 from espnet_tse_ser.training.precision import float32, widened
 from espnet_tse_ser.training.streams import of_streams
 from espnet_tse_ser.values.kinds import Choice, Either, Maybe, Several
@@ -14,7 +15,7 @@ from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT, Number
 
 BALANCED = "balanced"
 CLASS_WEIGHT = Maybe(Either(Choice(BALANCED), Several(Number(0, above=True), 2)))
-NORMS = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm}
+NORMS = {"batch_norm": BatchNorm, "layer_norm": torch.nn.LayerNorm}
 
 
 class ESPnetSERModel(AbsESPnetModel):

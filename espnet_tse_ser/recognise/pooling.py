@@ -1,9 +1,9 @@
 """Pooling over the valid frames of an utterance."""
 
 import torch
-import torch.nn.functional as F
 
 from espnet_tse_ser.audio.masks import frame_mask
+from espnet_tse_ser.recognise.batch_norm import BatchNorm
 from espnet_tse_ser.values.kinds import Flag
 from espnet_tse_ser.values.numbers import CHANNELS, DROPOUT
 
@@ -67,7 +67,7 @@ class AttentiveStatsPooling(torch.nn.Module):
         self.hidden = torch.nn.Linear(input_size, size)
         self.vector = torch.nn.Linear(size, 1, bias=False)
         torch.nn.init.zeros_(self.vector.weight)
-        self.norm = torch.nn.BatchNorm1d(2 * input_size, affine=False) if standardize else None
+        self.norm = BatchNorm(2 * input_size, affine=False) if standardize else None
         self.dropout = torch.nn.Dropout(dropout)
 
     def output_size(self):
@@ -82,12 +82,7 @@ class AttentiveStatsPooling(torch.nn.Module):
         mean = (weights * x).sum(dim=1)
         variance = (weights * (x - mean[:, None]).square()).sum(dim=1)
         pooled = torch.cat([mean, (variance + _EPS).sqrt()], dim=-1)
-        return self.dropout(pooled if self.norm is None else self._standardized(pooled))
-
-    def _standardized(self, pooled):
-        if self.training and len(pooled) == 1:  # a batch that has no variance
-            return F.batch_norm(pooled, self.norm.running_mean, self.norm.running_var)
-        return self.norm(pooled)
+        return self.dropout(pooled if self.norm is None else self.norm(pooled))
 
 
 class AttentionPooling(torch.nn.Module):
