@@ -26,18 +26,28 @@ import yaml
 
 from espnet_tse_ser.configuration import read_configuration
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.files import write_tsv
-from espnet_tse_ser.metrics.signal import si_sdr
+from espnet_tse_ser.files import write_text, write_tsv
+from espnet_tse_ser.metrics.signal import signal_scores
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pairs, pretraining_mixtures
 from espnet_tse_ser.models.build_tse import build_extraction_model
 from espnet_tse_ser.progress import log_to_stderr
+from espnet_tse_ser.report.markdown import table
+from espnet_tse_ser.report.plots import new_figure, save
 from espnet_tse_ser.tasks.options import optim_classes
 from espnet_tse_ser.training.collate import pad_collate
 from espnet_tse_ser.training.dynamic import mixing_options
 from espnet_tse_ser.training.precision import mixed_training
 
 _COLUMNS = ("configuration", "core_minutes", "steps", "mixtures", "si_sdri", "wrong_speaker")
+_TITLES = (
+    "configuration",
+    "parameters",
+    "core-minutes",
+    "steps",
+    "SI-SDRi, dB",
+    "wrong speaker, %",
+)
 _WARMUP, _DECAY = 100, 0.995  # steps; of the running mean
 
 
@@ -60,16 +70,15 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     torch.set_num_threads(1)
-    trainings = [_Training(*_read(text), args) for text in args.configurations]
-    for training in trainings[1:]:
-        training.valid = trainings[0].valid
+    trainings = [_Training(*_read(text), args.pool) for text in args.configurations]
+    valid = trainings[0].held_out(args.valid)
     output, rows = Path(args.output), []
     output.mkdir(parents=True, exist_ok=True)
     while any(training.seconds < 60 * args.minutes for training in trainings):
         for training in trainings:
             if training.seconds < 60 * args.minutes:
                 training.run(args.slice)
-                rows.append(training.measure())
+                rows.append(training.measure(valid))
                 print(*rows[-1], sep="\t", flush=True)
                 _write(output, rows, trainings)
 
@@ -92,21 +101,17 @@ def _read(text):
 class _Training:
     """One configuration in training."""
 
-    def __init__(self, name, config, args):
+    def __init__(self, name, config, pool):
         self.name, self.config, self.seconds, self.steps = name, config, 0.0, 0
         self.batch_size = config["batch_size"]
-        options = mixing_options(PretrainingOptions, config["mixing_conf"], f"{name}: mixing_conf")
-        self.options = options
-        rate = config.get("sample_rate", 16000)
-        pool = Pool.read(args.pool, rate)
-        train = self.mixtures = pretraining_mixtures(pool, options, 0)[0]
-        plain = dataclasses.replace(options, alone_share=0.0, absent_share=0.0)
-        valid = pretraining_mixtures(pool, plain, 0)[1]
-        self.rng, valid_rng = np.random.default_rng(1), np.random.default_rng(7)
-        self.valid = [valid.example(valid_rng) for _ in range(args.valid)]
+        where = f"{name}: mixing_conf"
+        self.options = mixing_options(PretrainingOptions, config["mixing_conf"], where)
+        self.pool = Pool.read(pool, config.get("sample_rate", 16000))
+        self.mixtures, _ = pretraining_mixtures(self.pool, self.options, 0)
+        self.rng = np.random.default_rng(1)
         conf = dict(config.get("model_conf") or {})
         if conf.get("speaker_loss_weight", 0) > 0:
-            conf["num_speakers"] = len(train.labels)
+            conf["num_speakers"] = len(self.mixtures.labels)
         torch.manual_seed(0)
         self.model = build_extraction_model(config | {"model_conf": conf}, name).train()
         self.mean = copy.deepcopy(self.model).eval()
@@ -117,6 +122,13 @@ class _Training:
     @property
     def num_parameters(self):
         return sum(p.numel() for p in self.model.parameters())
+
+    def held_out(self, count):
+        """Examples of held-out speakers."""
+        plain = dataclasses.replace(self.options, alone_share=0.0, absent_share=0.0)
+        _, mixtures = pretraining_mixtures(self.pool, plain, 0)
+        rng = np.random.default_rng(7)
+        return [mixtures.example(rng) for _ in range(count)]
 
     def run(self, seconds):
         """Train for so many seconds of CPU, mixing included."""
@@ -145,64 +157,52 @@ class _Training:
                 mean.lerp_(value, weight)
 
     @torch.no_grad()
-    def measure(self):
-        """A row of `_COLUMNS`."""
-        gains, wrong = [], []
-        for start in range(0, len(self.valid), 16):
-            _, batch = pad_collate(self.valid[start : start + 16])
+    def measure(self, valid):
+        """A row of `_COLUMNS`, of what `held_out` returned."""
+        scores = []
+        for start in range(0, len(valid), 16):
+            _, batch = pad_collate(valid[start : start + 16])
             names = ("speech_mix", "speech_mix_lengths", "enroll_ref1", "enroll_ref1_lengths")
             estimates, _ = self.mean.extract(*(batch[name] for name in names))
-            for estimate, mixture, target in zip(
-                estimates.numpy(),
-                batch["speech_mix"].numpy(),
-                batch["speech_ref1"].numpy(),
-                strict=True,
-            ):
-                found = si_sdr(target, estimate)
-                gains.append(found - si_sdr(target, mixture))
-                wrong.append(si_sdr(mixture - target, estimate) > found)
-        return (
-            self.name,
-            round(self.seconds / 60, 2),
-            self.steps,
-            self.steps * self.batch_size,
-            round(float(np.mean(gains)), 2),
-            round(float(np.mean(wrong)), 3),
+            signals = batch["speech_ref1"], estimates, batch["speech_mix"]
+            for target, estimate, mixture in zip(*(s.numpy() for s in signals), strict=True):
+                others = [mixture - target]
+                rate = self.pool.fs
+                scores.append(signal_scores(target, estimate, mixture, others, rate, False))
+        gain, wrong = (
+            np.mean([float(score[key]) for score in scores]) for key in ("si_sdri", "wrong_speaker")
         )
+        minutes, mixtures = round(self.seconds / 60, 2), self.steps * self.batch_size
+        return self.name, minutes, self.steps, mixtures, round(gain, 2), round(wrong, 3)
 
 
 def _write(output, rows, trainings):
-    write_tsv(
-        output / "curves.tsv", [dict(zip(_COLUMNS, row, strict=True)) for row in rows], _COLUMNS
-    )
-    last = {row[0]: row for row in rows}
+    found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    write_tsv(output / "curves.tsv", found, _COLUMNS)
+    last = {row["configuration"]: row for row in found}
     lines = [
-        "| configuration | parameters | core-minutes | steps | SI-SDRi, dB | wrong speaker, % |",
-        "|---|---|---|---|---|---|",
+        (
+            training.name,
+            f"{training.num_parameters / 1e6:.1f} M",
+            f"{row['core_minutes']:.0f}",
+            row["steps"],
+            f"{row['si_sdri']:.1f}",
+            f"{100 * row['wrong_speaker']:.0f}",
+        )
+        for training in trainings
+        if (row := last.get(training.name))
     ]
-    for training in trainings:
-        if training.name in last:
-            _, minutes, steps, _, gain, wrong = last[training.name]
-            lines.append(
-                f"| {training.name} | {training.num_parameters / 1e6:.1f} M | {minutes:.0f} | "
-                f"{steps} | {gain:.1f} | {100 * wrong:.0f} |"
-            )
-    (output / "curves.md").write_text("\n".join(lines) + "\n")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for training in trainings:
-        points = [(row[1], row[4]) for row in rows if row[0] == training.name]
-        axes.plot(*zip(*points, strict=True), marker="o", label=training.name) if points else None
+    write_text(output / "curves.md", table(_TITLES, lines) + "\n")
+    figure, axes = new_figure(6, 4)
+    for name in last:
+        own = [row for row in found if row["configuration"] == name]
+        points = ([row[key] for row in own] for key in ("core_minutes", "si_sdri"))
+        axes.plot(*points, marker="o", label=name)
     axes.set_xlabel("minutes of one core")
     axes.set_ylabel("SI-SDR improvement, dB (held-out speakers)")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(output / "curves.png", dpi=110)
-    pyplot.close(figure)
+    save(figure, output / "curves.png")
 
 
 if __name__ == "__main__":

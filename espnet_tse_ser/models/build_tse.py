@@ -72,7 +72,7 @@ def check_extraction_config(config, where):
     checked = {part: config.get(part) for part in _PARTS}
     for part, name in checked.items():
         _get_class(part, name, where(part))
-    kind = "stft" if checked["extractor"] == "spectral" else "conv"
+    kind = _get_class("extractor", checked["extractor"], where("extractor")).transform
     for part in ("encoder", "decoder"):
         if checked[part] != kind:
             raise UserError(
@@ -212,6 +212,11 @@ def _check_criterions(entries, where):
             entry[conf] = check_options(entry.get(conf), options, f"{place}: {conf}")
         checked.append(entry)
     return checked
+
+
+def classes_of(kind):
+    """Name -> class of the choices of a ``kind`` of part."""
+    return {name: _get_class(k, name, kind) for k, name in _CLASSES if k == kind}
 
 
 def _options(kind, name):

@@ -3,24 +3,17 @@
 import argparse
 import copy
 
-from espnet2.tasks.enh_tse import (
-    TargetSpeakerExtractionTask,
-    decoder_choices,
-    encoder_choices,
-    extractor_choices,
-)
+from espnet2.tasks.enh_tse import TargetSpeakerExtractionTask
 from espnet2.utils.types import str_or_none
 
 from espnet_tse_ser.frontends.extraction import load_extraction_weights
-from espnet_tse_ser.frontends.spectral.extractor import SpectralExtractor
-from espnet_tse_ser.frontends.spectral.transform import STFTDecoder, STFTEncoder
-from espnet_tse_ser.frontends.td_speakerbeam.extractor import TCNExtractor, TDSpeakerBeamExtractor
 from espnet_tse_ser.mixtures.pool import Pool
 from espnet_tse_ser.mixtures.pretraining import PretrainingOptions, pretraining_speakers
 from espnet_tse_ser.models.build_tse import (
     build_extraction_model,
     check_absent_targets,
     check_extraction_config,
+    classes_of,
     criterion_names,
     needs_enrollment,
 )
@@ -104,26 +97,8 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
         return model
 
 
-def _ours(choices, classes):
-    choices = copy.copy(choices)
-    choices.classes = classes
-    return choices
-
-
 # td_speakerbeam is ours: same parameters, padding masked, faster. So is stft, with real spectra.
-_OURS = [
-    _ours(
-        extractor_choices,
-        {
-            "td_speakerbeam": TDSpeakerBeamExtractor,
-            "tcn": TCNExtractor,
-            "spectral": SpectralExtractor,
-        },
-    ),
-    _ours(encoder_choices, encoder_choices.classes | {"stft": STFTEncoder}),
-    _ours(decoder_choices, decoder_choices.classes | {"stft": STFTDecoder}),
-]
-TSETask.class_choices_list = [
-    next((c for c in _OURS if c.name == choices.name), choices)
-    for choices in TSETask.class_choices_list
-]
+for _choices in TSETask.class_choices_list:
+    if _choices.name in _PARTS:
+        _known = {} if _choices.name == "extractor" else _choices.classes
+        _choices.classes = _known | classes_of(_choices.name)

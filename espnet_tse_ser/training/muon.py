@@ -33,6 +33,9 @@ def orthogonalize(matrix):
 class Muon(torch.optim.Optimizer):
     """Muon for parameters of two dimensions, of both above 1; AdamW for the others.
 
+    PyTorch's Muon takes matrices only. This is one optimizer for all, whose groups schedules and
+    plans (training/plan.py) may divide as they need.
+
     Args:
         params, lr, weight_decay: of `torch.optim.AdamW`. momentum: of matrices. betas, eps: of the
             others.

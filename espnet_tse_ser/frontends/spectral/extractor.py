@@ -19,9 +19,9 @@ from espnet_tse_ser.audio.levels import REFERENCE
 from espnet_tse_ser.audio.masks import frame_mask
 from espnet_tse_ser.frontends.spectral.transform import join_complex, split_complex
 from espnet_tse_ser.training.precision import float32, narrowed, widened
+from espnet_tse_ser.values.blocks import COUNT, check_adapted
 from espnet_tse_ser.values.numbers import CHANNELS, Number
 
-_COUNT = Number(1, 16, whole=True)
 _FLOOR = 0.01  # of a magnitude, relative to that of speech at the reference level
 _LARGEST, _TURN = 1.2, 1.5  # of a mask: magnitude, and phase in radians
 
@@ -30,7 +30,8 @@ class SpectralExtractor(AbsExtractor):
     """Extract the target by a complex mask of spectra, of `STFTEncoder`.
 
     Attributes:
-        needs_enrollment: True. has_global_norms: False, a norm sees one frame.
+        transform: what encoder and decoder are. needs_enrollment: True. has_global_norms: False, a
+            norm sees one frame.
         embedding_dim: size of an embedding. reach: frames that an output depends on, each way.
 
     Args:
@@ -45,24 +46,20 @@ class SpectralExtractor(AbsExtractor):
         ValueError: an ``i_adapt_layer`` that does not exist.
     """
 
-    needs_enrollment, has_global_norms = True, False
+    transform, needs_enrollment, has_global_norms = "stft", True, False
 
     def __init__(
         self,
         input_dim,
-        layer: _COUNT = 4,
-        stack: _COUNT = 2,
+        layer: COUNT = 4,
+        stack: COUNT = 2,
         bottleneck_dim: CHANNELS = 256,
         hidden_dim: CHANNELS = 640,
         kernel: Number(1, 63, odd=True) = 3,
         i_adapt_layer: Number(1, 255, whole=True) = 2,
     ):
         super().__init__()
-        if i_adapt_layer >= layer * stack:
-            raise ValueError(
-                f"i_adapt_layer {i_adapt_layer} does not exist, so that the enrollment would have "
-                f"no effect: there are {layer} x {stack} blocks, 0 to {layer * stack - 1}"
-            )
+        check_adapted(i_adapt_layer, layer, stack)
         self.embedding_dim, dilations = bottleneck_dim, [2**i for i in range(layer)] * stack
         self.reach = sum(dilations) * (kernel // 2)
         self.input = torch.nn.Linear(input_dim // 2, bottleneck_dim)

@@ -21,17 +21,50 @@ from espnet2.enh.extractor.td_speakerbeam_extractor import (
 from espnet2.enh.layers.tcn import TemporalConvNet
 
 from espnet_tse_ser.frontends.td_speakerbeam.tcn import NONLINEAR, run_tcn
+from espnet_tse_ser.values.blocks import COUNT, check_adapted
 from espnet_tse_ser.values.kinds import Choice, Flag, Maybe
 from espnet_tse_ser.values.numbers import CHANNELS, Number
 
-_COUNT = Number(1, 16, whole=True)  # of blocks; the last of a repeat has dilation 2 ** (layer - 1)
 _NORM = Choice("gLN", "cLN")
 _BEFORE_MASK = Choice("prelu", "linear", *NONLINEAR)
 _MASK = Choice("linear", *NONLINEAR)
 _ADAPTATION = Choice("mul", "muladd", "concat")
 
 
-class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
+class _TCNMask:
+    """What extractors share whose mask network is a ``tcn``.
+
+    Attributes:
+        transform: what encoder and decoder are. reach: frames that an output depends on, each way.
+    """
+
+    transform = "conv"
+
+    @property
+    def reach(self):
+        # A layer looks back by its padding, and ahead as far or (causal) not at all.
+        return sum(m.padding[0] for m in self.tcn.modules() if isinstance(m, torch.nn.Conv1d))
+
+    def estimate_mask(self, feature, ilens, embedding=None, statistics=None):
+        """Estimate the target's mask.
+
+        Args:
+            feature: encoded mixture ``(B, L, N)``; ilens: valid frames ``(B,)``.
+            embedding: what ``embed`` returned for the same batch; None without an enrollment.
+            statistics: `NormStatistics` if these are pieces of one recording.
+
+        Returns:
+            ``(B, L, N)``; zero in padded frames.
+        """
+        mask = run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding, statistics)
+        return mask.transpose(1, 2)
+
+    def apply_mask(self, feature, mask):
+        """Masked features ``(B, L, N)``."""
+        return feature * mask
+
+
+class TDSpeakerBeamExtractor(_TCNMask, _ESPnetTDSpeakerBeamExtractor):
     """Drop-in for ESPnet's extractor.
 
     Attributes:
@@ -60,8 +93,8 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
     def __init__(
         self,
         input_dim,
-        layer: _COUNT = 8,
-        stack: _COUNT = 3,
+        layer: COUNT = 8,
+        stack: COUNT = 3,
         bottleneck_dim: CHANNELS = 128,
         hidden_dim: CHANNELS = 512,
         skip_dim: Maybe(CHANNELS) = 128,
@@ -76,11 +109,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         use_spk_emb: Flag() = False,
         spk_emb_dim: CHANNELS = 256,
     ):
-        if not 0 <= i_adapt_layer < layer * stack:
-            raise ValueError(
-                f"i_adapt_layer {i_adapt_layer} does not exist, so that the enrollment would have "
-                f"no effect: there are {layer} x {stack} blocks, 0 to {layer * stack - 1}"
-            )
+        check_adapted(i_adapt_layer, layer, stack)
         embedding_dim = bottleneck_dim * (2 if adapt_layer_type == "muladd" else 1)
         if adapt_enroll_dim != embedding_dim:
             raise ValueError(
@@ -109,11 +138,6 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         self.has_global_norms = _has_global_norms(self, norm_type)
         self.embedding_dim = adapt_enroll_dim * (1 if skip_dim is None else 2)
 
-    @property
-    def reach(self):
-        """Frames that an output depends on, each way."""
-        return _reach(self.tcn)
-
     def embed(self, input_aux, ilens_aux, additional=None):
         """Embed the enrollment.
 
@@ -131,24 +155,6 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         frames = run_tcn(self.auxiliary_net, input_aux.transpose(1, 2), ilens_aux)
         embedding = frames.sum(-1) / ilens_aux.to(frames)[:, None]
         return embedding if additional is None else embedding + additional
-
-    def estimate_mask(self, feature, ilens, embedding, statistics=None):
-        """Estimate the target's mask.
-
-        Args:
-            feature: encoded mixture ``(B, L, N)``; ilens: valid frames ``(B,)``.
-            embedding: what `embed` returned for the same batch.
-            statistics: `NormStatistics` if these are pieces of one recording.
-
-        Returns:
-            ``(B, L, N)``; zero in padded frames.
-        """
-        mask = run_tcn(self.tcn, feature.transpose(1, 2), ilens, embedding, statistics)
-        return mask.transpose(1, 2)
-
-    def apply_mask(self, feature, mask):
-        """Masked features ``(B, L, N)``."""
-        return feature * mask
 
     def forward(self, input, ilens, input_aux, ilens_aux, suffix_tag="", additional=None):
         """Extract the target from the encoded mixture.
@@ -168,7 +174,7 @@ class TDSpeakerBeamExtractor(_ESPnetTDSpeakerBeamExtractor):
         return masked, ilens, OrderedDict({f"enroll_emb{suffix_tag}": embedding})
 
 
-class TCNExtractor(AbsExtractor):
+class TCNExtractor(_TCNMask, AbsExtractor):
     """The mask network of Conv-TasNet: what `TDSpeakerBeamExtractor` is without an enrollment.
 
     Its ``tcn`` has the parameters of that of ESPnet's ``TCNSeparator`` (without skip connections).
@@ -188,8 +194,8 @@ class TCNExtractor(AbsExtractor):
     def __init__(
         self,
         input_dim,
-        layer: _COUNT = 8,
-        stack: _COUNT = 3,
+        layer: COUNT = 8,
+        stack: COUNT = 3,
         bottleneck_dim: CHANNELS = 128,
         hidden_dim: CHANNELS = 512,
         skip_dim: Maybe(CHANNELS) = 128,
@@ -217,23 +223,10 @@ class TCNExtractor(AbsExtractor):
         )
         self.has_global_norms = _has_global_norms(self, norm_type)
 
-    @property
-    def reach(self):
-        """As of `TDSpeakerBeamExtractor`."""
-        return _reach(self.tcn)
-
-    def estimate_mask(self, feature, ilens, embedding=None, statistics=None):
-        """As of `TDSpeakerBeamExtractor`, without an embedding."""
-        return run_tcn(self.tcn, feature.transpose(1, 2), ilens, None, statistics).transpose(1, 2)
-
     def forward(self, input, ilens, input_aux=None, ilens_aux=None, suffix_tag="", additional=None):
         """As of `TDSpeakerBeamExtractor`, without an enrollment; the third output is empty."""
         _check_real(input)
         return self.apply_mask(input, self.estimate_mask(input, ilens)), ilens, OrderedDict()
-
-    def apply_mask(self, feature, mask):
-        """As of `TDSpeakerBeamExtractor`."""
-        return feature * mask
 
 
 def _check_skip_dim(skip_dim, bottleneck_dim):
@@ -242,11 +235,6 @@ def _check_skip_dim(skip_dim, bottleneck_dim):
             f"skip_dim must be {bottleneck_dim} with bottleneck_dim {bottleneck_dim}, or null; got "
             f"{skip_dim}"
         )
-
-
-def _reach(tcn):
-    # A layer looks back by its padding, and ahead as far or (causal) not at all.
-    return sum(m.padding[0] for m in tcn.modules() if isinstance(m, torch.nn.Conv1d))
 
 
 def _has_global_norms(module, norm_type):
