@@ -13,6 +13,8 @@ from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Flag, Maybe
 
+_ENROLLABLE = 32000  # samples of half an utterance, at least
+
 
 @dataclass(frozen=True)
 class EmotionOptions:
@@ -54,7 +56,8 @@ class EmotionMixtures:
         max_samples: longer targets are cropped at random (None: never).
         gender_state: of the mixtures: "random", "same" or "different".
         emo_share: of the sources that are other speakers of ``targets``, 0 to 1.
-        swap_share: of the mixtures whose first source is the target, 0 to 1.
+        swap_share: of the mixtures whose first source is the target, 0 to 1. A talker with a
+            single utterance disturbs with one half of it and is enrolled with the other.
         alone_share: of the mixtures without sources, 0 to 1.
         absent_share: of those whose enrollment is of a speaker who is not in them, 0 to 1; of all
             others alike, and of the same pool as the target.
@@ -80,6 +83,8 @@ class EmotionMixtures:
         alone_share=0.0,
         absent_share=0.0,
     ):
+        if swap_share > 0 and sources is not None and sources is not targets:
+            sources = sources.halved(_ENROLLABLE)
         if emo_share > 0:
             sources = targets if emo_share == 1 else sources.joined(targets)
         self.targets, self.sources, self.levels = targets, sources, levels
@@ -161,7 +166,8 @@ class EmotionMixtures:
             if len(utts) < 2:
                 raise UserError(
                     f"swap_share: interferer '{speaker}' has no utterance besides '{utts[0]}' to "
-                    "enroll with; add one or leave the speaker out"
+                    "enroll with, and half of it is too short for that (2 s); add one or leave "
+                    "the speaker out"
                 )
 
     def _check_absent(self):

@@ -16,6 +16,7 @@ class Entry:
     """One recording of a pool; ``lufs`` is its integrated loudness in dB LUFS.
 
     ``group`` is what no fold divides: the speaker of a talker, the original recording of noise.
+    A piece of a file begins at its sample ``start``, and the file has ``of`` samples.
     """
 
     utt: str
@@ -27,6 +28,8 @@ class Entry:
     emotion: str | None = None
     fold: str | None = None
     kind: str = TALKER
+    start: int = 0
+    of: int | None = None
 
     @property
     def speaker(self):
@@ -134,6 +137,25 @@ class Pool:
         kept = [e for e in self.entries.values() if keep(e)]
         return Pool(kept, self.fs, cache_bytes, self.name)
 
+    def halved(self, least):
+        """The pool in which a group of one recording has its halves instead; it has its own cache.
+
+        So one half can be in a mixture and the other one enroll who speaks.
+
+        Args:
+            least: samples that a half has at least; what is shorter stays whole.
+        """
+        entries = []
+        for entry in self.entries.values():
+            half = entry.num_samples // 2
+            if len(self.by_group[entry.group]) > 1 or half < least:
+                entries.append(entry)
+                continue
+            for number, start in ((1, 0), (2, half)):
+                piece = {"start": start, "num_samples": half, "of": entry.num_samples}
+                entries.append(replace(entry, utt=f"{entry.utt}_{number}", **piece))
+        return Pool(entries, self.fs, self.cache_bytes, self.name)
+
     def joined(self, other):
         """The pool of the entries of both, of one kind; it has its own cache.
 
@@ -166,11 +188,14 @@ class Pool:
                 whole = read_mono(self[utt].wav, self.fs)
             except UserError as error:
                 raise UserError(f"{error} ('{utt}' of {self.name})") from None
-            if len(whole) != self.entries[utt].num_samples:
+            entry = self.entries[utt]
+            expected = entry.num_samples if entry.of is None else entry.of
+            if len(whole) != expected:
                 raise UserError(
-                    f"{self.entries[utt].wav}: {len(whole)} samples, but utt2num_samples says "
-                    f"{self.entries[utt].num_samples} for '{utt}'; run stage 1 again"
+                    f"{entry.wav}: {len(whole)} samples, but utt2num_samples says "
+                    f"{expected} for '{utt}'; run stage 1 again"
                 )
+            whole = whole[entry.start : entry.start + entry.num_samples]
             self._cache.put(utt, whole)
             samples = whole[start:stop]
         return samples

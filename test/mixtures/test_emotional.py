@@ -6,6 +6,7 @@ from scipy.signal import fftconvolve
 from tiny_corpora import write_corpora, write_noise
 
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.mixtures import emotional
 from espnet_tse_ser.mixtures.emotional import EmotionMixtures
 from espnet_tse_ser.mixtures.mixing import Levels
 from espnet_tse_ser.mixtures.pool import Pool
@@ -139,6 +140,19 @@ def test_a_share_of_the_mixtures_is_swapped(pools):
         for seed in range(200)
     ]
     assert set(emotions) == {"ang", ""} and emotions.count("") / 200 == pytest.approx(0.3, abs=0.1)
+
+
+def test_a_talker_with_one_utterance_is_enrolled_with_the_other_half(pools, monkeypatch):
+    targets, sources, _ = pools
+    monkeypatch.setattr(emotional, "_ENROLLABLE", 4000)
+    once = sources.subset(lambda e: e.utt == sources.by_group[e.group][0])
+    mixtures = EmotionMixtures(targets, once, Levels(), swap_share=1.0)
+    for seed, utt in enumerate(sorted(targets.entries)):
+        _, example = mixtures.example(np.random.default_rng(seed), utt)
+        speaker, enrollment = speaker_of(mixtures, example["enroll_ref1"])
+        (other,) = set(mixtures.sources.by_group[speaker]) - {enrollment}
+        assert explains(example["speech_ref1"], mixtures.sources.audio(other))
+        assert len(example["enroll_ref1"]) == sources[enrollment[:-2]].num_samples // 2
 
 
 def test_what_cannot_be_swapped(pools):

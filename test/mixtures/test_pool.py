@@ -114,6 +114,24 @@ def test_subset(emo):
     assert sorted(pool.gender) == ["t1f", "t1m"] and len(pool) == 6
 
 
+@pytest.mark.parametrize("cache_bytes", [10**9, 0])
+def test_the_only_utterance_of_a_speaker_becomes_its_halves(emo, cache_bytes):
+    whole = Pool.read(emo, cache_bytes=cache_bytes)
+    single = whole.subset(lambda e: e.utt == min(whole.by_group[e.group]))
+    halved = single.halved(least=1000)
+    for speaker, (utt,) in single.by_group.items():
+        assert halved.by_group[speaker] == [f"{utt}_1", f"{utt}_2"]
+        halves = [halved.audio(f"{utt}_{k}") for k in (1, 2)]
+        assert [len(half) for half in halves] == [whole[utt].num_samples // 2] * 2
+        joined = np.concatenate(halves)
+        assert np.array_equal(joined, whole.audio(utt)[: len(joined)])
+        assert np.array_equal(halved.audio(f"{utt}_2", 100, 50), halves[1][100:150])
+    shortest = min(e.num_samples for e in single.entries.values())
+    kept = single.halved(least=shortest // 2 + 1)
+    assert any(e.of is None for e in kept.entries.values())
+    assert list(whole.halved(least=1000).entries) == list(whole.entries)
+
+
 def test_errors(copy):
     with pytest.raises(UserError, match="has no utterance 'x'"):
         Pool.read(copy)["x"]

@@ -8,5 +8,5 @@ exec ./tse_ser.sh \
     --ser_config conf/train_ser.yaml \
     --joint_config conf/train_tse_ser.yaml \
     --folds "1 2" \
-    --sweeps "snr_-5 talkers_3 overlap_50 gender_same emotional enroll_1s enroll_wrong" \
+    --sweeps "snr_-5 talkers_3 overlap_50 gender_same emotional alone enroll_1s enroll_wrong" \
     "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes data/{emo,interferer,pretrain} from RAVDESS and LibriSpeech, and perhaps speechocean762.
+# Makes data/{emo,interferer,pretrain} from RAVDESS and LibriSpeech, and perhaps other corpora to pretrain on.
 set -e -u -o pipefail
 
 # --help prints these: one variable and what it means a line.
@@ -9,19 +9,25 @@ subsets=train-clean-100  # LibriSpeech subsets
 parts=80,20              # shares of their speakers: pretraining, interferers
 complete=speakers        # assert that every speaker of a subset is there; true: every utterance
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
-speechocean762=false     # pretrain on the 250 speakers of speechocean762 too; SPEECHOCEAN762 says where
+pretrain_too=""          # corpora to pretrain on besides: speechocean762 (250 speakers), ased (61, emotional), or both: a,b
 
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh
 require_db RAVDESS LIBRISPEECH
-if [ "${speechocean762}" = true ]; then
-    require_db SPEECHOCEAN762
+for corpus in ${pretrain_too//,/ }; do
+    case ${corpus} in
+        speechocean762 | ased) require_db "${corpus^^}" ;;
+        *)
+            echo "--pretrain_too ${corpus}: this recipe knows speechocean762 and ased" >&2
+            exit 1
+            ;;
+    esac
     if [ "${piece_seconds}" != 0 ]; then
-        echo "--speechocean762 true is for whole utterances; drop it or --piece_seconds ${piece_seconds}" >&2
+        echo "--pretrain_too is for whole utterances; drop it or --piece_seconds ${piece_seconds}" >&2
         exit 1
     fi
-fi
+done
 
 prepare() { python3 -m espnet_tse_ser.bin.prepare "$@"; }
 
@@ -34,9 +40,10 @@ for set in pretrain interferer; do
         --output_dir "data/${set}"
     part=$((part + 1))
 done
-if [ "${speechocean762}" = true ]; then
-    prepare speechocean762 --root "${SPEECHOCEAN762}" --output_dir data/speechocean762
-    for file in data/speechocean762/*; do
-        LC_ALL=C sort -o "data/pretrain/${file##*/}" "data/pretrain/${file##*/}" "${file}"
+for corpus in ${pretrain_too//,/ }; do
+    root=${corpus^^}
+    prepare "${corpus}" --root "${!root}" --output_dir "data/${corpus}"
+    for file in data/pretrain/*; do
+        LC_ALL=C sort -o "${file}" "${file}" "data/${corpus}/${file##*/}"
     done
-fi
+done
