@@ -13,7 +13,7 @@ from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Flag, Maybe
 
-_ENROLLABLE = 32000  # samples of half an utterance, at least
+_ENROLLABLE = 8000  # samples of half an utterance, at least
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class EmotionMixtures:
             if len(utts) < 2:
                 raise UserError(
                     f"swap_share: interferer '{speaker}' has no utterance besides '{utts[0]}' to "
-                    "enroll with, and half of it is too short for that (2 s); add one or leave "
+                    "enroll with, and half of it is too short for that (0.5 s); add one or leave "
                     "the speaker out"
                 )
 
