@@ -12,21 +12,18 @@ Prints a table in Markdown; with ``--output`` the figures of each mixture go to 
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import write_tsv
-from espnet_tse_ser.frontends.extraction import Extraction, load_extraction_model
-from espnet_tse_ser.inference.model import TSESER
-from espnet_tse_ser.metrics.signal import si_sdr
+from espnet_tse_ser.frontends.extraction import extract
+from espnet_tse_ser.inference.model import front_end_of
+from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.progress import log_to_stderr, progress
 from espnet_tse_ser.report.markdown import table
-from espnet_tse_ser.training.checkpoints import read_config
 
 _COLUMNS = ("model", "id", "si_sdri", "wrong_speaker", "disobeys", "own_si_sdr", "alone_si_sdr")
 _TITLES = (
@@ -61,20 +58,13 @@ def main(argv=None):
         name, equals, path = text.partition("=")
         if not equals:
             raise UserError(f"'{text}': expected NAME=MODEL")
-        front_end = _load(path)
+        front_end = front_end_of(path)
         mixtures = MixtureDir(args.data_dir, ids, front_end.rate, scored=True)
         rows += [_measure(name, front_end, mixtures, utt) for utt in progress(ids, name)]
-    print(table(_TITLES, [_summary(name, rows) for name in dict.fromkeys(r[0] for r in rows)]))
+    names = dict.fromkeys(row["model"] for row in rows)
+    print(table(_TITLES, [_summary(name, rows) for name in names]))
     if args.output:
-        write_tsv(args.output, (dict(zip(_COLUMNS, row, strict=True)) for row in rows), _COLUMNS)
-
-
-def _load(path):
-    config = read_config(path)
-    if "ser" in config:
-        joint = TSESER.from_pretrained(path)
-        return Extraction(joint.model.tse_model, joint.rate)
-    return Extraction(*load_extraction_model(Path(path)))
+        write_tsv(args.output, rows, _COLUMNS)
 
 
 def _measure(name, front_end, mixtures, utt):
@@ -82,42 +72,31 @@ def _measure(name, front_end, mixtures, utt):
     interferer, *more = mixtures.interferers(utt) or [None]
     if interferer is None or more:
         raise UserError(f"{mixtures.directory}: '{utt}' needs one interferer, that is known")
-    enrollment = mixtures.audio("enroll", utt)
-    active = np.flatnonzero(interferer)
-    own = interferer[active[0] : active[-1] + 1]
-    usual = _extract(front_end, mixture, enrollment)
-    swapped = _extract(front_end, mixture, own)
-    alone = _extract(front_end, target, enrollment)
-    scores = [si_sdr(reference, usual) for reference in (target, interferer)]
-    other = [si_sdr(reference, swapped) for reference in (target, interferer)]
-    return (
-        name,
-        utt,
-        scores[0] - si_sdr(target, mixture),
-        int(scores[1] > scores[0]),
-        int(other[0] > other[1]),
-        other[1],
-        si_sdr(target, alone),
-    )
-
-
-def _extract(front_end, mixture, enrollment):
-    length = torch.tensor([len(mixture)])
-    mixtures = torch.from_numpy(mixture)[None]
-    return front_end.enhance(mixtures, length, [enrollment])[0].numpy()
+    enrollment, own = mixtures.audio("enroll", utt), np.trim_zeros(interferer)
+    inputs, enrollments = [mixture, mixture, target], [enrollment, own, enrollment]
+    usual, swapped, alone = extract(front_end, inputs, enrollments)
+    return {
+        "model": name,
+        "id": utt,
+        "si_sdri": si_sdr(target, usual) - si_sdr(target, mixture),
+        "wrong_speaker": int(is_wrong_speaker(usual, target, [interferer])),
+        "disobeys": int(is_wrong_speaker(swapped, interferer, [target])),
+        "own_si_sdr": si_sdr(interferer, swapped),
+        "alone_si_sdr": si_sdr(target, alone),
+    }
 
 
 def _summary(name, rows):
-    values = np.array([row[2:] for row in rows if row[0] == name], np.float64)
-    mean = values.mean(axis=0)
-    shares = [f"{100 * value:.1f}" for value in mean[1:3]]
+    own = [row for row in rows if row["model"] == name]
+    mean = {key: np.mean([row[key] for row in own]) for key in _COLUMNS[2:]}
     return (
         name,
-        str(len(values)),
-        f"{mean[0]:.2f}",
-        *shares,
-        f"{mean[3]:.2f}",
-        f"{mean[4]:.1f}",
+        str(len(own)),
+        f"{mean['si_sdri']:.2f}",
+        f"{100 * mean['wrong_speaker']:.1f}",
+        f"{100 * mean['disobeys']:.1f}",
+        f"{mean['own_si_sdr']:.2f}",
+        f"{mean['alone_si_sdr']:.1f}",
     )
 
 

@@ -45,42 +45,19 @@ def main(argv=None):
     process(args, "extract", settings, load, functools.partial(_extract, args))
 
 
-def _has_recogniser(directory):
-    from espnet_tse_ser.frontends.model_files import recorded_files
-    from espnet_tse_ser.training.checkpoints import read_config
-
-    if recorded_files(directory) is not None:
-        return False
-    config = read_config(directory)
-    return "labels" in config or "ser" in config
-
-
 def _fingerprint(model_dir):
     from espnet_tse_ser.inference import model_source
 
     with model_source.model_directory(model_dir) as directory:
-        if _has_recogniser(directory):
+        if model_source.has_recogniser(directory):
             return model_source.fingerprint(directory)
         return model_source.front_end_fingerprint(directory)
 
 
 def _load(args, device, is_enrolled, is_pair):
-    from espnet_tse_ser.frontends.extraction import Extraction
-    from espnet_tse_ser.frontends.loading import load_front_end
-    from espnet_tse_ser.inference.model import TSESER
-    from espnet_tse_ser.inference.model_source import model_directory
+    from espnet_tse_ser.inference.model import front_end_of
 
-    with model_directory(args.model_dir) as directory:
-        if _has_recogniser(directory):
-            joint = TSESER.from_pretrained(directory, device=device)
-            if not joint.extracts:
-                raise UserError(
-                    f"{args.model_dir}: is a recogniser, which extracts nothing; give a "
-                    "front-end (stage 6) or a joint model"
-                )
-            front_end = Extraction(joint.model.tse_model, joint.rate, device)
-        else:
-            front_end = load_front_end(directory, device=device)
+    front_end = front_end_of(args.model_dir, device)
     if front_end.needs_enrollment and not is_enrolled:
         raise UserError(f"{args.model_dir} extracts the target and needs --enrollment, its speech")
     if is_pair and not front_end.needs_enrollment:

@@ -16,6 +16,7 @@ import torch
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.frontends.extraction import (
     Embeddings,
+    Extraction,
     check_output,
     device_of,
     extract,
@@ -25,7 +26,7 @@ from espnet_tse_ser.frontends.extraction import (
 from espnet_tse_ser.inference.calibration import read_calibration
 from espnet_tse_ser.inference.evidence import FEATURES, VOICE_FEATURES, evidence
 from espnet_tse_ser.inference.frames import suppression
-from espnet_tse_ser.inference.model_source import is_joint, model_directory
+from espnet_tse_ser.inference.model_source import has_recogniser, is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
 from espnet_tse_ser.inference.shipped import DEFAULT
 from espnet_tse_ser.inference.voices import Voices
@@ -422,3 +423,26 @@ def _build(config, path):
     from espnet_tse_ser.models.build_ser import build_ser_model
 
     return build_ser_model(config, path)
+
+
+def front_end_of(source, device="cpu"):
+    """The `FrontEnd` of a joint model, or the one that ``source`` is.
+
+    Args:
+        source: as of `model_directory`.
+
+    Raises:
+        UserError: it is a recogniser, or cannot be loaded.
+    """
+    from espnet_tse_ser.frontends.loading import load_front_end
+
+    with model_directory(source) as directory:
+        if not has_recogniser(directory):
+            return load_front_end(directory, device=device)
+        joint = TSESER.from_pretrained(directory, device=device)
+    if not joint.extracts:
+        raise UserError(
+            f"{source}: is a recogniser, which extracts nothing; give a front-end (stage 6) or a "
+            "joint model"
+        )
+    return Extraction(joint.model.tse_model, joint.rate, device)

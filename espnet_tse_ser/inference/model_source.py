@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_tse_ser.errors import UserError, named
 from espnet_tse_ser.files import checksum, find_files
 from espnet_tse_ser.frontends.hub import NAME, cached
-from espnet_tse_ser.frontends.model_files import files_of
+from espnet_tse_ser.frontends.model_files import files_of, recorded_files
 from espnet_tse_ser.inference import shipped
 from espnet_tse_ser.training.checkpoints import read_config, weights_of
 
@@ -87,6 +87,14 @@ def is_joint(config, path):
             "a recogniser (stage 10)"
         )
     raise UserError(f"{path}: is neither a joint nor a SER model; {advice}")
+
+
+def has_recogniser(directory):
+    """Whether what is in a directory is a joint model or a recogniser, and not a front-end."""
+    if recorded_files(directory) is not None:
+        return False
+    config = read_config(directory)
+    return "labels" in config or "ser" in config
 
 
 def fingerprint(source, front_end=None):
