@@ -144,6 +144,9 @@ class Pool:
 
         Args:
             least: samples that a half has at least; what is shorter stays whole.
+
+        Raises:
+            UserError: an utterance has the id that a half would have, ``<id>_1`` or ``<id>_2``.
         """
         entries = []
         for entry in self.entries.values():
@@ -153,7 +156,14 @@ class Pool:
                 continue
             for number, start in ((1, 0), (2, half)):
                 piece = {"start": start, "num_samples": half, "of": entry.num_samples}
-                entries.append(replace(entry, utt=f"{entry.utt}_{number}", **piece))
+                name = f"{entry.utt}_{number}"
+                if name in self.entries:
+                    raise UserError(
+                        f"{self.name}: half of '{entry.utt}', the only utterance of "
+                        f"'{entry.group}', would be called '{name}', which there is already; "
+                        "rename one of them"
+                    )
+                entries.append(replace(entry, utt=name, **piece))
         return Pool(entries, self.fs, self.cache_bytes, self.name)
 
     def joined(self, other):

@@ -1,6 +1,7 @@
 """Pools of utterances."""
 
 import shutil
+from dataclasses import replace
 
 import children
 import numpy as np
@@ -130,6 +131,15 @@ def test_the_only_utterance_of_a_speaker_becomes_its_halves(emo, cache_bytes):
     kept = single.halved(least=shortest // 2 + 1)
     assert any(e.of is None for e in kept.entries.values())
     assert list(whole.halved(least=1000).entries) == list(whole.entries)
+
+
+def test_a_half_that_has_the_name_of_another_utterance(emo):
+    whole = Pool.read(emo)
+    (first, *_), (second, *_) = list(whole.by_group.values())[:2]
+    taken = replace(whole[second], utt=f"{first}_2")
+    pool = Pool([whole[first], taken], name="data/pretrain")
+    with pytest.raises(UserError, match=f"data/pretrain: half of '{first}', .* '{first}_2', which"):
+        pool.halved(least=1000)
 
 
 def test_errors(copy):

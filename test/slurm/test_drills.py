@@ -24,7 +24,7 @@ SER = [*SHORT, "--stage", "ser_stats", "--stop_stage", "ser"]
 REST = [*SHORT, "--stage", "ser_stats", "--stop_stage", "results"]
 FOLD = "exp/ser_noisy_debug/fold1"
 AT_A_TIME = 3
-SECONDS = 300  # what a drill waits for takes a tenth of it where nothing else runs
+SECONDS = 900  # what a drill waits for takes a thirtieth of it where nothing else runs
 
 
 def slurm(cluster):
