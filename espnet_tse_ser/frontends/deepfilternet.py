@@ -24,13 +24,13 @@ from espnet_tse_ser.audio.levels import restore, standardize
 from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.frontends import deepfilternet_process
-from espnet_tse_ser.frontends.deepfilternet_process import COUNT
 from espnet_tse_ser.frontends.front_end import FrontEnd
 from espnet_tse_ser.frontends.wheel import DEEPFILTERNET
 
 _RATE = 48000
 _DELAY = 3 * 480  # samples at 48 kHz: windows share a hop of 480, and two more are awaited
 _ATTENUATION = 100.0  # dB at most: no limit
+_COUNT = deepfilternet_process.COUNT
 
 
 class DeepFilterNet(FrontEnd):
@@ -85,25 +85,24 @@ class _Network:
         # Ctrl-C is not for it: who started it decides.
         self._process = subprocess.Popen(self._words, start_new_session=True, **pipes)
         self._end = weakref.finalize(self, _end, self._process)
-        self._hop = int.from_bytes(self._read(COUNT), "little")
+        self._hop = int.from_bytes(self._read(_COUNT), "little")
 
     def process(self, samples):
         """``(num_samples,)`` float32 at 48 kHz of the same, from the state it starts in."""
         with self._lock:
-            if not self._end.alive:
-                self._start()
             try:
+                if not self._end.alive:
+                    self._start()
                 return self._exchange(samples)
             except BaseException:
                 self._end()
                 raise
 
     def _exchange(self, samples):
-        count = -(-len(samples) // self._hop)
-        frames = np.zeros(count * self._hop, "<f4")
-        frames[: len(samples)] = samples
+        frames = np.pad(samples, (0, -len(samples) % self._hop)).astype("<f4", copy=False)
         try:
-            self._process.stdin.write(count.to_bytes(COUNT, "little") + frames.tobytes())
+            self._process.stdin.write((len(frames) // self._hop).to_bytes(_COUNT, "little"))
+            self._process.stdin.write(frames)
             self._process.stdin.flush()
         except BrokenPipeError:
             self._fail()

@@ -22,7 +22,7 @@ COUNT = 8  # bytes of a number
 _SAMPLE = 4
 
 
-def load(path):
+def _load(path):
     """The library, with what its functions take and return."""
     library = ctypes.CDLL(path)
     pointer = ctypes.c_void_p
@@ -40,7 +40,7 @@ def main(path, model, attenuation):
     """Process what is read until there is no more; the exit status."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody waits for the result any more
     try:
-        library = load(path)
+        library = _load(path)
     except OSError as error:
         return f"{path}: {error}"
     state = library.df_create(os.fsencode(model), float(attenuation), None)
