@@ -8,9 +8,7 @@ The first writes calibration.json beside the weights: then `tse-ser infer` gives
 probabilities of the emotions, and the probability that the target is in the mixture at all. It is
 fitted to three kinds of trials, made of the mixtures: with the right enrollment, with that of
 somebody who is not in the mixture, and without the target's voice. Both print what it is worth on
-these mixtures, of all folds together, as JSON or a table. With --speaker_encoder it is fitted once
-more with what that says of the voices, and what is printed is of this, which the same option of
-`tse-ser infer` uses.
+these mixtures, of all folds together, as JSON or a table.
 """
 
 import argparse
@@ -19,7 +17,6 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import add_speaker_encoder
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.values.numbers import COUNT, SEED
 
@@ -44,7 +41,6 @@ def get_parser():
         action="store_true",
         help="fit no temperature: that of a dev of few speakers is mostly theirs",
     )
-    add_speaker_encoder(parser)
     parser.add_argument("--table", help="file for a table of the trials (.tsv)")
     parser.add_argument("--form", choices=("json", "markdown"), default="json", help="to print")
     parser.add_argument(
@@ -101,6 +97,7 @@ def _judge(args, model_dir, ids, device):
     from espnet_tse_ser.audio.id_list import read_ids
     from espnet_tse_ser.files import checksum
     from espnet_tse_ser.inference.calibration import read_calibration
+    from espnet_tse_ser.inference.evidence import FEATURES
     from espnet_tse_ser.inference.model import TSESER
     from espnet_tse_ser.inference.model_source import model_directory
     from espnet_tse_ser.training.checkpoints import weights_of
@@ -111,16 +108,11 @@ def _judge(args, model_dir, ids, device):
         if args.evaluate and calibration is None:
             raise UserError(f"{model_dir}: was not calibrated; do so without --evaluate")
         digest = checksum(weights)
-        encoder = args.speaker_encoder
-        model = TSESER.from_pretrained(
-            directory, device=device, calibrated=False, speaker_encoder=encoder
-        )
-        if encoder and args.evaluate and calibration.presence_with_voice is None:
-            raise UserError(f"{model_dir}: was calibrated without --speaker_encoder; do so again")
+        model = TSESER.from_pretrained(directory, device=device, calibrated=False)
     if not (model.extracts and model.needs_enrollment):
         raise UserError(f"{model_dir}: calibration is of joint models that take an enrollment")
     rows = _recognize(args, model, read_ids(ids))
-    measured = [[row[name] for name in model.features] for row in rows]
+    measured = [[row[name] for name in FEATURES] for row in rows]
     if calibration is None:
         calibration = _fit(rows, model, measured, digest, args.presence_only)
     for row, present in zip(rows, calibration.target_present(measured), strict=True):
@@ -131,6 +123,7 @@ def _judge(args, model_dir, ids, device):
 def _recognize(args, model, ids):
     """A dict of each trial, sorted."""
     from espnet_tse_ser.audio.id_list import select
+    from espnet_tse_ser.inference.evidence import FEATURES
     from espnet_tse_ser.inference.trials import draw_trials, recognize_trials
     from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
     from espnet_tse_ser.mixtures.table import read_mixtures
@@ -152,7 +145,7 @@ def _recognize(args, model, ids):
             "gender_state": trial.gender_state,
             "reference": mixtures[trial.utt].emotion,
             **{f"p_{label}": p for label, p in result.probabilities.items()},
-            **dict(zip(model.features, result.evidence.tolist(), strict=True)),
+            **dict(zip(FEATURES, result.evidence.tolist(), strict=True)),
         }
         for trial, result in recognize_trials(model, data, trials, args.batch_size)
     ]
@@ -164,24 +157,19 @@ def _fit(rows, model, measured, digest, presence_only):
     import numpy as np
 
     from espnet_tse_ser.inference.calibration import Calibration, fit_presence, fit_temperature
-    from espnet_tse_ser.inference.evidence import FEATURES
     from espnet_tse_ser.inference.trials import CONDITIONS, PRESENT
 
     conditions = np.array([row["condition"] for row in rows])
     shares = {name: 2 if name == PRESENT else 1 for name in CONDITIONS}
     weights = [shares[name] / (conditions == name).sum() for name in conditions]
-    measured, is_present = np.array(measured), conditions == PRESENT
-    presence = fit_presence(measured[:, : len(FEATURES)], is_present, weights)
-    with_voice = None
-    if model.voices is not None:
-        with_voice = fit_presence(measured, is_present, weights, model.features)
+    presence = fit_presence(np.array(measured), conditions == PRESENT, weights)
     if presence_only:
-        return Calibration(digest, 1.0, presence, {}, with_voice)
+        return Calibration(digest, 1.0, presence, {})
     present = [row for row in rows if row["condition"] == PRESENT]
     raw = [[row[f"p_{label}"] for label in model.labels] for row in present]
     reference = [model.labels.index(row["reference"]) for row in present]
     temperature = fit_temperature(raw, reference)
-    return Calibration(digest, temperature, presence, {}, with_voice)
+    return Calibration(digest, temperature, presence, {})
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ from espnet_tse_ser.inference.command_line import (
     add_model,
     add_outputs,
     add_recordings,
-    add_speaker_encoder,
     process,
 )
 from espnet_tse_ser.machine import add_options, set_up
@@ -62,7 +61,6 @@ def get_parser():
         help="each part of about this length gets an emotion; default: "
         f"{_SEGMENT_SECONDS:g} in what is longer than a window, else the whole gets one",
     )
-    add_speaker_encoder(parser)
     add_options(parser)
     return parser
 
@@ -78,7 +76,7 @@ def main(argv=None):
             "model": fingerprint(args.model_dir, args.front_end),
             "window_seconds": args.window_seconds,
             "segment_seconds": args.segment_seconds,
-        } | ({"speaker_encoder": args.speaker_encoder} if args.speaker_encoder else {})
+        }
 
     def load(*given):
         return _load(args, set_up(args), *given)
@@ -94,12 +92,7 @@ def _load(args, device, is_enrolled, is_pair):
         from espnet_tse_ser.frontends.loading import load_front_end
 
         front_end = load_front_end(args.front_end, device=device)
-    model = TSESER.from_pretrained(
-        args.model_dir,
-        device=device,
-        front_end=front_end,
-        speaker_encoder=args.speaker_encoder,
-    )
+    model = TSESER.from_pretrained(args.model_dir, device=device, front_end=front_end)
     if args.output_wav or args.output_dir:
         if not model.extracts and front_end is None:
             option = "--output_wav" if args.output_wav else "--output_dir"

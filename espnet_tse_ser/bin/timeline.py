@@ -10,13 +10,10 @@ The target is present in a frame if what is extracted has enough of the energy o
 (--presence_db) and is not much below what is loud in it (--floor_db), both smoothed over 0.2 s,
 and if, of a model with a calibration, "target_present" of the windows of 1.5 s around it is high
 enough (--least_present); gaps and stretches of less than 0.3 s are ignored. Stretches are cut into
-segments of --segment_seconds at most; --least_similarity leaves out those whose speech is not like
-the enrollment, by the cosine of their embeddings.
-
---speaker_encoder resemblyzer compares voices by an encoder that thousands of speakers trained:
-where the windows of 1.5 s around a frame are less like the enrollment than --least_similarity, here
-0.6, the target is not present. How much voices differ depends on the kind of recording: on a
-telephone others have 0.7, and the target 0.8. Look at "similarity" of the segments, and choose.
+segments of --segment_seconds at most. "similarity" is that of the voices in these windows to the
+enrollment, by an encoder that thousands of speakers trained; --least_similarity leaves out what is
+less like it. How much voices differ depends on the kind of recording: on a telephone others have
+0.7, and the target 0.8. Look at the segments, and choose.
 """
 
 import argparse
@@ -26,22 +23,18 @@ import sys
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.inference.command_line import LENGTH, add_model, add_speaker_encoder
+from espnet_tse_ser.inference.command_line import LENGTH, add_model
 from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr
 from espnet_tse_ser.values.numbers import SHARE, Number
 
 logger = logging.getLogger(__name__)
 
-_SETTINGS = {
+SETTINGS = {
     "presence_db": (Number(-200, 200), -10.0, "least level of what is extracted in the mixture"),
     "floor_db": (Number(0, 200), 30.0, "how far below what is loud in it that may be"),
     "least_present": (SHARE, None, "least target_present; default: 0.5 of a calibrated model"),
-    "least_similarity": (
-        Number(-1, 1),
-        None,
-        "least cosine; default: all are taken, 0.6 with --speaker_encoder",
-    ),
+    "least_similarity": (Number(-1, 1), None, "least cosine of voices; default: all are taken"),
     "window_seconds": (LENGTH, 60.0, "extracted at a time"),
     "segment_seconds": (LENGTH, 5.0, "of a segment at most"),
 }
@@ -66,10 +59,9 @@ def get_parser():
         metavar="START-END",
         help="stretches of the recording itself in s in which the target speaks alone",
     )
-    add_speaker_encoder(parser)
     parser.add_argument("--output_dir", required=True, help="directory to write")
     parser.add_argument("--target", default="target", help="name of the speaker in the RTTM file")
-    for name, (kind, default, about) in _SETTINGS.items():
+    for name, (kind, default, about) in SETTINGS.items():
         about += "" if default is None else f"; default: {default:g}"
         parser.add_argument(f"--{name}", type=kind.option, default=default, help=about)
     add_options(parser)
@@ -142,25 +134,17 @@ def _load(args, device, is_enrolled):
 
 def _find(args, model, path, enrollments):
     """The recording, and what `timeline.find_parts` finds in it."""
-    from espnet_tse_ser.frontends.extraction import device_of
     from espnet_tse_ser.inference.recording import Recording
     from espnet_tse_ser.inference.timeline import find_parts
-    from espnet_tse_ser.inference.voices import Voices
 
     enrollment = model.enroll(enrollments) if model.needs_enrollment else None
-    voices = None
-    if args.speaker_encoder is not None:
-        if enrollment is None:
-            raise UserError("--speaker_encoder: the model takes no enrollment; leave it out")
-        voices = Voices(model.rate, device_of(model.model))
     recording = Recording(path, model.rate)
     return recording, *find_parts(
         model,
         recording,
         enrollment,
         args.output_dir,
-        **{name: getattr(args, name) for name in _SETTINGS},
-        voices=voices,
+        **{name: getattr(args, name) for name in SETTINGS},
     )
 
 
@@ -185,7 +169,7 @@ def _as_json(args, model, recording, parts):
         "enrollment": args.enrollment,
         "enroll_from": args.enroll_from,
         "model": fingerprint(args.model_dir, args.front_end),
-        "settings": {name: getattr(args, name) for name in (*_SETTINGS, "speaker_encoder")},
+        "settings": {name: getattr(args, name) for name in SETTINGS},
         "calibrated": model.calibrated,
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),

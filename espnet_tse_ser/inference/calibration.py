@@ -12,19 +12,15 @@ import numpy as np
 
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import checksum, read_json, to_json
-from espnet_tse_ser.inference.evidence import FEATURES, VOICE_FEATURES
+from espnet_tse_ser.inference.evidence import FEATURES
 from espnet_tse_ser.inference.model_source import CALIBRATION
-from espnet_tse_ser.values.kinds import Mapping, Maybe, Text, check_options
+from espnet_tse_ser.values.kinds import Mapping, Text, check_options
 from espnet_tse_ser.values.numbers import Number
 
 LEAST_PRESENT = 0.5  # below, a result gets a warning
 
 _TEMPERATURES = 0.05, 20.0
 _RIDGE = 1e-2  # of the weights of standardized features, against the mean loss
-_NAMES = {  # of the features of a regression
-    "presence": FEATURES,
-    "presence_with_voice": (*FEATURES, *VOICE_FEATURES),
-}
 
 
 @dataclass(frozen=True)
@@ -34,26 +30,22 @@ class Calibration:
     Args:
         weights: checksum of those that it is of. temperature: of the emotions. presence: bias and
             weights of the logistic regression. fitted_on: what it was fitted on, and what it is
-            worth there. presence_with_voice: the regression with `VOICE_FEATURES` too, or None.
+            worth there.
     """
 
     weights: Text()
     temperature: Number(*_TEMPERATURES)
     presence: Mapping()
     fitted_on: Mapping()
-    presence_with_voice: Maybe(Mapping()) = None
 
     def target_present(self, evidence):
         """Probabilities that the target is in the mixture, a list.
 
         Args:
-            evidence: ``(N, len(FEATURES))``, or with `VOICE_FEATURES` behind them.
+            evidence: ``(N, len(FEATURES))``.
         """
-        evidence = np.asarray(evidence)
-        with_voice = evidence.shape[1] > len(FEATURES)
-        names = _NAMES["presence_with_voice" if with_voice else "presence"]
-        found = self.presence_with_voice if with_voice else self.presence
-        return _sigmoid(evidence @ [found[name] for name in names] + found["bias"]).tolist()
+        weights = [self.presence[name] for name in FEATURES]
+        return _sigmoid(np.asarray(evidence) @ weights + self.presence["bias"]).tolist()
 
 
 def read_calibration(directory, weights):
@@ -66,14 +58,11 @@ def read_calibration(directory, weights):
     if not path.is_file():
         return None
     found = check_options(read_json(path), Calibration, path)
-    for key, names in _NAMES.items():
-        if found.get(key) is None:
-            continue
-        kinds = dict.fromkeys(("bias", *names), Number(-(10**6), 10**6))
-        found[key] = check_options(found[key], kinds, f"{path}: {key}")
-        missing = [name for name in kinds if name not in found[key]]
-        if missing:
-            raise UserError(f"{path}: {key} has no {missing[0]}; run `tse-ser calibrate` again")
+    kinds = dict.fromkeys(("bias", *FEATURES), Number(-(10**6), 10**6))
+    found["presence"] = check_options(found["presence"], kinds, f"{path}: presence")
+    missing = [name for name in kinds if name not in found["presence"]]
+    if missing:
+        raise UserError(f"{path}: presence has no {missing[0]}; run `tse-ser calibrate` again")
     if found["weights"] != checksum(weights):
         raise UserError(
             f"{path}: was fitted to other weights than {weights}; run `tse-ser calibrate` again, "
@@ -127,21 +116,20 @@ def nll(probabilities, reference):
     return float(-_logits(probabilities)[np.arange(len(reference)), reference].mean())
 
 
-def fit_presence(evidence, present, weights, names=FEATURES):
+def fit_presence(evidence, present, weights):
     """Fit the logistic regression by Newton's method, with a ridge for what can be separated.
 
     Args:
-        evidence: ``(N, len(names))``. present: ``(N,)`` bool. weights: ``(N,)`` of each.
-        names: of the features.
+        evidence: ``(N, len(FEATURES))``. present: ``(N,)`` bool. weights: ``(N,)`` of each.
 
     Returns:
-        `Calibration.presence`, or `Calibration.presence_with_voice`.
+        `Calibration.presence`.
     """
     share = np.asarray(weights, np.float64) / np.sum(weights)
     center = share @ evidence
     scale = np.sqrt(share @ np.square(evidence - center)) + 1e-6
     x = np.concatenate([(evidence - center) / scale, np.ones((len(share), 1))], axis=1)
-    ridge = np.diag([_RIDGE] * len(names) + [0.0])
+    ridge = np.diag([_RIDGE] * len(FEATURES) + [0.0])
     found = np.zeros(x.shape[1])
     for _ in range(50):
         p = _sigmoid(x @ found)
@@ -149,7 +137,7 @@ def fit_presence(evidence, present, weights, names=FEATURES):
         found -= np.linalg.solve((x.T * (share * p * (1 - p))) @ x + ridge, slope)
     slopes = found[:-1] / scale
     values = (found[-1] - slopes @ center, *slopes)
-    return dict(zip(("bias", *names), map(float, values), strict=True))
+    return dict(zip(("bias", *FEATURES), map(float, values), strict=True))
 
 
 def _sigmoid(x):

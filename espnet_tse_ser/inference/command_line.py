@@ -8,7 +8,6 @@ from espnet_tse_ser.inference.shipped import DEFAULT
 from espnet_tse_ser.values.numbers import Number
 
 LENGTH = Number(0, 10**6, above=True)  # s
-ENCODERS = ("resemblyzer",)  # of models/speaker_encoder.py, which takes seconds to import
 
 
 def add_model(parser, kinds="a joint model or a recogniser"):
@@ -59,15 +58,6 @@ def add_outputs(parser):
         type=LENGTH.option,
         default=60.0,
         help="a longer recording is extracted by windows of this length; they bound the memory",
-    )
-
-
-def add_speaker_encoder(parser):
-    """Add the option of a pretrained speaker encoder."""
-    parser.add_argument(
-        "--speaker_encoder",
-        choices=ENCODERS,
-        help="compare voices by it too (pip install --no-deps resemblyzer)",
     )
 
 

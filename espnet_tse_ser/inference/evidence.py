@@ -7,25 +7,26 @@ from espnet_tse_ser.frontends.extraction import device_of, pad_signals
 from espnet_tse_ser.inference.frames import suppression
 
 FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
-VOICE_FEATURES = ("voice", "mixture_voice")  # of `Voices`: behind the others
+FEATURES += ("voice", "mixture_voice")
 
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
 _MOST = 60.0  # dB
 
 
-def evidence(model, mixtures, estimates, embeddings, rate):
+def evidence(model, voices, mixtures, estimates, enrollments, embeddings, rate):
     """Measure what was extracted.
 
     Args:
-        model: `ESPnetTSEModel` with enrollments. mixtures: list of ``(num_samples,)`` arrays.
-        estimates: what the model gives of them, at the level that it gives, of the same form.
-        embeddings: of the enrollments, ``(B, D)``. rate: in Hz.
+        model: `ESPnetTSEModel` with enrollments. voices: `Voices`.
+        mixtures: list of ``(num_samples,)`` arrays. estimates: what the model gives of them, at the
+            level that it gives, of the same form. enrollments: of the same form.
+        embeddings: the model's of the enrollments, ``(B, D)``. rate: in Hz.
 
     Returns:
         ``(B, len(FEATURES))`` float64: the energy of the estimate against that of the mixture in
         dB, the cosines of estimate and mixture and, of embeddings, of estimate and enrollment and
-        of mixture and enrollment, and the share `over_suppressed`. Independent of the level of the
-        mixture.
+        of mixture and enrollment, the share `over_suppressed`, and the same two cosines of
+        embeddings by the voices. Independent of the level of the mixture.
     """
     similar = [
         similarity(embed(model, signals), embeddings).tolist() for signals in (estimates, mixtures)
@@ -40,7 +41,8 @@ def evidence(model, mixtures, estimates, embeddings, rate):
         level = np.clip(10 * np.log10(energies[1] / energies[0]), -_MOST, _MOST)
         explained = product / np.sqrt(np.prod(energies))
         rows.append([level, explained, *similarities, suppressed])
-    return np.array(rows, np.float64).reshape(-1, len(FEATURES))
+    of_voices = [voices.similar(signals, enrollments) for signals in (estimates, mixtures)]
+    return np.concatenate([np.array(rows, np.float64), np.array(of_voices).T], axis=1)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ Three lines extract a target and recognise its emotion::
     result = model(mixture, enrollment, rate=16000)  # .label .probabilities .speech .rate
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from espnet_tse_ser.frontends.extraction import (
     rescale,
 )
 from espnet_tse_ser.inference.calibration import read_calibration
-from espnet_tse_ser.inference.evidence import FEATURES, VOICE_FEATURES, evidence
+from espnet_tse_ser.inference.evidence import evidence
 from espnet_tse_ser.inference.frames import suppression
 from espnet_tse_ser.inference.model_source import has_recogniser, is_joint, model_directory
 from espnet_tse_ser.inference.preparation import enroll, prepare
@@ -70,8 +71,7 @@ class TSESER:
         device: where to compute, e.g. ``cuda:0``. epoch: whose weights the model has, as a text.
         front_end: `FrontEnd` that gives the speech of a recogniser alone, or None: that is given.
         condition: what a recogniser alone was trained on, e.g. "denoised"; None: not known.
-        calibration: `Calibration` of the model, or None. voices: `Voices` that the evidence of the
-            target being present asks too, or None.
+        calibration: `Calibration` of the model, or None.
 
     Raises:
         UserError: a front-end beside a joint model, or of another rate.
@@ -86,14 +86,12 @@ class TSESER:
         front_end=None,
         condition=None,
         calibration=None,
-        voices=None,
     ):
         self.model, self.rate, self.epoch = model.to(device).eval(), rate, epoch
         self.labels = list(model.labels)
         self.extracts = hasattr(model, "tse_model")
         self.recogniser = model.ser_model if self.extracts else model
         self.front_end, self.condition, self.calibration = front_end, condition, calibration
-        self.voices = voices
         if front_end is not None and (self.extracts or front_end.rate != rate):
             raise UserError(
                 "a joint model has a front-end of its own; leave the other one out"
@@ -109,7 +107,6 @@ class TSESER:
         device="cpu",
         front_end=None,
         calibrated=True,
-        speaker_encoder=None,
     ):
         """Load a model: one that comes with the package, or that stage 10, 11 or 16 has made.
 
@@ -118,7 +115,6 @@ class TSESER:
             device, front_end: as above.
             calibrated: whether the calibration that is beside the model is used; not with other
                 weights or with a front-end, which it is not of.
-            speaker_encoder: "resemblyzer" lets `target_present` compare voices by it, too.
 
         Raises:
             UserError: as `model_directory`; a file is missing or broken, it is another kind of
@@ -135,12 +131,8 @@ class TSESER:
                 if calibrated and front_end is None:
                     calibration = read_calibration(directory, weights)
             load_weights(model, Path(weights))
-        voices = None
-        if speaker_encoder is not None:
-            _check_voices(model_dir, calibrated, calibration)
-            voices = Voices(rate, device)
         condition, epoch = config.get("condition"), epoch_of(weights)
-        return cls(model, rate, device, epoch, front_end, condition, calibration, voices)
+        return cls(model, rate, device, epoch, front_end, condition, calibration)
 
     @property
     def inputs(self):
@@ -155,10 +147,10 @@ class TSESER:
         """Whether the probabilities of the emotions have a fitted temperature."""
         return self.calibration is not None and self.calibration.temperature != 1
 
-    @property
-    def features(self):
-        """The names of what `measure` gives."""
-        return FEATURES if self.voices is None else (*FEATURES, *VOICE_FEATURES)
+    @functools.cached_property
+    def voices(self):
+        """`Voices` at the model's rate, loaded when they are first asked."""
+        return Voices(self.rate, device_of(self.model))
 
     @property
     def sets_level(self):
@@ -336,21 +328,15 @@ class TSESER:
         return list(zip(before, after, refined.score.tolist(), strict=True))
 
     def measure(self, mixtures, estimates, embeddings, enrollments):
-        """What speaks for the target being in mixtures: `evidence`, and that of the `Voices`.
+        """What speaks for the target being in mixtures: `evidence`, ``(B, len(FEATURES))``.
 
         Args:
             mixtures: list of ``(num_samples,)``. estimates: what is extracted of them, at the level
                 of the network. embeddings: what `embeddings` gave, ``(B, D)``.
             enrollments: list of ``(num_samples,)``.
-
-        Returns:
-            ``(B, len(self.features))`` float64.
         """
-        found = evidence(self.model.tse_model, mixtures, estimates, embeddings, self.rate)
-        if self.voices is None:
-            return found
-        of_voices = self.voices.evidence(mixtures, estimates, enrollments)
-        return np.concatenate([found, of_voices], axis=1)
+        extractor, rate = self.model.tse_model, self.rate
+        return evidence(extractor, self.voices, mixtures, estimates, enrollments, embeddings, rate)
 
     def embeddings(self):
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
@@ -394,15 +380,6 @@ class TSESER:
     def prepare(self, samples, rate, name):
         """`preparation.prepare` to what `recognize` takes; a ``rate`` of None is the model's."""
         return prepare(samples, self.rate if rate is None else rate, name, self.rate)
-
-
-def _check_voices(model_dir, calibrated, calibration):
-    """Raise `UserError` if a model that is to be used calibrated has no use for voices."""
-    if calibrated and (calibration is None or calibration.presence_with_voice is None):
-        raise UserError(
-            f"--speaker_encoder: the calibration of {model_dir} has nothing of voices: run "
-            "`tse-ser calibrate --speaker_encoder resemblyzer`, or leave the option out"
-        )
 
 
 def _are_several(enrollment):

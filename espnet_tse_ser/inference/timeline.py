@@ -7,14 +7,11 @@ target is present in a frame of 20 ms if, both smoothed over 0.2 s,
 * what is extracted has no less than ``presence_db`` of the energy of the mixture, and
 * it is no more than ``floor_db`` below what is loud in it (its 95th percentile),
 
-and, of a model with a calibration, if `presence.present_by_frame` has ``least_present`` or more,
-and, with a pretrained speaker encoder, `presence.similar_by_frame` ``least_similarity`` or more.
+and, with an enrollment, if by `presence.present_by_frame` the probability (of a model with a
+calibration) is ``least_present`` or more, and the similarity of voices ``least_similarity``.
 
 Gaps of less than 0.3 s are closed, then what is shorter than that is left out. Each stretch that
-remains is divided into equal parts of ``segment_seconds`` at most, which get an emotion and, where
-the front-end embeds enrollments, the similarity of the speech to the enrollment: the cosine of
-their embeddings. Parts that are less similar than ``least_similarity`` are left out. (With a
-speaker encoder the similarity is its own, the mean over the frames.)
+remains is divided into equal parts of ``segment_seconds`` at most, which get an emotion.
 """
 
 import tempfile
@@ -24,17 +21,15 @@ import numpy as np
 
 from espnet_tse_ser.audio.reading import open_audio
 from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.frontends.extraction import Extraction, rescale
+from espnet_tse_ser.frontends.extraction import rescale
 from espnet_tse_ser.inference.calibration import LEAST_PRESENT
-from espnet_tse_ser.inference.evidence import embed, similarity
 from espnet_tse_ser.inference.frames import Frames
-from espnet_tse_ser.inference.presence import present_by_frame, similar_by_frame
+from espnet_tse_ser.inference.presence import present_by_frame
 from espnet_tse_ser.inference.recording import extracted_pieces
 from espnet_tse_ser.progress import progress
 
 SMOOTH_SECONDS = 0.2
 LEAST_SECONDS = 0.3  # of a gap, and of a stretch
-LEAST_SIMILARITY = 0.6  # by a speaker encoder: chosen on emotional dialogues of dev speakers
 
 _LOUD = 95  # percentile
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
@@ -45,7 +40,7 @@ class Part:
     """A part of a recording in which the target speaks, from ``start`` to ``end`` in s.
 
     ``presence_db`` is the level of the extracted speech against the mixture, ``target_present`` the
-    mean probability or None, ``similarity`` that of the embeddings or None, ``probabilities`` a
+    mean probability or None, ``similarity`` the mean of the voices' or None, ``probabilities`` a
     dict label -> probability.
     """
 
@@ -114,7 +109,6 @@ def find_parts(
     floor_db,
     least_present,
     least_similarity,
-    voices=None,
 ):
     """Find the target in a recording and recognise its emotions.
 
@@ -123,17 +117,16 @@ def find_parts(
         enrollment: ``(num_samples,)`` of the target at its rate, or None.
         directory: for the file that waits, 8 bytes a sample.
         the others: see above, and `recording.recognize_recording`. ``least_present`` None is
-            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None is
-            `LEAST_SIMILARITY` with ``voices`` (`Voices`), and takes all without.
+            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None takes all.
 
     Returns:
         list of `Part`, and `Frames`.
 
     Raises:
-        UserError: as `recognize_recording`; the model does not extract; or ``least_present`` of a
-            model without a calibration.
+        UserError: as `recognize_recording`; the model does not extract; ``least_present`` of a
+            model without a calibration; or ``least_similarity`` without an enrollment.
     """
-    _check(model, segment_seconds, least_present)
+    _check(model, enrollment, segment_seconds, least_present, least_similarity)
     frames = Frames(model.rate, model.sets_level)
     with tempfile.TemporaryFile(dir=directory) as file:
         pairs = _Pairs(file)
@@ -143,34 +136,25 @@ def find_parts(
         level, rate = frames.finish(), model.rate / frames.size
         against_mixture, against_loud = presence(frames.energies, rate)
         is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
-        present = similar_voices = None
-        if model.calibration is not None:
-            least = LEAST_PRESENT if least_present is None else least_present
-            present = present_by_frame(model, enrollment, pairs.read, is_present, frames.size)
-            is_present &= present >= least
-        if voices is not None and enrollment is not None:
-            least = LEAST_SIMILARITY if least_similarity is None else least_similarity
-            how = pairs.read, is_present, frames.size, model.rate
-            similar_voices = similar_by_frame(voices, enrollment, *how)
-            is_present &= similar_voices >= least
+        present = similar = None
+        if enrollment is not None:
+            how = enrollment, pairs.read, is_present, frames.size
+            present, similar = present_by_frame(model, *how)
+            if present is not None:
+                is_present &= present >= (LEAST_PRESENT if least_present is None else least_present)
+            if least_similarity is not None:
+                is_present &= similar >= least_similarity
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)
             for a, b in _divide(first, end, segment_seconds * rate)
         ]
-        similarity_of = _Similarity(model, enrollment) if similar_voices is None else None
         parts = []
         for first, end in progress(bounds, "recognise"):
             mixture, speech = pairs.read(first, end)
             name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"
             speech = speech * np.float32(level)
             inside = slice(first // frames.size, end // frames.size)
-            if similar_voices is not None:
-                similar = float(similar_voices[inside].mean())
-            else:
-                similar = similarity_of(speech)
-                if None not in (similar, least_similarity) and similar < least_similarity:
-                    continue
             if model.front_end is not None:  # as `extract` has it
                 speech = rescale(speech, mixture, name, model.sets_level)
             signals = {"speech": speech, "mixture": mixture, "enrollment": enrollment}
@@ -179,8 +163,7 @@ def find_parts(
                 first / model.rate,
                 end / model.rate,
                 _decibels(frames.energies[inside]),
-                None if present is None else float(present[inside].mean()),
-                similar,
+                *(None if x is None else float(x[inside].mean()) for x in (present, similar)),
                 dict(zip(model.labels, row, strict=True)),
             )
             parts.append(part)
@@ -221,7 +204,7 @@ def read_stretch(path, start, end):
     )
 
 
-def _check(model, segment_seconds, least_present):
+def _check(model, enrollment, segment_seconds, least_present, least_similarity):
     if model.front_end is None and not model.extracts:
         raise UserError(
             "a timeline is of what a target says: give a joint model (stage 11), or a --front_end"
@@ -233,6 +216,8 @@ def _check(model, segment_seconds, least_present):
             "--least_present needs a model with a calibration (tse-ser calibrate); leave it out, "
             "or give --least_similarity"
         )
+    if enrollment is None and least_similarity is not None:
+        raise UserError("--least_similarity: the model takes no enrollment; leave it out")
 
 
 class _Pairs:
@@ -250,24 +235,6 @@ class _Pairs:
         self._file.seek(8 * first)
         pairs = np.fromfile(self._file, np.float32, 2 * (end - first)).reshape(-1, 2)
         return np.ascontiguousarray(pairs.T)
-
-
-class _Similarity:
-    """The cosine of the embeddings of speech and of an enrollment; None where there are none."""
-
-    def __init__(self, model, enrollment):
-        front_end = model.front_end
-        self._model = model.model.tse_model if model.extracts else getattr(front_end, "model", None)
-        is_ours = model.extracts or isinstance(front_end, Extraction)
-        if not is_ours or enrollment is None or not self._model.needs_enrollment:
-            self._model = None
-            return
-        self._enrolled = embed(self._model, [enrollment])
-
-    def __call__(self, speech):
-        if self._model is None:
-            return None
-        return float(similarity(embed(self._model, [speech]), self._enrolled)[0])
 
 
 def _divide(first, end, most):

@@ -2,31 +2,24 @@
 
 import numpy as np
 
-from espnet_tse_ser.errors import UserError
+from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.frontends.extraction import Embeddings
 from espnet_tse_ser.inference.evidence import embed, similarity
 from espnet_tse_ser.models.speaker_encoder import RATE, SpeakerEncoder
 
 
 class Voices:
-    """Compares the voices of signals and of enrollments.
+    """Compares the voices of signals and of enrollments, by the `SpeakerEncoder`.
 
     Args:
-        rate: of the signals in Hz. device: where to compute.
-
-    Raises:
-        UserError: as `SpeakerEncoder.load_installed`, or it is for another rate.
+        rate: of the signals in Hz; the encoder gets them at its own. device: where to compute.
     """
 
     def __init__(self, rate, device="cpu"):
-        if rate != RATE:
-            raise UserError(
-                f"--speaker_encoder is for {RATE} Hz, the model for {rate} Hz; leave it out"
-            )
         self.encoder = SpeakerEncoder()
-        self.encoder.load_installed()
+        self.encoder.load_pretrained()
         self.encoder.to(device)
-        self._embeddings = Embeddings(self.encoder, rate)
+        self._rate, self._embeddings = rate, Embeddings(self.encoder, RATE)
 
     def similar(self, signals, enrollments):
         """The cosines of the embeddings of signals and of enrollments, a list.
@@ -34,14 +27,11 @@ class Voices:
         Args:
             signals, enrollments: lists of ``(num_samples,)`` arrays.
         """
-        found = similarity(embed(self.encoder, signals), self._embeddings(enrollments))
+        found = similarity(
+            embed(self.encoder, self._resampled(signals)),
+            self._embeddings(self._resampled(enrollments)),
+        )
         return found.tolist()
 
-    def evidence(self, mixtures, estimates, enrollments):
-        """What voices say of the target being there, ``(B, 2)``: `VOICE_FEATURES`.
-
-        Args:
-            mixtures, estimates: of `evidence.evidence`. enrollments: ``(num_samples,)`` of each.
-        """
-        pair = [self.similar(signals, enrollments) for signals in (estimates, mixtures)]
-        return np.array(pair, np.float64).T
+    def _resampled(self, signals):
+        return [resample(np.asarray(signal, np.float32), self._rate, RATE) for signal in signals]

@@ -1,30 +1,31 @@
 """A pretrained speaker encoder, for enrollments of speakers that a short training never meets.
 
 The network of Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018),
-with the weights of the package resemblyzer (Apache-2.0), trained on thousands of speakers. Of the
-package only the file of weights is read: ``pip install --no-deps resemblyzer`` is enough, and only
-to train; a trained extractor has the weights with its own.
+with the weights of the package resemblyzer (Apache-2.0), trained on thousands of speakers. They
+come with this package in 8 bits (``pretrained/speaker_encoder``); a trained extractor has them with
+its own.
 """
 
-import importlib.util
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
 import torchaudio
 
 from espnet_tse_ser.audio.levels import standardize
-from espnet_tse_ser.errors import UserError, first_line
 from espnet_tse_ser.training.precision import float32
 
 RESEMBLYZER = "resemblyzer"
 RATE = 16000
+WEIGHTS = Path(__file__).parents[1] / "pretrained" / "speaker_encoder" / "weights.pth"
 
 _LEVEL = 10 ** (-30 / 20)  # RMS that it was trained with
 _FFT, _HOP, _MELS = 400, 160, 40
 _WINDOW = 160  # frames that it sees at once
 _SIZE = 256
+_LEAST = torch.finfo(torch.float16).tiny
+_BLOCK = 32  # weights with one scale
+_HALF = "lstm.weight_ih_l0"  # a thirtieth of all, to which embeddings are most sensitive
 
 
 class SpeakerEncoder(torch.nn.Module):
@@ -51,27 +52,9 @@ class SpeakerEncoder(torch.nn.Module):
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.requires_grad_(False)
 
-    def load_installed(self):
-        """Take the weights of the installed package.
-
-        Raises:
-            UserError: it is not installed, or its weights are others.
-        """
-        spec = importlib.util.find_spec(RESEMBLYZER)
-        if spec is None:
-            raise UserError(
-                f"speaker_encoder: {RESEMBLYZER}: the package is not installed, whose weights it "
-                f"starts from: pip install --no-deps {RESEMBLYZER}"
-            )
-        path = Path(spec.origin).with_name("pretrained.pt")
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
-            self.load_state_dict({name: found[name] for name in self.state_dict()})
-        except (OSError, EOFError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
-            raise UserError(
-                f"{path}: not the weights of {RESEMBLYZER} 0.1 ({first_line(error)}); install it "
-                f"again: pip install --no-deps --force-reinstall {RESEMBLYZER}"
-            ) from None
+    def load_pretrained(self):
+        """Take the weights that come with the package."""
+        self.load_state_dict(expand(torch.load(WEIGHTS, map_location="cpu", weights_only=True)))
 
     @torch.no_grad()
     def embed(self, speech, lengths):
@@ -118,3 +101,36 @@ def _windows(mel, count):
         start = round(last * k / max(number - 1, 1))
         window = mel[start : min(start + _WINDOW, count)]
         yield F.pad(window, (0, 0, 0, _WINDOW - len(window)))
+
+
+def compress(state):
+    """Weights in 8 bits, with a scale of 16 for each 32 of a row; biases and one matrix in 16.
+
+    Args:
+        state: name -> float32 tensor.
+
+    Returns:
+        name -> float16 tensor, or a pair of int8 ``(rows, columns)`` and float16 scales.
+    """
+    small = {}
+    for name, values in state.items():
+        small[name] = values.half()
+        if values.ndim == 2 and name != _HALF:
+            blocks = values.reshape(len(values), -1, _BLOCK)
+            scales = (blocks.abs().amax(dim=2, keepdim=True) / 127).clamp(min=_LEAST).half()
+            levels = (blocks / scales.float()).round().clamp(-127, 127).to(torch.int8)
+            small[name] = levels.reshape(values.shape), scales[..., 0]
+    return small
+
+
+def expand(small):
+    """What `compress` has made smaller, as float32."""
+    state = {}
+    for name, values in small.items():
+        if isinstance(values, torch.Tensor):
+            state[name] = values.float()
+        else:
+            levels, scales = (part.float() for part in values)
+            blocks = levels.reshape(len(levels), -1, _BLOCK) * scales[..., None]
+            state[name] = blocks.reshape(levels.shape)
+    return state

@@ -89,7 +89,7 @@ class TSETask(PretrainingTask, TargetSpeakerExtractionTask):
         model = build_extraction_model(vars(args), args.config or "the options")
         new = ()
         if model.speaker_encoder is not None:
-            model.speaker_encoder.load_installed()
+            model.speaker_encoder.load_pretrained()
             new = ("speaker_encoder", "speaker_projection")
         if args.tse_weights is not None:
             load_extraction_weights(model, args.tse_weights, optional=new)

@@ -106,44 +106,16 @@ def test_a_warning_comes_and_does_not(run, tmp_path, capfd, caplog, joint_dir):
     assert result["warnings"] == [] and 0 <= result["over_suppressed"] <= 1
 
 
-def test_voices_are_evidence_too(run, tmp_path, capfd):
-    voices = "--speaker_encoder=resemblyzer"
-    assert run("--draws=1")[0] == 0
-    without = json.loads((tmp_path / "exp/calibration.json").read_text())
-    assert without["presence_with_voice"] is None
-    assert "exp: was calibrated without --speaker_encoder" in run("--evaluate", voices)[2]
-    rng = np.random.default_rng(0)
-    for name in "me":
-        soundfile.write(f"{name}.wav", 0.1 * rng.standard_normal(48000), 16000)
-    words = ["--model_dir=exp", "m.wav", "e.wav"]
-    assert errors.run(infer.main, [*words, voices]) == 2
-    assert "run `tse-ser calibrate --speaker_encoder resemblyzer`" in capfd.readouterr().err
-    status, out, _ = run("--draws=1", voices, "--table=dev.tsv")
-    content = json.loads((tmp_path / "exp/calibration.json").read_text())
-    assert status == 0 and content["presence"] == without["presence"]
-    weights = content["presence_with_voice"]
-    for row in read_tsv("dev.tsv"):  # what is printed is of voices
+def test_evidence_is_in_the_table(run, tmp_path):
+    status, _, _ = run("--draws=1", "--table=dev.tsv")
+    weights = json.loads((tmp_path / "exp/calibration.json").read_text())["presence"]
+    assert status == 0 and weights["voice"] != 0
+    for row in read_tsv("dev.tsv"):
         logit = weights["bias"] + sum(
             weights[name] * float(row[name]) for name in weights if name != "bias"
         )
         assert float(row["target_present"]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
         assert -1 <= float(row["mixture_voice"]) <= 1 and -1 <= float(row["voice"]) <= 1
-    assert json.loads(run("--draws=1", "--evaluate", voices)[1]) == json.loads(out)
-    found = {}
-    for name, more in (
-        ("plain", ()),
-        ("voices", (voices,)),
-        ("parts", (voices, "--window_seconds=1", "--segment_seconds=1")),
-    ):
-        assert errors.run(infer.main, [*words, *more]) == 0
-        found[name] = json.loads(capfd.readouterr().out)
-    assert found["plain"]["label"] == found["voices"]["label"]
-    assert found["plain"]["target_present"] != found["voices"]["target_present"]
-    assert len(found["parts"]["segments"]) > 1
-    del weights["voice"]
-    (tmp_path / "exp/calibration.json").write_text(json.dumps(content))
-    assert errors.run(infer.main, words) == 2
-    assert "presence_with_voice has no voice; run" in capfd.readouterr().err
 
 
 def test_what_cannot_be_calibrated(run, ser_dir, tmp_path):

@@ -107,14 +107,3 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, joint_dir):
     assert done.returncode == 0, done.stderr
     _, short, long = (int(line) / 1024 for line in done.stdout.splitlines()[1::2])
     assert long - short < 9, (short, long)  # MB; mixture and speech would be 18 MB
-
-
-def test_a_speaker_encoder(run, tmp_path, ser_dir):
-    words = ["my talk.flac", "--enrollment", "e.wav", "--presence_db=-60"]
-    status, out, _ = run(*words, "--speaker_encoder=resemblyzer", "--least_similarity=-1")
-    found = json.loads(out)
-    assert status == 0 and found["settings"]["speaker_encoder"] == "resemblyzer"
-    segments = json.loads((tmp_path / "out/my talk.json").read_text())["segments"]
-    assert segments and all(0 < s["similarity"] <= 1 for s in segments)  # of its embeddings, > 0
-    with pytest.raises(SystemExit, match="2"):
-        run(*words, "--speaker_encoder=x")

@@ -104,7 +104,7 @@ def test_a_speaker_encoder_stays_and_is_not_trained(train, whole, tse_dir, tse_c
     conf = {"speaker_encoder": "resemblyzer"}
     model = build_extraction_model(tse_config | {"model_conf": conf})
     model.load_state_dict(load_state(tse_dir / "valid.loss.best.pth"), strict=False)
-    model.speaker_encoder.load_installed()
+    model.speaker_encoder.load_pretrained()
     config = read_config(tse_dir)
     config["model_conf"] = conf
     tse = write_experiment(tmp_path / "tse", config, model, "valid.loss")

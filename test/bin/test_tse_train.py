@@ -145,7 +145,7 @@ def test_a_speaker_encoder_is_added_to_the_weights_of_another(train, whole, tse_
     weights = ["--max_epoch", "1", "--tse_weights"]
     added = _weights(train(tmp_path / "still", *weights, str(whole / "latest.pth"), config=still))
     plain, theirs = _weights(whole), SpeakerEncoder()
-    theirs.load_installed()
+    theirs.load_pretrained()
     assert _equal({k: added[k] for k in plain}, plain)
     for name, value in theirs.state_dict().items():
         assert torch.equal(added[f"speaker_encoder.{name}"], value)

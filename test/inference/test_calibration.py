@@ -30,7 +30,7 @@ from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.packing import pack
 from espnet_tse_ser.models.build_joint import build_joint_model
 
-PRESENCE = {"bias": -0.5} | dict(zip(FEATURES, (0.03, 2.0, 1.5, -1.0, 0.7), strict=True))
+PRESENCE = {"bias": -0.5} | dict(zip(FEATURES, (0.03, 2.0, 1.5, -1.0, 0.7, 3.0, -0.4), strict=True))
 
 
 def _noise(num_samples, seed=0):
@@ -74,7 +74,8 @@ def test_temperature():
 def test_presence():
     rng = np.random.default_rng(1)
     present = rng.random(200) < 0.3
-    x = rng.normal(size=(200, 5)) * [10, 1, 0.1, 1, 0] + present[:, None] * [9, 0, 0.1, 1, 0]
+    spread, shift = [10, 1, 0.1, 1, 0, 0.1, 0.1], [9, 0, 0.1, 1, 0, 0.1, 0]
+    x = rng.normal(size=(200, 7)) * spread + present[:, None] * shift
     weights = np.where(present, 0.5 / present.sum(), 0.5 / (~present).sum())
     found = fit_presence(x, present, weights)
     scale = np.sqrt(weights @ np.square(x - weights @ x)) + 1e-6
@@ -85,7 +86,7 @@ def test_presence():
         return weights @ log_loss + _RIDGE / 2 * np.sum(np.square(values[1:] * scale))
 
     values = [found[name] for name in ("bias", *FEATURES)]
-    expected = minimize(loss, np.zeros(6), method="BFGS", options={"gtol": 1e-9})
+    expected = minimize(loss, np.zeros(8), method="BFGS", options={"gtol": 1e-9})
     assert loss(values) == pytest.approx(expected.fun, abs=1e-8)
     assert found["over_suppressed"] == pytest.approx(0, abs=1e-6)  # says nothing: is constant
     made = Calibration("", 1.0, found, {})
@@ -141,16 +142,19 @@ def test_evidence(calibrated):
         for index, expected in enumerate(together):
             (alone,) = model.recognize([factor * signals[0][index]], [signals[1][index]])
             assert alone.evidence == pytest.approx(expected.evidence, abs=1e-3)
-    tse = model.model.tse_model
     mixture, _ = signals[0]
     same = model.embeddings()([mixture])
-    half, nothing = evidence(
-        tse, [mixture] * 2, [mixture / 2, 0 * mixture], same.repeat(2, 1), 16000
-    )
-    assert half == pytest.approx([-6.02, 1, 1, 1, 0], abs=1e-2)
-    assert nothing[:2].tolist() == [-60, 0] and nothing[4] == 1
-    other = np.sin(np.arange(9000, dtype=np.float32) / 5)
-    assert evidence(tse, [mixture], [other], same, 16000)[0][2] < 0.9999
+
+    def found(*estimates):
+        count = len(estimates)
+        given = [mixture] * count, list(estimates), [mixture] * count, same.repeat(count, 1)
+        return evidence(model.model.tse_model, model.voices, *given, 16000)
+
+    half, nothing = found(mixture / 2, 0 * mixture)
+    assert half == pytest.approx([-6.02, 1, 1, 1, 0, 1, 1], abs=1e-2)
+    assert nothing[:2].tolist() == [-60, 0] and nothing[4] == 1 and np.isfinite(nothing).all()
+    other = found(np.sin(np.arange(9000, dtype=np.float32) / 5))[0]
+    assert other[2] < 0.9999 and other[5] < 0.9 and other[6] == pytest.approx(1, abs=1e-4)
 
 
 def test_over_suppressed():

@@ -5,18 +5,14 @@ import pytest
 import soundfile
 import torch
 
+from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.inference.calibration import Calibration
 from espnet_tse_ser.inference.evidence import FEATURES, evidence
 from espnet_tse_ser.inference.model import TSESER
-from espnet_tse_ser.inference.presence import (
-    HOP_SECONDS,
-    WINDOW_SECONDS,
-    present_by_frame,
-    similar_by_frame,
-)
+from espnet_tse_ser.inference.presence import HOP_SECONDS, WINDOW_SECONDS, present_by_frame
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import LEAST_SIMILARITY, find_parts
+from espnet_tse_ser.inference.timeline import find_parts
 from espnet_tse_ser.inference.voices import Voices
 
 RATE, FRAME = 16000, 320
@@ -43,13 +39,13 @@ def _calibrated(joint_dir, bias=0.0, **weights):
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 5.1])
 def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
-    model, enrollment = _calibrated(joint_dir, level=1.0, similarity=2.0), _noise(1, 7)
+    model, enrollment = _calibrated(joint_dir, level=1.0, voice=2.0), _noise(1, 7)
     pair = np.stack(
         [_noise(seconds, 1), _noise(seconds, 2) * np.linspace(0.1, 2, len(_noise(seconds)))]
     )
     pair = pair.astype(np.float32)
     num_frames = pair.shape[1] // FRAME
-    found = present_by_frame(
+    found, similar = present_by_frame(
         model,
         enrollment,
         lambda first, end: pair[:, first:end],
@@ -59,13 +55,18 @@ def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
     size, hop = int(WINDOW_SECONDS * 50), int(HOP_SECONDS * 50)
     starts = sorted({*range(0, max(num_frames - size, 0), hop), max(num_frames - size, 0)})
     embedding = model.embeddings()([enrollment])
-    expected = [[] for _ in range(num_frames)]
+    expected, voices = ([[] for _ in range(num_frames)] for _ in range(2))
     for start in starts:  # one by one
         window = pair[:, start * FRAME : min(start + size, num_frames) * FRAME]
-        measured = evidence(model.model.tse_model, [window[0]], [window[1]], embedding, RATE)[0]
-        logit = measured[FEATURES.index("level")] + 2 * measured[FEATURES.index("similarity")]
+        given = [window[0]], [window[1]], [enrollment], embedding, RATE
+        measured = dict(
+            zip(FEATURES, evidence(model.model.tse_model, model.voices, *given)[0], strict=True)
+        )
+        logit = measured["level"] + 2 * measured["voice"]
         for frame in range(start, min(start + size, num_frames)):
             expected[frame].append(1 / (1 + np.exp(-logit)))
+            voices[frame].append(measured["mixture_voice"])
+    np.testing.assert_allclose(similar, [np.mean(each) for each in voices], atol=1e-5)
     np.testing.assert_allclose(found, [np.mean(each) for each in expected], atol=1e-5)
     assert seconds < 2 or np.ptp(found) > 0.01
 
@@ -82,9 +83,13 @@ def test_windows_in_which_nothing_is_wanted_are_left_out(joint_dir, monkeypatch)
     pair = np.stack([_noise(10), _noise(10, 1)])
     wanted = np.zeros(500, bool)
     wanted[300:310] = True
-    found = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
+    found, similar = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
+    assert similar[:200].max() == 0 == similar[400:].max() and similar[305] > 0
     assert 2 <= len(asked) <= 4 and found[:200].max() == 0 == found[400:].max()
     np.testing.assert_allclose(found[300:310], 1 / (1 + np.exp(-1.0)), atol=1e-6)
+    wanted[:] = False
+    for nothing in present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME):
+        assert nothing.shape == (500,) and not nothing.any()
 
 
 def test_a_timeline_has_what_is_probable(joint_dir, tmp_path):
@@ -116,16 +121,11 @@ def test_the_level_of_a_recording_does_not_count(joint_dir):
     found = [
         present_by_frame(
             model, _noise(1, 2), lambda a, b, gain=gain: gain * pair[:, a:b], wanted, FRAME
-        )
+        )[0]
         for gain in (np.float32(1), np.float32(0.01))
     ]
     np.testing.assert_allclose(*found, atol=1e-4)
     assert torch.tensor(found[0]).std() > 0
-
-
-@pytest.fixture(scope="module")
-def voices():
-    return Voices(RATE)
 
 
 def _voice(pitch, seconds, seed=0):
@@ -141,37 +141,35 @@ def _voice(pitch, seconds, seed=0):
     return (0.05 * speech + noise).astype(np.float32)
 
 
-def test_voices_by_a_speaker_encoder(voices):
-    mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
-    pair, wanted = np.stack([mixture, mixture]), np.ones(400, bool)
-
-    def read(first, end):
-        return pair[:, first:end]
-
-    found = similar_by_frame(voices, _voice(100, 3, 1), read, wanted, FRAME, RATE)
-    assert found.shape == (400,) and found[:150].min() > found[250:].max() + 0.1
-    one, two = (
-        voices.encoder.embed(
-            (0.05 * (x - x.mean()) / x.std(unbiased=False))[None], torch.tensor([len(x)])
-        )[0]
-        for x in map(torch.from_numpy, (mixture[: round(WINDOW_SECONDS * RATE)], _voice(100, 3, 1)))
-    )
-    assert found[0] == pytest.approx(float(one @ two), abs=1e-3)  # only one window is there
-    with pytest.raises(UserError, match="--speaker_encoder is for 16000 Hz, the model for 8000 Hz"):
-        Voices(8000)
+@pytest.mark.parametrize("rate", [RATE, 8000])
+def test_voices_by_the_speaker_encoder(rate):
+    voices = Voices(rate)
+    low, high = _voice(100, 4, 1), _voice(230, 4, 1)
+    one, same, other = (resample(x, RATE, rate) for x in (low, _voice(100, 3), high))
+    found = voices.similar([one, other], [same, same])
+    assert found[0] > found[1] + 0.1
+    if rate == RATE:
+        given = [torch.from_numpy(x - x.mean()) for x in (low, _voice(100, 3))]
+        given = [(0.05 * x / x.std(unbiased=False))[None] for x in given]
+        one, two = (voices.encoder.embed(x, torch.tensor([x.shape[1]]))[0] for x in given)
+        assert found[0] == pytest.approx(float(one @ two), abs=1e-3)
 
 
-def test_a_timeline_leaves_out_other_voices(joint_dir, tmp_path, voices):
+@pytest.mark.parametrize("is_calibrated", [False, True])
+def test_a_timeline_leaves_out_other_voices(joint_dir, tmp_path, is_calibrated):
     mixture = np.concatenate([_voice(100, 4), _voice(230, 4)])
     soundfile.write(tmp_path / "m.wav", mixture, RATE, subtype="FLOAT")
     model = TSESER.from_pretrained(joint_dir)
+    if is_calibrated:
+        model = _calibrated(joint_dir, bias=1.0)
 
-    def parts(**how):
+    def parts(least):
         recording = Recording(tmp_path / "m.wav", RATE)
-        how = HOW | {"least_present": None, "voices": voices} | how
+        how = HOW | {"least_present": None, "least_similarity": least}
         return find_parts(model, recording, _voice(100, 3, 1), tmp_path, **how)[0]
 
-    found = parts()
-    assert found and all(p.end < 5 and p.similarity > LEAST_SIMILARITY for p in found)
+    found = parts(0.6)
+    assert found and all(p.end < 5 and p.similarity > 0.6 for p in found)
     assert sum(p.end - p.start for p in found) > 2.5
-    assert parts(least_similarity=-1)[-1].end > 7.5 and parts(least_similarity=1) == []
+    assert parts(-1)[-1].end > 7.5 and parts(1) == []
+    assert [(p.start, p.end) for p in parts(None)] == [(p.start, p.end) for p in parts(-1)]

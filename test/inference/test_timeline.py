@@ -81,23 +81,14 @@ def test_who_speaks_when(dialogue, ser_dir, tmp_path):
     assert list(part.probabilities.values()) == pytest.approx(row, abs=0.02)
 
 
-def test_the_similarity_is_that_of_embeddings(joint_dir, tmp_path):
-    soundfile.write(tmp_path / "m.wav", _noise(6), RATE)
-    model, enrollment = TSESER.from_pretrained(joint_dir), _noise(1, seed=1).astype(np.float32)
-    how = OPTIONS | {"presence_db": -200}
-    recording = Recording(tmp_path / "m.wav", RATE)
-    parts, _ = find_parts(model, recording, enrollment, tmp_path, **how)
-    assert len(parts) == 3 and all(-1 <= p.similarity <= 1.0001 for p in parts)
-    least = sorted(p.similarity for p in parts)[1]
-    how |= {"least_similarity": least}
-    kept, _ = find_parts(model, recording, enrollment, tmp_path, **how)
-    assert kept == [p for p in parts if p.similarity >= least] and len(kept) == 2
-
-
 def test_a_target_that_is_never_there(dialogue, ser_dir, tmp_path):
     model = TSESER.from_pretrained(ser_dir, front_end=Known())
     how = OPTIONS | {"presence_db": 100}
     assert find_parts(model, Recording(dialogue, RATE), None, tmp_path, **how)[0] == []
+    with pytest.raises(UserError, match="--least_similarity: the model takes no enrollment"):
+        find_parts(
+            model, Recording(dialogue, RATE), None, tmp_path, **how | {"least_similarity": 0}
+        )
 
 
 def test_what_has_no_timeline(dialogue, ser_dir, tmp_path):

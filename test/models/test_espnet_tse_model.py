@@ -258,7 +258,7 @@ ALONE = {"use_spk_emb": True, "spk_emb_dim": 256}
 def _with_voice(config, alone=False):
     extractor = config["extractor_conf"] | (ALONE if alone else {})
     model = _build(config, model_conf=VOICE, extractor_conf=extractor)
-    model.speaker_encoder.load_installed()
+    model.speaker_encoder.load_pretrained()
     return model
 
 

@@ -3,14 +3,14 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from espnet_tse_ser.audio.levels import REFERENCE
-from espnet_tse_ser.errors import UserError
-from espnet_tse_ser.models.speaker_encoder import SpeakerEncoder
+from espnet_tse_ser.models.speaker_encoder import WEIGHTS, SpeakerEncoder, compress, expand
 
 # Its own module imports a compiled package that this does not need.
 THEIRS = """
@@ -31,7 +31,17 @@ np.savez(sys.argv[2], mel=mel, embedding=embedding.numpy()[0])
 @pytest.fixture(scope="module")
 def encoder():
     model = SpeakerEncoder()
-    model.load_installed()
+    model.load_pretrained()
+    return model
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """With the weights of the package."""
+    path = Path(importlib.util.find_spec("resemblyzer").origin).with_name("pretrained.pt")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+    model = SpeakerEncoder()
+    model.load_state_dict({name: theirs[name] for name in model.state_dict()})
     return model
 
 
@@ -43,17 +53,17 @@ def speech(num_samples, seed=0):
     return torch.from_numpy(REFERENCE * x / np.sqrt(np.mean(x**2))).float()
 
 
-def test_it_is_the_network_of_the_package(encoder, tmp_path):
+def test_it_is_the_network_of_the_package(exact, tmp_path):
     given, found = tmp_path / "speech.npy", tmp_path / "found.npz"
     signal = speech(25440)  # 160 frames: one window
     np.save(given, signal.numpy() * (10 ** (-30 / 20) / REFERENCE))
     subprocess.run([sys.executable, "-c", THEIRS, given, found], check=True)
     theirs, length = np.load(found), torch.tensor([25440])
-    mels, (count,) = encoder.energies(signal[None], length)
+    mels, (count,) = exact.energies(signal[None], length)
     assert count == 160 == len(theirs["mel"])
     ours = mels[0].numpy()
     np.testing.assert_allclose(ours, theirs["mel"], rtol=1e-3, atol=1e-5 * ours.max())
-    embedding = encoder.embed(signal[None], length)[0].numpy()
+    embedding = exact.embed(signal[None], length)[0].numpy()
     np.testing.assert_allclose(embedding, theirs["embedding"], atol=1e-4)
 
 
@@ -78,17 +88,25 @@ def test_it_tells_voices_apart(encoder):
     assert same > encoder.embed(low[None], length)[0] @ encoder.embed(high[None], length)[0] + 0.1
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install --no-deps resemblyzer"):
-        SpeakerEncoder().load_installed()
+def test_what_ships_is_of_the_package(encoder, exact):
+    found, made = torch.load(WEIGHTS, weights_only=True), compress(exact.state_dict())
+    assert found.keys() == made.keys() and WEIGHTS.stat().st_size < 1.6e6
+    for name, values in made.items():
+        parts = [(values,), (found[name],)] if torch.is_tensor(values) else [values, found[name]]
+        assert all(torch.equal(*pair) for pair in zip(*parts, strict=True))
+    for seed in range(4):
+        signal, length = speech(30000, seed)[None], torch.tensor([30000])
+        assert exact.embed(signal, length)[0] @ encoder.embed(signal, length)[0] > 0.96
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", {"model_state": {}}, {"step": 1}, [1]])
-def test_other_weights_are_refused(content, tmp_path, monkeypatch):
-    path = tmp_path / "pretrained.pt"
-    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(UserError, match="pretrained.pt.*force-reinstall"):
-        SpeakerEncoder().load_installed()
+def test_eight_bits():
+    torch.manual_seed(0)
+    state = {
+        "matrix": torch.randn(6, 64) * torch.logspace(-1, 1, 6)[:, None],
+        "bias": torch.ones(3),
+    }
+    state["matrix"][2, :32] = 0
+    found = expand(compress(state))
+    assert torch.equal(found["bias"], state["bias"]) and found["matrix"].dtype == torch.float32
+    error = (found["matrix"] - state["matrix"]).reshape(6, 2, 32).abs().amax(2)
+    assert (error <= state["matrix"].reshape(6, 2, 32).abs().amax(2) / 127 * 0.6).all()
