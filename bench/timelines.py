@@ -26,7 +26,7 @@ from espnet_tse_ser.bin.timeline import SETTINGS
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import find_parts
+from espnet_tse_ser.inference.timeline import default_thresholds, find_parts
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.progress import log_to_stderr, progress
@@ -118,7 +118,8 @@ def _measure(model, data, plan, args):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "dialogue.wav"
         soundfile.write(path, np.concatenate(pieces), model.rate, subtype="FLOAT")
-        settings = {name: getattr(args, name) for name in SETTINGS}
+        settings = default_thresholds(model)
+        settings |= {k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None}
         parts, _ = find_parts(model, Recording(path, model.rate), enrollment, directory, **settings)
     is_target, is_found = (np.zeros(start * _FRAMES // model.rate, bool) for _ in range(2))
     for frames, spans in ((is_target, truth), (is_found, [(p.start, p.end) for p in parts])):

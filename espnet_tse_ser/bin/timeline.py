@@ -31,10 +31,15 @@ from espnet_tse_ser.values.numbers import SHARE, Number
 logger = logging.getLogger(__name__)
 
 SETTINGS = {
-    "presence_db": (Number(-200, 200), -10.0, "least level of what is extracted in the mixture"),
+    "presence_db": (
+        Number(-200, 200),
+        None,
+        "least level of what is extracted in the mixture; default: -30 of a calibrated model, else "
+        "-10",
+    ),
     "floor_db": (Number(0, 200), 30.0, "how far below what is loud in it that may be"),
     "least_present": (SHARE, None, "least target_present; default: 0.5 of a calibrated model"),
-    "least_similarity": (Number(-1, 1), None, "least cosine of voices; default: all are taken"),
+    "least_similarity": (Number(-1, 1), None, "least cosine of voices; default: 0.5"),
     "window_seconds": (LENGTH, 60.0, "extracted at a time"),
     "segment_seconds": (LENGTH, 5.0, "of a segment at most"),
 }
@@ -78,7 +83,7 @@ def main(argv=None):
     from espnet_tse_ser.audio.quality import remarks, remarks_on
     from espnet_tse_ser.files import to_json, write_json, write_text, write_tsv
     from espnet_tse_ser.inference.inputs import Reader
-    from espnet_tse_ser.inference.timeline import read_stretch
+    from espnet_tse_ser.inference.timeline import default_thresholds, read_stretch
     from espnet_tse_ser.report.timeline import plot_timeline
 
     base = Path(args.output_dir) / Path(args.mixture).stem
@@ -93,10 +98,18 @@ def main(argv=None):
             for ends in args.enroll_from
         ]
         model = _load(args, set_up(args), bool(enrollments))
+        for name, value in default_thresholds(model).items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
         base.parent.mkdir(parents=True, exist_ok=True)
         recording, parts, frames = _find(args, model, mixture, enrollments)
         found = remarks(recording.quality, "mixture", args.mixture, model.rate)
         found += remarks_on(enrollments, "enrollment", model.rate)
+        if not parts:
+            found.append(
+                "target found nowhere: enroll it otherwise, or lower --presence_db, "
+                f"--least_present or --least_similarity ({args.mixture})"
+            )
     result = _as_json(args, model, recording, parts) | {"warnings": found}
     write_json(files["json"], result)
     columns = ["start", "end", "label", *(f"p_{label}" for label in model.labels)]

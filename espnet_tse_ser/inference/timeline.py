@@ -97,6 +97,21 @@ def stretches(is_present, rate):
     return [(first, end) for first, end in joined if end - first >= least]
 
 
+def default_thresholds(model):
+    """``presence_db``, ``least_present`` and ``least_similarity`` that fit a `TSESER`, a dict.
+
+    Of a model with a calibration the level is a part of the probability. The similarity, and that
+    low levels do no harm, were chosen on emotional dialogues of two dev speakers. None: there is no
+    such measure.
+    """
+    is_calibrated = model.calibration is not None
+    return {
+        "presence_db": -30.0 if is_calibrated else -10.0,
+        "least_present": LEAST_PRESENT if is_calibrated else None,
+        "least_similarity": 0.5 if model.needs_enrollment else None,
+    }
+
+
 def find_parts(
     model,
     recording,
@@ -116,8 +131,8 @@ def find_parts(
         model: `TSESER` that extracts, or has a front-end. recording: `Recording` at its rate.
         enrollment: ``(num_samples,)`` of the target at its rate, or None.
         directory: for the file that waits, 8 bytes a sample.
-        the others: see above, and `recording.recognize_recording`. ``least_present`` None is
-            `LEAST_PRESENT` of a model with a calibration; ``least_similarity`` None takes all.
+        the others: see above, `default_thresholds`, and `recording.recognize_recording`; None of
+            ``least_present`` and ``least_similarity`` takes all.
 
     Returns:
         list of `Part`, and `Frames`.
@@ -140,10 +155,9 @@ def find_parts(
         if enrollment is not None:
             how = enrollment, pairs.read, is_present, frames.size
             present, similar = present_by_frame(model, *how)
-            if present is not None:
-                is_present &= present >= (LEAST_PRESENT if least_present is None else least_present)
-            if least_similarity is not None:
-                is_present &= similar >= least_similarity
+            for measure, least in ((present, least_present), (similar, least_similarity)):
+                if least is not None:
+                    is_present &= measure >= least
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)

@@ -70,6 +70,8 @@ def test_a_target_that_is_never_there(run, tmp_path):
     status, out, _ = run("my talk.flac", "--enrollment", "e.wav", "--presence_db=100")
     result = json.loads(out)
     assert status == 0 and (result["label"], result["target_seconds"]) == (None, 0)
+    (warning,) = result["warnings"]
+    assert warning.startswith("target found nowhere: enroll it otherwise, or lower --presence_db")
     assert (tmp_path / "out/my talk.rttm").read_text() == ""
     assert len((tmp_path / "out/my talk.tsv").read_text().splitlines()) == 1
 

@@ -12,7 +12,7 @@ from espnet_tse_ser.inference.evidence import FEATURES, evidence
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.presence import HOP_SECONDS, WINDOW_SECONDS, present_by_frame
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import find_parts
+from espnet_tse_ser.inference.timeline import default_thresholds, find_parts
 from espnet_tse_ser.inference.voices import Voices
 
 RATE, FRAME = 16000, 320
@@ -102,14 +102,24 @@ def test_a_timeline_has_what_is_probable(joint_dir, tmp_path):
 
     plain = parts(TSESER.from_pretrained(joint_dir), None)
     assert len(plain) == 3 and [p.target_present for p in plain] == [None] * 3
-    likely = parts(_calibrated(joint_dir, bias=2.0), None)
+    likely = parts(_calibrated(joint_dir, bias=2.0), 0.5)
     assert [(p.start, p.end) for p in likely] == [(p.start, p.end) for p in plain]
     expected = pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
     assert all(p.target_present == expected for p in likely)
     unlikely = _calibrated(joint_dir, bias=-1.0)
-    assert parts(unlikely, None) == [] and len(parts(unlikely, 0.2)) == 3
+    assert parts(unlikely, 0.5) == [] and len(parts(unlikely, 0.2)) == 3 == len(
+        parts(unlikely, None)
+    )
     with pytest.raises(UserError, match="--least_present needs a model with a calibration"):
         parts(TSESER.from_pretrained(joint_dir), 0.5)
+
+
+def test_default_thresholds(joint_dir, ser_dir):
+    plain = default_thresholds(TSESER.from_pretrained(joint_dir))
+    assert plain == {"presence_db": -10, "least_present": None, "least_similarity": 0.5}
+    calibrated = default_thresholds(_calibrated(joint_dir))
+    assert calibrated == {"presence_db": -30, "least_present": 0.5, "least_similarity": 0.5}
+    assert default_thresholds(TSESER.from_pretrained(ser_dir))["least_similarity"] is None
 
 
 def test_the_level_of_a_recording_does_not_count(joint_dir):
