@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
-from espnet_tse_ser.progress import log_to_stderr, map_progress
+from espnet_tse_ser.progress import log_to_stderr, map_progress, progress
 from espnet_tse_ser.report.stamp import Stamp, add_scheme_option, check_name, commit_of, measure
 from espnet_tse_ser.values.ids import check_id
 from espnet_tse_ser.values.numbers import COUNT, RATE
@@ -30,6 +30,11 @@ def get_parser():
         "HYP is what the clean-trained recogniser made of it (hyp.tsv of stage 12)",
     )
     parser.add_argument("--clean_hyp", help="HYP of clean speech; then all conditions need one")
+    parser.add_argument(
+        "--clean_model",
+        help="SER experiment of stage 10 on clean speech, with {fold} in its name: how similar its "
+        "embeddings are to those of clean speech",
+    )
     parser.add_argument("--folds", help='test folds, e.g. "1 2"; default: all of the mixture table')
     parser.add_argument(
         "--output_dir",
@@ -61,6 +66,8 @@ def main(argv=None):
     check_name(args.scheme)
     conditions = _conditions(args)
     entries, labels = _entries(args, conditions)
+    if args.clean_model:
+        _embed(entries, args.clean_model)
     logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
     compare = partial(_compare, fs=args.fs)
     rows = map_progress(compare, entries, "compare", args.nj)
@@ -134,6 +141,7 @@ def _entries(args, conditions):
                     "audio": {name: paths[uid] for name, paths in audio.items()},
                     "hypotheses": {name: table[uid] for name, table in hypotheses.items()},
                     "labels": labels,
+                    "similarity": dict.fromkeys(conditions, float("nan")),
                 }
             )
     return entries, labels
@@ -158,6 +166,33 @@ def _hypotheses(path, test, labels):
                 f"{test[uid]['emotion']}; delete the file and run stage 12 again"
             )
     return own_labels, rows
+
+
+def _embed(entries, model_dir):
+    """Add how similar the embeddings of each condition are to those of clean speech."""
+    from espnet_tse_ser.audio.reading import read_mono
+    from espnet_tse_ser.inference.model import TSESER
+    from espnet_tse_ser.metrics.preservation import cosine
+
+    if "{fold}" not in model_dir:
+        raise UserError(
+            f"--clean_model {model_dir}: is to have {{fold}} in its name, in whose place the test "
+            "fold is, so that no recogniser has seen what it embeds"
+        )
+    models = {}
+    for entry in progress(entries, "embed"):
+        fold = entry["row"]["fold"]
+        if fold not in models:
+            models = {fold: TSESER.from_pretrained(model_dir.replace("{fold}", fold))}
+        model = models[fold]
+        if model.inputs != ("speech",):
+            raise UserError(f"--clean_model {model_dir}: give a recogniser of speech alone")
+        others = {name: path for name, path in entry["audio"].items() if name != "clean"}
+        clean = read_mono(entry["audio"]["clean"], model.rate)
+        speech = [_read_other(path, model.rate, len(clean)) for path in others.values()]
+        found = dict(zip(("clean", *others), model.embed([clean, *speech]), strict=True))
+        for name in entry["similarity"]:
+            entry["similarity"][name] = cosine(found[name], found["clean"])
 
 
 def _compare(entry, fs):
@@ -200,9 +235,10 @@ def _emotion(entry, condition):
     """The part of a row that is about the recogniser's decisions and posteriors."""
     from espnet_tse_ser.metrics.preservation import kl_divergence
 
+    similarity = {"emotion_similarity": entry["similarity"][condition]}
     if not entry["labels"]:
         empty = {"clean_hypothesis": "", "hypothesis": ""}
-        return empty | {"agreement": float("nan"), "kl": float("nan")}
+        return empty | {"agreement": float("nan"), "kl": float("nan")} | similarity
     clean, other = (entry["hypotheses"][name] for name in ("clean", condition))
     posteriors = ([float(row[f"p_{label}"]) for label in entry["labels"]] for row in (clean, other))
     return {
@@ -210,6 +246,7 @@ def _emotion(entry, condition):
         "hypothesis": other["hypothesis"],
         "agreement": float(clean["hypothesis"] == other["hypothesis"]),
         "kl": float(kl_divergence(*posteriors)),
+        **similarity,
     }
 
 

@@ -51,6 +51,7 @@ MEASURES = {
 EMOTION_MEASURES = {
     "agreement": Measure("same decision as on clean speech, share", (0, 1)),
     "kl": Measure("KL(posteriors on clean speech, on this), nats", (0, np.inf), False),
+    "emotion_similarity": Measure("emotion similarity: cosine with clean speech's", (-1, 1)),
 }
 
 
@@ -173,6 +174,16 @@ def kl_divergence(clean, other, floor=POSTERIOR_FLOOR):
     clean, other = (np.maximum(np.asarray(p, np.float64), floor) for p in (clean, other))
     clean, other = (p / p.sum(-1, keepdims=True) for p in (clean, other))
     return np.sum(clean * np.log(clean / other), axis=-1)
+
+
+def cosine(one, other):
+    """Cosine of two embeddings ``(D,)``; 0 if one is nothing but zeros.
+
+    >>> cosine([3.0, 4.0], [4.0, 3.0])
+    0.96
+    """
+    one, other = (np.asarray(x, np.float64) for x in (one, other))
+    return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
 
 
 def mel_filters(fs, fft_size, num_mels=NUM_MELS):

@@ -10,6 +10,7 @@ from espnet_tse_ser.audio.reading import read_audio, write_audio
 from espnet_tse_ser.bin import preservation
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import read_tsv, write_tsv
+from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.metrics.preservation import MEASURES, acoustic_measures, kl_divergence, track
 from espnet_tse_ser.report.preservation_table import COLUMNS
 from espnet_tse_ser.report.stamp import commit_of
@@ -125,6 +126,32 @@ def test_without_posteriors_and_with_one_fold(dirs):
     text = (root / "out/PRESERVATION.md").read_text()
     assert f"| git commit | {commit_of() or 'n/a'} |\n\n## By condition" in text
     assert f"dev: by speaker, 50.0 % of the training side; fold 2; {len(rows) // 2} of 40" in text
+
+
+def test_emotion_similarity(dirs, ser_dir):
+    root, mix = dirs
+    (root / "ser").mkdir()
+    for fold in "12":
+        (root / f"ser/fold{fold}").symlink_to(ser_dir)
+    uid, path = next(iter(read_table(root / "ft/fold1/wav.scp").items()))
+    targets = read_table(mix / "spk1.scp")
+    write_audio(path, 0 * read_audio(path)[0][:, 0], FS)  # silence has an embedding, too
+    other = sorted(read_table(root / "ft/fold2/wav.scp"))[3]
+    write_audio(root / f"audio/{other}.flac", 0.5 * read_audio(targets[other])[0][:, 0], FS)
+    preservation.main(arguments(dirs, f"--clean_model={root}/ser/fold{{fold}}", hyp=False))
+    rows = {(r["id"], r["condition"]): r for r in read_tsv(root / "out/preservation_utt.tsv")}
+    found = {key: float(row["emotion_similarity"]) for key, row in rows.items()}
+    assert all(-1 <= value <= 1 for value in found.values())
+    assert found[other, "ft"] == pytest.approx(1, abs=1e-4)  # whatever the level
+    model = TSESER.from_pretrained(ser_dir)
+    mixture = read_table(mix / "wav.scp")[other]
+    one, two = (model.embed([read_audio(p)[0][:, 0]])[0] for p in (targets[other], mixture))
+    expected = one @ two / np.sqrt((one @ one) * (two @ two))
+    assert found[other, "noisy"] == pytest.approx(expected, abs=1e-4) and expected < 0.9999
+    text = (root / "out/PRESERVATION.md").read_text()
+    assert "| emotion similarity: cosine with clean speech's | " in text
+    with pytest.raises(UserError, match="--clean_model x: is to have {fold} in its name"):
+        preservation.main(arguments(dirs, "--clean_model=x"))
 
 
 def test_silent_extraction_is_a_result(dirs):

@@ -29,7 +29,9 @@ def rows():
             row |= dict(gender_state=("same", "different")[number % 2])
             row |= {n: better if m.higher_is_better else -better for n, m in MEASURES.items()}
             row |= dict(clean_hypothesis=clean, hypothesis=clean if kept else "sad")
-            row |= dict(agreement=float(kept), kl=float(np.exp(-better)))
+            row |= dict(
+                agreement=float(kept), kl=float(np.exp(-better)), emotion_similarity=better / 9
+            )
             rows.append(row)
     return rows
 
@@ -44,7 +46,7 @@ def figures(rows):
 
 
 def without_posteriors(rows):
-    empty = dict(clean_hypothesis="", hypothesis="", agreement=NAN, kl=NAN)
+    empty = dict(clean_hypothesis="", hypothesis="", agreement=NAN, kl=NAN, emotion_similarity=NAN)
     return [row | empty for row in rows]
 
 

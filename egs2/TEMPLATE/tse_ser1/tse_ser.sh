@@ -618,6 +618,7 @@ preservation() {
             --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}/${name}" \
             preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}/${name}" \
             --scheme "${scheme}" --table_dir "${table_dir}" --clean_hyp "${scores}/${clean_row}/${hyp}" \
+            --clean_model "${expdir}/${model}/fold{fold}" \
             --condition noisy "${mix}/wav.scp" "${scores}/${noisy}/${hyp}" \
             --condition denoised "$(scp_of denoised "${tag}")" "${scores}/${denoised}/${hyp}" \
             --condition "${joint%%/*}" "${scores}/${joint}/fold{fold}/audio/wav.scp" \
