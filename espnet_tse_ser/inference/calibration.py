@@ -57,7 +57,10 @@ def read_calibration(directory, weights):
     path = Path(directory) / CALIBRATION
     if not path.is_file():
         return None
-    found = check_options(read_json(path), Calibration, path)
+    found = read_json(path)
+    if isinstance(found, dict) and "presence_with_voice" in found:
+        raise UserError(f"{path}: is of an older version; run `tse-ser calibrate` again")
+    found = check_options(found, Calibration, path)
     kinds = dict.fromkeys(("bias", *FEATURES), Number(-(10**6), 10**6))
     found["presence"] = check_options(found["presence"], kinds, f"{path}: presence")
     missing = [name for name in kinds if name not in found["presence"]]

@@ -106,6 +106,7 @@ def test_the_file(calibrated, tmp_path, joint_dir):
     content = json.loads(path.read_text())
     for changes, message in (
         ({"weights": "0" * 64}, "was fitted to other weights than .*best.pth; run `tse-ser cal"),
+        ({"presence_with_voice": None}, "is of an older version; run `tse-ser calibrate` again"),
         ({"temperature": 0}, "temperature: expected a number of 0.05 or more and of 20"),
         ({"presence": PRESENCE | {"pitch": 1}}, "presence: unknown key 'pitch'"),
         ({"presence": {"bias": 1}}, "presence has no level; run `tse-ser calibrate` again"),
