@@ -154,7 +154,7 @@ def _short(model, given, output):
 
     samples, rate, name = given["mixture"]
     signals = model.arrange(given)
-    result = model.recognize(*([signal] for signal in signals), names=[name])[0]
+    result = model.recognize_one(signals, name)
     speech, suppressed = result.speech, result.over_suppressed
     if model.front_end is not None:
         speech = dict(zip(model.inputs, signals, strict=True))["speech"]

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
 from espnet_tse_ser.audio.amplitudes import check_not_silent
 from espnet_tse_ser.audio.reading import mix_down, read_audio
+from espnet_tse_ser.audio.silence import sound_span
 from espnet_tse_ser.corpora import LABELS, TOTAL, Utterance, check_labels, check_total
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.files import find_files
@@ -128,13 +127,5 @@ def _speech_span(path, threshold_db, margin):
     samples, rate = read_audio(path)
     signal = mix_down(samples, path)
     check_not_silent(signal, path)
-    hop = rate // 100
-    num_frames = -(-len(signal) // hop)
-    frames = np.pad(signal, (0, num_frames * hop - len(signal))).reshape(num_frames, hop)
-    energy = (frames**2).mean(axis=1)
-    # 30 ms average, so that a click of one frame does not set the reference level
-    energy = np.convolve(energy, np.full(3, 1 / 3), mode="same")
-    speech = np.flatnonzero(energy > energy.max() * 10 ** (threshold_db / 10))
-    start = max(speech[0] * hop / rate - margin, 0.0)
-    end = min((speech[-1] + 1) * hop / rate + margin, len(signal) / rate)
-    return round(float(start), 3), round(float(end), 3)
+    start, end = sound_span(signal, rate, threshold_db, margin)
+    return round(start, 3), round(end, 3)

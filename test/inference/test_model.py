@@ -260,3 +260,30 @@ def test_wrong_directories(tmp_path, tse_dir, joint_dir, joint_config):
         config.write_text(yaml.safe_dump(joint_config | changes))
         with pytest.raises(UserError, match=f"config.yaml: .*{message}"):
             TSESER.from_pretrained(tmp_path, weights)
+
+
+@pytest.mark.parametrize("kind", ["ser_dir", "joint_dir"])
+def test_silence_at_the_ends_counts_for_nothing(kind, request):
+    model = TSESER.from_pretrained(request.getfixturevalue(kind))
+    rng = np.random.default_rng(4)
+    speech = (0.1 * rng.standard_normal(16000)).astype(np.float32)
+    enrollment = [] if kind == "ser_dir" else [speech]
+    quiet = (1e-5 * rng.standard_normal(24000)).astype(np.float32)
+    around = np.concatenate([quiet, speech, quiet[:9600]])
+    result = model(around, *enrollment)
+    (plain,) = model.recognize([around], *([e] for e in enrollment))
+    if kind == "ser_dir":
+        inside = around[24000 - 1600 : 40000 + 1600]
+        (expected,) = model.recognize([inside])
+        assert result.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+    else:
+        np.testing.assert_allclose(result.speech, plain.speech, atol=1e-6)  # it keeps its silence
+        expected = model.classify({"speech": result.speech})
+        assert list(result.probabilities.values()) == pytest.approx(expected, abs=1e-9)
+    assert max(abs(result.probabilities[k] - p) for k, p in plain.probabilities.items()) > 1e-4
+    assert result.label == max(result.probabilities, key=result.probabilities.get)
+    # Without it, all is as it was.
+    (plain,) = model.recognize([speech], *([e] for e in enrollment))
+    assert model(speech, *enrollment).probabilities == pytest.approx(plain.probabilities, abs=1e-5)
+    silent = model.classify({"speech": np.zeros(8000, np.float32)})
+    assert sum(silent) == pytest.approx(1)
