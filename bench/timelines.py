@@ -120,7 +120,9 @@ def _measure(model, data, plan, args):
         soundfile.write(path, np.concatenate(pieces), model.rate, subtype="FLOAT")
         settings = default_thresholds(model)
         settings |= {k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None}
-        parts, _ = find_parts(model, Recording(path, model.rate), enrollment, directory, **settings)
+        parts, *_ = find_parts(
+            model, Recording(path, model.rate), enrollment, directory, **settings
+        )
     is_target, is_found = (np.zeros(start * _FRAMES // model.rate, bool) for _ in range(2))
     for frames, spans in ((is_target, truth), (is_found, [(p.start, p.end) for p in parts])):
         for first, end, *_ in spans:

@@ -16,7 +16,9 @@ VERBS = {
     "calibrate": ("calibrate", "calibrate a joint model on dev, or evaluate its calibration"),
     "pack": ("pack", "pack a trained model into one archive or directory"),
 }
-_HELP = "usage: tse-ser VERB ...\n\n{}\n\n`tse-ser VERB --help` lists the options of each."
+_HELP = (
+    "usage: tse-ser VERB ... | --version\n\n{}\n\n`tse-ser VERB --help` lists the options of each."
+)
 
 
 def main(argv=None):
@@ -24,6 +26,11 @@ def main(argv=None):
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
         print(_HELP.format("\n".join(f"  {name:9} {about}" for name, (_, about) in VERBS.items())))
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(f"espnet_tse_ser {version('espnet_tse_ser')}")
         return 0
     if verb not in VERBS:
         print(f"error: '{verb}' is no verb of tse-ser; give {', '.join(VERBS)}", file=sys.stderr)

@@ -103,7 +103,10 @@ def _load(args, device, is_enrolled, is_pair):
         raise UserError("--front_end gives the speech: leave out --speech, or --front_end")
     if model.needs_enrollment and not is_enrolled:
         who = args.model_dir if model.extracts or front_end is None else args.front_end
-        raise UserError(f"{who} extracts the target and needs --enrollment, its speech")
+        raise UserError(
+            f"{who} extracts the target and needs --enrollment, its speech (only two audio files "
+            "alone are a recording and its enrollment)"
+        )
     if is_pair and not model.needs_enrollment:
         raise UserError(
             f"{args.model_dir} takes no enrollment, which the second of two files is; for two "
@@ -138,6 +141,10 @@ def _recognize(args, reader, load, item, output):
     found = remarks(quality, "mixture", item.mixture, model.rate)
     if model.needs_enrollment:
         found += remarks_on(given["enrollment"], "enrollment", model.rate)
+        if item.mixture in item.enrollments:
+            found.append(
+                f"enrollment is the mixture itself: give the target alone ({item.mixture})"
+            )
     segments = result.get("segments", [result])
     present = [s["target_present"] for s in segments if s["target_present"] is not None]
     if present and max(present) < LEAST_PRESENT:

@@ -34,11 +34,11 @@ SETTINGS = {
     "presence_db": (
         Number(-200, 200),
         None,
-        "least level of what is extracted in the mixture; default: -30 of a calibrated model, else "
-        "-10",
+        "least level of what is extracted in the mixture; default: -30 of a model that gives "
+        "target_present, else -10",
     ),
     "floor_db": (Number(0, 200), 30.0, "how far below what is loud in it that may be"),
-    "least_present": (SHARE, None, "least target_present; default: 0.5 of a calibrated model"),
+    "least_present": (SHARE, None, "least target_present; default: 0.5 of a model that gives it"),
     "least_similarity": (Number(-1, 1), None, "least cosine of voices; default: 0.5"),
     "window_seconds": (LENGTH, 60.0, "extracted at a time"),
     "segment_seconds": (LENGTH, 5.0, "of a segment at most"),
@@ -102,9 +102,10 @@ def main(argv=None):
             if getattr(args, name) is None:
                 setattr(args, name, value)
         base.parent.mkdir(parents=True, exist_ok=True)
-        recording, parts, frames = _find(args, model, mixture, enrollments)
+        recording, parts, frames, presence = _find(args, model, mixture, enrollments)
         found = remarks(recording.quality, "mixture", args.mixture, model.rate)
         found += remarks_on(enrollments, "enrollment", model.rate)
+        found += _groups(args, presence)
         if not parts:
             found.append(
                 "target found nowhere: enroll it otherwise, or lower --presence_db, "
@@ -116,7 +117,9 @@ def main(argv=None):
     columns += ["presence_db", "target_present", "similarity"]
     write_tsv(files["tsv"], map(_flat, result["segments"]), columns)
     write_text(files["rttm"], _rttm(base.name, args.target, parts))
-    plot_timeline(files["png"], parts, frames, model.labels, args.presence_db, base.name)
+    plot_timeline(
+        files["png"], parts, frames, presence, model.labels, result["settings"], base.name
+    )
     for text in found:
         logger.warning("%s", text)
     printed = {key: value for key, value in result.items() if key != "segments"}
@@ -159,6 +162,20 @@ def _find(args, model, path, enrollments):
         args.output_dir,
         **{name: getattr(args, name) for name in SETTINGS},
     )
+
+
+def _groups(args, presence):
+    """A remark where voices fall into two groups that the threshold does not tell apart."""
+    from espnet_tse_ser.inference.presence import two_groups
+
+    groups = None if presence is None else two_groups(presence.of_windows)
+    if groups is None or groups[0] <= args.least_similarity:
+        return []
+    least, low, high = groups
+    return [
+        f"voices fall into two groups, of similarities about {low:.2f} and {high:.2f}: "
+        f"--least_similarity {least:.2f} takes the second alone ({args.mixture})"
+    ]
 
 
 def _as_json(args, model, recording, parts):

@@ -33,7 +33,9 @@ def run_batch(items, compute, results, label, load):
             if len(items) == 1:
                 raise
             failed.append(item.mixture)
-            logger.error("%s", explain(error) if isinstance(error, OSError) else error)
+            text = str(explain(error) if isinstance(error, OSError) else error)
+            where = "" if text.startswith(item.mixture) else f"{item.id}: "
+            logger.error("%s%s", where, text)
             continue
         results.write(item, result)
         for text in result["warnings"]:

@@ -108,7 +108,11 @@ def _items(args):
 
     items = find_items(args.recordings, args.mixture, args.enrollment)
     if not items:
-        raise UserError("give a recording, a folder, a table, or - for a table on standard input")
+        behind = "; --enrollment takes all names behind it: put the recordings before it"
+        raise UserError(
+            "give a recording, a folder, a table, or - for a table on standard input"
+            + behind * (len(args.enrollment) > 1)
+        )
     is_pair = len(args.recordings) == 2 and not args.mixture and not args.enrollment
     if is_pair and items == [Item(name, name) for name in args.recordings]:
         return True, [Item(items[0].id, items[0].mixture, (items[1].mixture,))]

@@ -36,10 +36,11 @@ def find_items(names, files=(), enrollments=()):
     """The recordings that names stand for.
 
     Args:
-        names: of audio files; of folders: all audio in them, at any depth; patterns that no shell
-            has replaced; tables (``.tsv``, ``.txt``, ``.lst``, ``.csv``): a recording a line, with
-            its enrollment (or several with ``;`` between) and its id, if there are; ``-``: such a
-            table on standard input. The first line of a table may name its columns.
+        names: of audio files; of folders: all audio in them, at any depth, but for the enrollments;
+            patterns that no shell has replaced; tables (``.tsv``, ``.txt``, ``.lst``, ``.csv``): a
+            recording a line, with its enrollment (or several with ``;`` between) and its id, if
+            there are; ``-``: such a table on standard input. The first line of a table may name its
+            columns.
         files: names of further audio files, which stand for nothing else.
         enrollments: of all recordings whose table has none.
 
@@ -54,9 +55,12 @@ def find_items(names, files=(), enrollments=()):
     found += [Item(str(name), str(name), enrollments) for name in files]
     seen = set()
     for item in found:
-        if item in seen:
-            raise UserError(f"{item.mixture}: is there twice; give it once, or ids in a table")
-        seen.add(item)
+        if item.id in seen:
+            raise UserError(
+                f"'{item.id}': is there twice; give it once, or another id in a table (columns "
+                f"{' '.join(_COLUMNS)})"
+            )
+        seen.add(item.id)
     return found
 
 
@@ -69,6 +73,7 @@ def _expand(name, enrollments):
     if os.path.isdir(name):
         wanted = SUFFIXES | OTHERS
         files = [p for p in find_files(path, "**/*") if p.suffix.lower() in wanted and p.is_file()]
+        files = [p for p in files if not any(_is_same(p, e) for e in enrollments)]
         if not files:
             raise UserError(f"{name}: has no audio files in it; give another folder")
         return [Item(str(file), str(file), enrollments) for file in files]
@@ -82,6 +87,10 @@ def _expand(name, enrollments):
             raise UserError(f"{name}: no file is named like this; check the pattern")
         return [item for file in files for item in _expand(file, enrollments)]
     return [Item(name, name, enrollments)]
+
+
+def _is_same(path, other):
+    return os.path.exists(other) and os.path.samefile(path, other)
 
 
 def _standard_input():

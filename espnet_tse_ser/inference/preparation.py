@@ -1,5 +1,7 @@
 """Signals of any rate and number of channels, as the models take them."""
 
+import os
+
 import numpy as np
 
 from espnet_tse_ser.audio.amplitudes import check_amplitudes, check_not_silent, check_rate
@@ -57,6 +59,8 @@ def enroll(parts, fs):
 
 def _as_signal(samples, name):
     """``samples`` as an array of floats ``(num_samples,)`` or ``(num_samples, num_channels)``."""
+    if isinstance(samples, (str, os.PathLike)):
+        raise UserError(f"{name}: give its samples, not a name; soundfile.read returns them")
     try:
         samples = np.asarray(samples)
     except (TypeError, ValueError, RuntimeError) as error:

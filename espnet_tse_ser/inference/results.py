@@ -11,6 +11,7 @@ from espnet_tse_ser.files import check_line, to_json
 from espnet_tse_ser.inference.inputs import SEPARATOR
 
 FORMATS = ("jsonl", "tsv")
+_SUFFIXES = (".jsonl", ".json", ".tsv", "")
 _SEPARATORS = {"enrollment": SEPARATOR, "warnings": " | "}
 _ANOTHER = "give another name, or remove it to compute all again"
 
@@ -21,19 +22,25 @@ class Results:
     A line that a killed process has left unfinished is removed.
 
     Args:
-        path: file to add to; None: standard output. form: one of `FORMATS`; None: a table if that
-            is the suffix of the file. inputs: files that are read.
+        path: file to add to; None: standard output. form: one of `FORMATS`; None: as the
+            suffix of the file says. inputs: files that are read.
         settings: key -> value that all results have, such as the model's checksum.
 
     Raises:
-        UserError: the file is an input, is no such file, or has results of other settings.
+        UserError: the file is an input, is no such file, has results of other settings, or a name
+            that says no form. Asked for an item: the file has another one of the same id.
     """
 
     def __init__(self, path=None, form=None, inputs=(), settings=None):
         self.path = None if path is None else Path(path)
-        is_table = self.path is not None and self.path.suffix == ".tsv"
-        self.form = form or ("tsv" if is_table else "jsonl")
-        self._columns, self._done, self.settings = None, set(), settings or {}
+        suffix = "" if self.path is None else self.path.suffix
+        if form is None and suffix not in _SUFFIXES:
+            raise UserError(
+                f"--output {self.path}: '{suffix}' names no form of results; end it in .jsonl or "
+                ".tsv, or give --format"
+            )
+        self.form = form or ("tsv" if suffix == ".tsv" else "jsonl")
+        self._columns, self._done, self.settings = None, {}, settings or {}
         if self.path is None:
             return
         check_no_input(self.path, inputs, "--output")
@@ -42,7 +49,13 @@ class Results:
             self._resume()
 
     def __contains__(self, item):
-        return _key(item.id, item.mixture, item.enrollments) in self._done
+        known = self._done.get(item.id, item)
+        if known is not item and known != (item.mixture, tuple(item.enrollments)):
+            raise UserError(
+                f"{self.path}: has a result of '{item.id}' from {' '.join([known[0], *known[1]])}; "
+                "give another name, or another id in a table"
+            )
+        return known is not item
 
     def __len__(self):
         return len(self._done)
@@ -109,7 +122,7 @@ class Results:
         for key, value in self.settings.items():
             if key in row and _shown(row[key]) != _shown(value):
                 raise UserError(f"{where}: has {key} {row[key]}, but now it is {value}; {_ANOTHER}")
-        self._done.add(_key(row["id"], row["mixture"], enrollments))
+        self._done[row["id"]] = row["mixture"], enrollments
 
 
 def emotion_of(probabilities):
@@ -125,10 +138,6 @@ def emotion_of(probabilities):
 def rounded(value):
     """A share or a probability, or None, as a result has it."""
     return None if value is None else round(value, 4)
-
-
-def _key(name, mixture, enrollments):
-    return name, mixture, tuple(enrollments)
 
 
 def _flat(row):

@@ -135,7 +135,7 @@ def find_parts(
             ``least_present`` and ``least_similarity`` takes all.
 
     Returns:
-        list of `Part`, and `Frames`.
+        list of `Part`, `Frames`, and `Presence`, or None without an enrollment.
 
     Raises:
         UserError: as `recognize_recording`; the model does not extract; ``least_present`` of a
@@ -151,19 +151,19 @@ def find_parts(
         level, rate = frames.finish(), model.rate / frames.size
         against_mixture, against_loud = presence(frames.energies, rate)
         is_present = (against_mixture >= presence_db) & (against_loud >= -floor_db)
-        present = similar = None
+        found = None
         if enrollment is not None:
             how = enrollment, pairs.read, is_present, frames.size
-            present, similar = present_by_frame(model, *how)
-            for measure, least in ((present, least_present), (similar, least_similarity)):
+            found = present_by_frame(model, *how)
+            for track, least in zip(found, (least_present, least_similarity), strict=False):
                 if least is not None:
-                    is_present &= measure >= least
+                    is_present &= track >= least
         bounds = [
             (a * frames.size, b * frames.size)
             for first, end in stretches(is_present, rate)
             for a, b in _divide(first, end, segment_seconds * rate)
         ]
-        parts = []
+        parts, tracks = [], (None, None) if found is None else found[:2]
         for first, end in progress(bounds, "recognise"):
             mixture, speech = pairs.read(first, end)
             name = f"{recording.path}: {first / model.rate:.2f} to {end / model.rate:.2f} s"
@@ -177,11 +177,11 @@ def find_parts(
                 first / model.rate,
                 end / model.rate,
                 _decibels(frames.energies[inside]),
-                *(None if x is None else float(x[inside].mean()) for x in (present, similar)),
+                *(None if x is None else float(x[inside].mean()) for x in tracks),
                 dict(zip(model.labels, row, strict=True)),
             )
             parts.append(part)
-    return parts, frames
+    return parts, frames, found
 
 
 def overall(parts):

@@ -68,7 +68,8 @@ def hold_out_speakers(gender, share, seed, name):
         if count >= len(speakers):
             raise UserError(
                 f"{name}: holding out {count} of {len(speakers)} speaker(s) of gender '{kind}' "
-                "leaves none to train on; add speakers"
+                "leaves none to train on; add speakers, or cut dev from the utterances of all: "
+                "--dev_split utterance"
             )
         chosen |= {str(s) for s in rng.choice(speakers, size=count, replace=False)}
     return chosen

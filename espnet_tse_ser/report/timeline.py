@@ -6,17 +6,21 @@ from espnet_tse_ser.inference.frames import FRAME_SECONDS
 from espnet_tse_ser.inference.timeline import presence
 from espnet_tse_ser.report.plots import COLOURS, new_figure, save
 
+_LEAST = {"target_present": "least_present", "similarity": "least_similarity"}
 _COLUMNS = 2000  # of the picture; of more frames the extremes are drawn
 
 
-def plot_timeline(path, parts, frames, labels, presence_db, title=""):
+def plot_timeline(path, parts, frames, found, labels, thresholds, title=""):
     """Draw the peaks of a recording and of its target, its presence, and a band for each emotion.
 
     Args:
-        parts: list of `Part`. frames: `Frames`. labels: emotions. presence_db: the threshold.
+        parts, frames, found: what `find_parts` gives. labels: emotions. thresholds: dict with
+            "presence_db", "least_present" and "least_similarity".
     """
-    figure, _ = new_figure(12, 5.5, axes=False)
-    waveform, level, bands = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.5, 1.5))
+    figure, _ = new_figure(12, 7, axes=False)
+    waveform, voices, level, bands = figure.subplots(
+        4, 1, sharex=True, height_ratios=(2, 1.5, 1.2, 1.5)
+    )
     (mixture, speech), time = _reduce(frames.peaks.T, np.max)
     waveform.fill_between(time, -mixture, mixture, color="lightgrey", label="mixture")
     waveform.fill_between(time, -speech, speech, color=COLOURS[0], label="target")
@@ -25,9 +29,23 @@ def plot_timeline(path, parts, frames, labels, presence_db, title=""):
     against_mixture, _ = presence(frames.energies, 1 / FRAME_SECONDS)
     (shown,), time = _reduce(against_mixture[None], np.mean)
     level.plot(time, np.maximum(shown, -40), color="grey", linewidth=0.8)
-    level.axhline(presence_db, color="black", linestyle=":", linewidth=0.8)
-    for part in parts:
-        level.axvspan(part.start, part.end, color=COLOURS[0], alpha=0.25, linewidth=0)
+    level.axhline(thresholds["presence_db"], color="black", linestyle=":", linewidth=0.8)
+    for axes in (voices, level):
+        for part in parts:
+            axes.axvspan(part.start, part.end, color=COLOURS[0], alpha=0.25, linewidth=0)
+    for number, (name, least) in enumerate(_LEAST.items(), 1):
+        track = getattr(found, name, None)
+        if track is None:
+            continue
+        (shown,), time = _reduce(track[None], np.mean)
+        shown = np.where(shown == 0, np.nan, shown)
+        voices.plot(time, shown, color=COLOURS[number], label=name.replace("_", " "))
+        if thresholds[least] is not None:
+            voices.axhline(thresholds[least], color=COLOURS[number], linestyle=":", linewidth=0.8)
+    if found is not None:
+        voices.legend(loc="lower right", ncols=2, fontsize=8)
+    voices.set_ylabel("voice")
+    voices.set_ylim(0, 1)
     level.set_ylabel("target / mixture, dB")
     level.set_ylim(-41, 5)
     for place, label in enumerate(labels):

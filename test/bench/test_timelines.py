@@ -45,7 +45,7 @@ def test_the_truth(words, joint_dir, capsys, monkeypatch):
             if silent > 0.15 * rate:
                 break
             end = at if there else end
-        return [Part(0.0, end / rate, 0, None, None, {"ang": 1.0, "sad": 0.0})], None
+        return [Part(0.0, end / rate, 0, None, None, {"ang": 1.0, "sad": 0.0})], None, {}
 
     monkeypatch.setattr(timelines, "find_parts", find)
     assert run(timelines.main, [*words, "--dialogues=1", f"a={joint_dir}"]) == 0

@@ -10,7 +10,12 @@ from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.inference.calibration import Calibration
 from espnet_tse_ser.inference.evidence import FEATURES, evidence
 from espnet_tse_ser.inference.model import TSESER
-from espnet_tse_ser.inference.presence import HOP_SECONDS, WINDOW_SECONDS, present_by_frame
+from espnet_tse_ser.inference.presence import (
+    HOP_SECONDS,
+    WINDOW_SECONDS,
+    present_by_frame,
+    two_groups,
+)
 from espnet_tse_ser.inference.recording import Recording
 from espnet_tse_ser.inference.timeline import default_thresholds, find_parts
 from espnet_tse_ser.inference.voices import Voices
@@ -45,7 +50,7 @@ def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
     )
     pair = pair.astype(np.float32)
     num_frames = pair.shape[1] // FRAME
-    found, similar = present_by_frame(
+    found, similar, windows = present_by_frame(
         model,
         enrollment,
         lambda first, end: pair[:, first:end],
@@ -66,6 +71,7 @@ def test_a_frame_has_the_mean_of_its_windows(joint_dir, seconds):
         for frame in range(start, min(start + size, num_frames)):
             expected[frame].append(1 / (1 + np.exp(-logit)))
             voices[frame].append(measured["mixture_voice"])
+    assert len(windows) == len(starts)
     np.testing.assert_allclose(similar, [np.mean(each) for each in voices], atol=1e-5)
     np.testing.assert_allclose(found, [np.mean(each) for each in expected], atol=1e-5)
     assert seconds < 2 or np.ptp(found) > 0.01
@@ -83,13 +89,16 @@ def test_windows_in_which_nothing_is_wanted_are_left_out(joint_dir, monkeypatch)
     pair = np.stack([_noise(10), _noise(10, 1)])
     wanted = np.zeros(500, bool)
     wanted[300:310] = True
-    found, similar = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
+    found, similar, windows = present_by_frame(
+        model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME
+    )
     assert similar[:200].max() == 0 == similar[400:].max() and similar[305] > 0
+    assert len(windows) == len(asked)
     assert 2 <= len(asked) <= 4 and found[:200].max() == 0 == found[400:].max()
     np.testing.assert_allclose(found[300:310], 1 / (1 + np.exp(-1.0)), atol=1e-6)
     wanted[:] = False
-    for nothing in present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME):
-        assert nothing.shape == (500,) and not nothing.any()
+    *tracks, windows = present_by_frame(model, _noise(1), lambda a, b: pair[:, a:b], wanted, FRAME)
+    assert all(track.shape == (500,) and not track.any() for track in tracks) and not len(windows)
 
 
 def test_a_timeline_has_what_is_probable(joint_dir, tmp_path):
@@ -112,6 +121,16 @@ def test_a_timeline_has_what_is_probable(joint_dir, tmp_path):
     )
     with pytest.raises(UserError, match="--least_present needs a model with a calibration"):
         parts(TSESER.from_pretrained(joint_dir), 0.5)
+
+
+def test_two_groups():
+    rng = np.random.default_rng(0)
+    low, high = 0.6 + 0.05 * rng.standard_normal(40), 0.85 + 0.05 * rng.standard_normal(60)
+    least, *means = two_groups(np.concatenate([low, high]))
+    assert low.max() - 0.1 < least < high.min() + 0.1
+    assert means == pytest.approx([low.mean(), high.mean()], abs=0.02)
+    assert two_groups(high) is None and two_groups(rng.uniform(0.5, 0.9, 300)) is None
+    assert two_groups(np.full(50, 0.7)) is None and two_groups([0.5, 0.9] * 9) is None
 
 
 def test_default_thresholds(joint_dir, ser_dir):

@@ -62,7 +62,7 @@ def dialogue(tmp_path):
 
 def test_who_speaks_when(dialogue, ser_dir, tmp_path):
     model = TSESER.from_pretrained(ser_dir, front_end=Known())
-    parts, frames = find_parts(model, Recording(dialogue, RATE), None, tmp_path, **OPTIONS)
+    parts, frames, _ = find_parts(model, Recording(dialogue, RATE), None, tmp_path, **OPTIONS)
     assert list(tmp_path.iterdir()) == [dialogue]
     found = np.zeros(len(frames.energies), bool)
     for part in parts:
