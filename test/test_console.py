@@ -50,3 +50,8 @@ def test_help_is_quick(verb):
     assert (
         after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     )  # of a busy CPU
+
+
+def test_version(capsys):
+    assert console.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("espnet_tse_ser 0.")

@@ -34,16 +34,16 @@ class Results:
     def __init__(self, path=None, form=None, inputs=(), settings=None):
         self.path = None if path is None else Path(path)
         suffix = "" if self.path is None else self.path.suffix
-        if form is None and suffix not in _SUFFIXES:
-            raise UserError(
-                f"--output {self.path}: '{suffix}' names no form of results; end it in .jsonl or "
-                ".tsv, or give --format"
-            )
         self.form = form or ("tsv" if suffix == ".tsv" else "jsonl")
         self._columns, self._done, self.settings = None, {}, settings or {}
         if self.path is None:
             return
         check_no_input(self.path, inputs, "--output")
+        if form is None and suffix not in _SUFFIXES:
+            raise UserError(
+                f"--output {self.path}: '{suffix}' names no form of results; end it in .jsonl or "
+                ".tsv, or give --format"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self._resume()

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -260,3 +261,17 @@ def test_memory_does_not_grow_with_their_number(files, joint_dir):
     assert done.returncode == 0, done.stderr
     _, few, many = (int(line) / 1024 for line in done.stdout.splitlines())
     assert many - few < 3, (few, many)  # MB; the samples would be 7 MB, and their speech as much
+
+
+def test_what_a_newcomer_tried(run, files):
+    """The enrollment in the folder; names behind it; the recording as its own enrollment."""
+    shutil.copy(files / "e.wav", files / "in/e.wav")
+    _, results, _ = run("in", "--enrollment=in/e.wav")
+    assert results and "in/e.wav" not in {r["mixture"] for r in results}
+    assert "put the recordings before it" in run("--enrollment", "e.wav", "in/4.wav")[2]
+    _, (result,), _ = run("in/4.wav", "--enrollment=in/4.wav")
+    (text,) = [w for w in result["warnings"] if "itself" in w]
+    assert text == "enrollment is the mixture itself: give the target alone (in/4.wav)"
+    (files / "t.tsv").write_text("in/4.wav\te.wav\tone\nin/4.wav\tnone.wav\ttwo\n")
+    assert "two: none.wav: no such" in run("t.tsv")[2]
+    assert "(only two audio files alone are" in run("in/4.wav", "e.wav", "in/0.wav")[2]

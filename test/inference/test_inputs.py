@@ -71,7 +71,11 @@ def test_a_list_of_names(place, monkeypatch):
         ("t.tsv", "a\nb\tc\td\te\n", "t.tsv: line 2: expected mixture enrollment id, got 4 fields"),
         ("t.tsv", "mixture\tid\n\tx\n", "t.tsv: line 2: expected mixture id"),
         ("t.tsv", "\n\n", "t.tsv: names no recordings"),
-        ("t.tsv", "a\nb\na\n", "a: is there twice"),
+        (
+            "t.tsv",
+            "a\nb\na\n",
+            "'a': is there twice; give it once, or another id in a table .columns mixture",
+        ),
         ("t.tsv", b"RIFF\0\0", "t.tsv: line 1: control character"),
         ("-", b"RIFF\0\xff", "standard input is no list of recordings; .* give /dev/stdin inst"),
     ],

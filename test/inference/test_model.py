@@ -140,7 +140,7 @@ GOOD = _noise(3000)
         (GOOD > 0, GOOD, "the mixture: must be floats.* got bool"),
         (GOOD * 1j, GOOD, "the mixture: must be floats.* got complex"),
         (GOOD.astype(object), GOOD, "the mixture: must be floats.* got object"),
-        ("m.wav", GOOD, "the mixture: must be floats.* got <U5"),
+        ("m.wav", GOOD, "the mixture: give its samples, not a name"),
         (0.5, GOOD, r"the mixture: must be floats.* got float64 \(\)"),
         ([[0.1, 0.2], [0.3]], GOOD, "the mixture: is no array of samples"),
         ([], GOOD, "the mixture: holds no samples"),

@@ -53,7 +53,12 @@ def test_nothing_is_written_twice(path):
     assert path.read_bytes() == whole
     results = Results(path, settings=SETTINGS)
     assert len(results) == 3 and all(item in results for item in ITEMS)
-    assert Item("a", "a.wav", ("e.wav",)) not in results and Item("d", "a.wav") not in results
+    assert Item("d", "a.wav") not in results
+    with pytest.raises(UserError, match="has a result of 'a' from .*; give another name, or ano"):
+        Item("a", "a.wav", ("other.wav",)) in results  # noqa: B015
+    with pytest.raises(UserError, match="'.csv' names no form of results; end it in .jsonl or .t"):
+        Results(path.with_suffix(".csv"), settings=SETTINGS)
+    assert Results(path.with_suffix(".csv"), "jsonl").form == "jsonl"
 
 
 def test_killed_at_any_byte(path):
