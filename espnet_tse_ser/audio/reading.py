@@ -148,6 +148,9 @@ def open_audio(path):
         sources = check_whole(part.read_at, part.size, path) or [part]
         return AudioFile(_open_streams(sources, path), path, [part])
     descriptor, size = open_file(path)
+    if size == 0:
+        os.close(descriptor)
+        raise UserError(f"{path}: is empty; fetch it again or leave it out")
     try:
         sources = check_whole(functools.partial(os.pread, descriptor), size, path)
     finally:

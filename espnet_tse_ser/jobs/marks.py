@@ -37,16 +37,24 @@ class Marks:
 
         Returns:
             ("done", mark); ("gone", the first that was written and is no more);
-            ("begun", mark); ("other", the mark of one with another record); ("new", None).
+            ("begun", mark); ("other", the mark of one with another record); ("new", None), also
+            where one with another record was begun and has left nothing but its log.
         """
         done, begun = self.path("done"), self.path("begun")
         if read_record(done) == record:
             gone = self.first_gone()
             return ("done", done) if gone is None else ("gone", gone)
         for mark in (done, begun):
-            if os.path.exists(mark):
-                return ("begun" if read_record(mark) == record else "other"), mark
+            if not os.path.exists(mark):
+                continue
+            if read_record(mark) == record:
+                return "begun", mark
+            if mark == done or self._has_left_something():
+                return "other", mark
         return "new", None
+
+    def _has_left_something(self):
+        return any(not n.startswith(".") and n != "log" for n in os.listdir(self.directory))
 
     def begin(self, record):
         """Mark the step as begun, and no longer as done."""

@@ -41,7 +41,11 @@ def test_from_new_to_done(marks):
     assert marks.state(RECORD) == ("new", None)
     marks.begin(RECORD)
     assert marks.state(RECORD) == ("begun", marks.path("begun"))
-    assert marks.state(RECORD + " more") == ("other", marks.path("begun"))
+    os.mkdir(f"{marks.directory}/log")
+    assert marks.state(RECORD + " more") == ("new", None)  # it has left nothing
+    with open(f"{marks.directory}/a.tsv", "w"):
+        assert marks.state(RECORD + " more") == ("other", marks.path("begun"))
+    os.rmdir(f"{marks.directory}/log"), os.unlink(f"{marks.directory}/a.tsv")
     marks.finish()
     assert marks.state(RECORD) == ("done", marks.path("done"))
     assert marks.state("") == ("other", marks.path("done"))
@@ -53,6 +57,8 @@ def test_from_new_to_done(marks):
 @pytest.mark.parametrize("kind", ["done", "begun"])
 def test_marks_of_another_record_count_before_what_is_gone(marks, kind):
     write(marks, **{kind: "other\n"}, wrote="x\n")
+    with open(f"{marks.directory}/y", "w"):
+        pass
     assert marks.state(RECORD) == ("other", marks.path(kind))
 
 
