@@ -49,6 +49,7 @@ def get_parser():
     parser.add_argument("--turns", type=COUNT.option, default=16, help="utterances of a dialogue")
     parser.add_argument("--seed", type=SEED.option, default=0, help="of the dialogues")
     for name, (kind, default, about) in SETTINGS.items():
+        about += "" if default is None else f"; default: {default:g}"
         parser.add_argument(f"--{name}", type=kind.option, default=default, help=about)
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
     return parser
@@ -71,9 +72,11 @@ def main(argv=None):
             raise UserError(f"{model_dir}: takes no enrollment; leave it out")
         data = MixtureDir(args.data_dir, list(chosen), model.rate, scored=True)
         found = {}
-        for plan in progress(plans, name):
+        for number, plan in enumerate(progress(plans, name)):
             state = "same" if len({mixture.gender for mixture in plan}) == 1 else "different"
-            found.setdefault(state, []).append(_measure(model, data, plan, args))
+            found.setdefault(state, []).append(
+                _measure(model, data, plan, [args.seed, number, 1], args)
+            )
         rows += [_row(name, state, counts) for state, counts in sorted(found.items())]
     print(table(_TITLES, rows))
 
@@ -103,9 +106,9 @@ def _plan(mixtures, args):
     return plans
 
 
-def _measure(model, data, plan, args):
+def _measure(model, data, plan, seed, args):
     """Frames right, found and of the target; seconds right and found of its emotions."""
-    rng = np.random.default_rng([args.seed, 1])
+    rng = np.random.default_rng(seed)
     pieces, truth, start = [], [], 0
     for mixture in plan:
         speech = data.audio("ref", mixture.mixture)

@@ -125,6 +125,7 @@ def _recognize(args, reader, load, item, output):
     """The result of one recording."""
     from espnet_tse_ser.audio.quality import remarks, remarks_on
     from espnet_tse_ser.inference.calibration import LEAST_PRESENT
+    from espnet_tse_ser.inference.inputs import is_same
 
     seconds = reader.seconds(item.mixture)
     longest = min(args.window_seconds, args.segment_seconds or args.window_seconds)
@@ -141,7 +142,7 @@ def _recognize(args, reader, load, item, output):
     found = remarks(quality, "mixture", item.mixture, model.rate)
     if model.needs_enrollment:
         found += remarks_on(given["enrollment"], "enrollment", model.rate)
-        if item.mixture in item.enrollments:
+        if any(is_same(item.mixture, name) for name in item.enrollments):
             found.append(
                 f"enrollment is the mixture itself: give the target alone ({item.mixture})"
             )

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.machine import add_options, set_up
 from espnet_tse_ser.progress import log_to_stderr, map_progress, progress
 from espnet_tse_ser.report.stamp import Stamp, add_scheme_option, check_name, commit_of, measure
 from espnet_tse_ser.values.ids import check_id
@@ -45,6 +46,7 @@ def get_parser():
         "--fs", type=RATE.option, default=16000, help="sampling rate of all audio in Hz"
     )
     parser.add_argument("--nj", type=COUNT.option, default=1, help="number of processes")
+    add_options(parser)
     add_scheme_option(parser)
     parser.add_argument(
         "--table_dir", help="holds mixtures.tsv and splits (stage 2), for the head of each table"
@@ -66,11 +68,17 @@ def main(argv=None):
     check_name(args.scheme)
     conditions = _conditions(args)
     entries, labels = _entries(args, conditions)
-    if args.clean_model:
-        _embed(entries, args.clean_model)
+    if args.clean_model and "{fold}" not in args.clean_model:
+        raise UserError(
+            f"--clean_model {args.clean_model}: is to have {{fold}} in its name, which stands for "
+            "the test fold, so that no recogniser has seen what it embeds"
+        )
+    device = set_up(args)
     logger.info("comparing %d utterances with %s", len(entries), " ".join(conditions))
     compare = partial(_compare, fs=args.fs)
     rows = map_progress(compare, entries, "compare", args.nj)
+    if args.clean_model:
+        _embed(args, entries, rows, device)
     output_dir = Path(args.output_dir)
     path = output_dir / "preservation_utt.tsv"
     preservation_table.write_preservation(path, [row for parts in rows for row in parts])
@@ -141,7 +149,6 @@ def _entries(args, conditions):
                     "audio": {name: paths[uid] for name, paths in audio.items()},
                     "hypotheses": {name: table[uid] for name, table in hypotheses.items()},
                     "labels": labels,
-                    "similarity": dict.fromkeys(conditions, float("nan")),
                 }
             )
     return entries, labels
@@ -168,31 +175,35 @@ def _hypotheses(path, test, labels):
     return own_labels, rows
 
 
-def _embed(entries, model_dir):
-    """Add how similar the embeddings of each condition are to those of clean speech."""
+def _embed(args, entries, rows, device):
+    """Add to the rows how similar the embeddings of each condition are to those of clean speech."""
     from espnet_tse_ser.audio.reading import read_mono
     from espnet_tse_ser.inference.model import TSESER
     from espnet_tse_ser.metrics.preservation import cosine
+    from espnet_tse_ser.training.checkpoints import find_weights
 
-    if "{fold}" not in model_dir:
-        raise UserError(
-            f"--clean_model {model_dir}: is to have {{fold}} in its name, in whose place the test "
-            "fold is, so that no recogniser has seen what it embeds"
-        )
-    models = {}
-    for entry in progress(entries, "embed"):
-        fold = entry["row"]["fold"]
-        if fold not in models:
-            models = {fold: TSESER.from_pretrained(model_dir.replace("{fold}", fold))}
-        model = models[fold]
-        if model.inputs != ("speech",):
-            raise UserError(f"--clean_model {model_dir}: give a recogniser of speech alone")
-        others = {name: path for name, path in entry["audio"].items() if name != "clean"}
+    of_fold, model = None, None
+    for entry, own in zip(progress(entries, "embed"), rows, strict=True):
+        if entry["row"]["fold"] != of_fold:
+            of_fold = entry["row"]["fold"]
+            directory = args.clean_model.replace("{fold}", of_fold)
+            weights = None  # those of the hypotheses, see `recognize --by_ua_and_wa`
+            if args.scheme == "best_test_epoch":
+                weights = find_weights(directory, "valid.ua")
+            model = TSESER.from_pretrained(directory, weights, device, calibrated=False)
+            if model.inputs != ("speech",):
+                logger.warning(
+                    "%s: recognises from %s; the emotion similarity is of recognisers of speech "
+                    "alone, and left out",
+                    directory,
+                    ", ".join(model.inputs),
+                )
+                return
         clean = read_mono(entry["audio"]["clean"], model.rate)
-        speech = [_read_other(path, model.rate, len(clean)) for path in others.values()]
-        found = dict(zip(("clean", *others), model.embed([clean, *speech]), strict=True))
-        for name in entry["similarity"]:
-            entry["similarity"][name] = cosine(found[name], found["clean"])
+        others = [_read_other(entry["audio"][r["condition"]], model.rate, len(clean)) for r in own]
+        reference, *found = model.embed([clean, *others])
+        for row, embedding in zip(own, found, strict=True):
+            row["emotion_similarity"] = cosine(reference, embedding)
 
 
 def _compare(entry, fs):
@@ -235,7 +246,7 @@ def _emotion(entry, condition):
     """The part of a row that is about the recogniser's decisions and posteriors."""
     from espnet_tse_ser.metrics.preservation import kl_divergence
 
-    similarity = {"emotion_similarity": entry["similarity"][condition]}
+    similarity = {"emotion_similarity": float("nan")}  # see `_embed`
     if not entry["labels"]:
         empty = {"clean_hypothesis": "", "hypothesis": ""}
         return empty | {"agreement": float("nan"), "kl": float("nan")} | similarity

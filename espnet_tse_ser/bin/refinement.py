@@ -62,6 +62,10 @@ def main(argv=None):
             raise UserError(
                 f"{model_dir}: is no TRNet, it refines nothing; give one (model: trnet)"
             )
+        if model.recogniser.compensation is None:
+            text = f"{args.model_dir} has no compensation, and so no score and no bridge.\n"
+            write_text(Path(args.output_dir) / "REFINEMENT.md", text)
+            return
         ids = read_ids(Path(args.table_dir) / "splits" / f"fold{fold}" / "test.lst")
         data = MixtureDir(args.data_dir, ids, model.rate, scp=args.scp)
         for utt, (before, after, score) in refine_set(model, data, args.batch_size).items():

@@ -4,16 +4,16 @@
   timeline talk.flac --enroll_from 12.5-15 31-34.2 --output_dir out
 
 writes out/talk.json (all that is known), .tsv (a line a segment), .rttm (who speaks when, as of
-diarisation) and .png (waveform, presence and emotions), and prints one line of JSON.
+diarisation) and .png (waveform, voices, levels, emotions), and prints one line of JSON.
 
 The target is present in a frame if what is extracted has enough of the energy of the mixture
 (--presence_db) and is not much below what is loud in it (--floor_db), both smoothed over 0.2 s,
 and if, of a model with a calibration, "target_present" of the windows of 1.5 s around it is high
-enough (--least_present); gaps and stretches of less than 0.3 s are ignored. Stretches are cut into
-segments of --segment_seconds at most. "similarity" is that of the voices in these windows to the
-enrollment, by an encoder that thousands of speakers trained; --least_similarity leaves out what is
-less like it. How much voices differ depends on the kind of recording: on a telephone others have
-0.7, and the target 0.8. Look at the segments, and choose.
+enough (--least_present), and the voices in these windows are alike enough to the enrollment
+(--least_similarity); gaps and stretches of less than 0.3 s are ignored. Stretches are cut into
+segments of --segment_seconds at most, which get an emotion, without silence at their ends. Voices
+are compared by an encoder that thousands of speakers trained. How much they differ depends on the
+kind of recording: on a telephone others have 0.7, and the target 0.8. Look at the picture.
 """
 
 import argparse
@@ -107,9 +107,12 @@ def main(argv=None):
         found += remarks_on(enrollments, "enrollment", model.rate)
         found += _groups(args, presence)
         if not parts:
+            asked = [
+                f"--{name}" for name in default_thresholds(model) if getattr(args, name) is not None
+            ]
             found.append(
-                "target found nowhere: enroll it otherwise, or lower --presence_db, "
-                f"--least_present or --least_similarity ({args.mixture})"
+                "target found nowhere: give a longer enrollment of it alone, if it takes one, or "
+                f"lower {' or '.join(asked)} ({args.mixture})"
             )
     result = _as_json(args, model, recording, parts) | {"warnings": found}
     write_json(files["json"], result)
@@ -140,6 +143,8 @@ def _load(args, device, is_enrolled):
 
     front_end = args.front_end and load_front_end(args.front_end, device=device)
     model = TSESER.from_pretrained(args.model_dir, device=device, front_end=front_end)
+    if is_enrolled and not model.needs_enrollment:
+        raise UserError(f"{args.front_end or args.model_dir}: takes no enrollment; leave it out")
     if model.needs_enrollment and not is_enrolled:
         raise UserError(
             f"{args.model_dir} extracts the target and needs --enrollment, its speech, or "
@@ -168,8 +173,8 @@ def _groups(args, presence):
     """A remark where voices fall into two groups that the threshold does not tell apart."""
     from espnet_tse_ser.inference.presence import two_groups
 
-    groups = None if presence is None else two_groups(presence.of_windows)
-    if groups is None or groups[0] <= args.least_similarity:
+    groups = None if presence is None else two_groups(presence.window_similarity)
+    if groups is None or groups[1] < args.least_similarity <= groups[2]:
         return []
     least, low, high = groups
     return [

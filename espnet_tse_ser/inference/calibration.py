@@ -59,13 +59,18 @@ def read_calibration(directory, weights):
         return None
     found = read_json(path)
     if isinstance(found, dict) and "presence_with_voice" in found:
-        raise UserError(f"{path}: is of an older version; run `tse-ser calibrate` again")
+        raise UserError(
+            f"{path}: is of an older version; run `tse-ser calibrate` again, or remove "
+            "it (then nothing says whether the target is there)"
+        )
     found = check_options(found, Calibration, path)
     kinds = dict.fromkeys(("bias", *FEATURES), Number(-(10**6), 10**6))
     found["presence"] = check_options(found["presence"], kinds, f"{path}: presence")
     missing = [name for name in kinds if name not in found["presence"]]
     if missing:
-        raise UserError(f"{path}: presence has no {missing[0]}; run `tse-ser calibrate` again")
+        raise UserError(
+            f"{path}: presence has no {missing[0]}; run `tse-ser calibrate` again, or remove it"
+        )
     if found["weights"] != checksum(weights):
         raise UserError(
             f"{path}: was fitted to other weights than {weights}; run `tse-ser calibrate` again, "

@@ -73,10 +73,10 @@ def _expand(name, enrollments):
     if os.path.isdir(name):
         wanted = SUFFIXES | OTHERS
         files = [p for p in find_files(path, "**/*") if p.suffix.lower() in wanted and p.is_file()]
-        files = [p for p in files if not any(_is_same(p, e) for e in enrollments)]
         if not files:
             raise UserError(f"{name}: has no audio files in it; give another folder")
-        return [Item(str(file), str(file), enrollments) for file in files]
+        files = _but_enrollments(name, files, enrollments)
+        return [Item(file, file, enrollments) for file in files]
     if path.suffix.lower() in _TABLES:
         if not path.is_file():
             raise UserError(f"{name}: no such table of recordings; check the name")
@@ -85,12 +85,21 @@ def _expand(name, enrollments):
         files = sorted(glob.glob(name, recursive=True))
         if not files:
             raise UserError(f"{name}: no file is named like this; check the pattern")
+        files = _but_enrollments(name, files, enrollments)
         return [item for file in files for item in _expand(file, enrollments)]
     return [Item(name, name, enrollments)]
 
 
-def _is_same(path, other):
-    return os.path.exists(other) and os.path.samefile(path, other)
+def _but_enrollments(name, files, enrollments):
+    files = [str(f) for f in files if not any(is_same(f, e) for e in enrollments)]
+    if not files:
+        raise UserError(f"{name}: has nothing in it but the enrollment; give another name")
+    return files
+
+
+def is_same(path, other):
+    """Whether both are names of one file."""
+    return os.path.exists(other) and os.path.exists(path) and os.path.samefile(path, other)
 
 
 def _standard_input():

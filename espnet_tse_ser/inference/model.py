@@ -42,7 +42,7 @@ from espnet_tse_ser.training.checkpoints import (
 )
 from espnet_tse_ser.training.streams import STREAMS, of_streams
 
-# Of what is extracted; chosen on dev mixtures of RAVDESS as it was recorded, with a talker.
+# Of the speech that is recognised; chosen on dev mixtures of RAVDESS as recorded, with a talker.
 _SILENCE_DB, _MARGIN_SECONDS = -30, 0.1
 
 
@@ -212,11 +212,19 @@ class TSESER:
             `Recognition`.
         """
         (result,) = self.recognize(*([signal] for signal in signals), names=[name])
+        return self.without_silence(result, signals, name)
+
+    def without_silence(self, result, signals, name):
+        """A `Recognition` of the same, with what the recogniser makes of it without silent ends.
+
+        Args:
+            result: of `recognize`, of ``signals``: those of one recording, in the order of
+                `inputs`. name: what errors call the mixture.
+        """
         given = dict(zip(self.inputs, signals, strict=True))
         if self.extracts:
             given["speech"] = result.speech
-        inside = self._sounding(given["speech"])
-        if inside == slice(0, len(given["speech"])):
+        if self._sounding(given["speech"]) == slice(0, len(given["speech"])):
             return result
         row = dict(zip(self.labels, self.classify(given, name), strict=True))
         return replace(result, label=max(row, key=row.get), probabilities=row)

@@ -24,12 +24,12 @@ class Presence(NamedTuple):
     Args:
         target_present: the probability of each frame ``(num_frames,)``, or None.
         similarity: cosine of the embeddings of mixture and enrollment ``(num_frames,)``; both are 0
-            where no window is. of_windows: the same of each window ``(num_windows,)``.
+            where no window is. window_similarity: of each window ``(num_windows,)``.
     """
 
     target_present: np.ndarray | None
     similarity: np.ndarray
-    of_windows: np.ndarray
+    window_similarity: np.ndarray
 
 
 def present_by_frame(model, enrollment, read, wanted, frame_size):
@@ -98,7 +98,7 @@ def _by_frame(measure, number, read, wanted, frame_size, rate):
     starts = [start for start in starts if wanted[start : start + size].any()]
     total, count = np.zeros((number, len(wanted))), np.zeros(len(wanted))
     every = [np.zeros((number, 0))]
-    for at in progress(range(0, len(starts), _AT_A_TIME), "target present"):
+    for at in progress(range(0, len(starts), _AT_A_TIME), "voices"):
         chosen = starts[at : at + _AT_A_TIME]
         ends = [min(start + size, len(wanted)) for start in chosen]
         places = list(zip(chosen, ends, strict=True))

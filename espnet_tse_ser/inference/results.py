@@ -49,13 +49,13 @@ class Results:
             self._resume()
 
     def __contains__(self, item):
-        known = self._done.get(item.id, item)
-        if known is not item and known != (item.mixture, tuple(item.enrollments)):
+        known = self._done.get(item.id)
+        if known not in (None, (item.mixture, SEPARATOR.join(item.enrollments))):
             raise UserError(
-                f"{self.path}: has a result of '{item.id}' from {' '.join([known[0], *known[1]])}; "
-                "give another name, or another id in a table"
+                f"{self.path}: has a result of '{item.id}' from {' '.join(known)}; give another "
+                "--output, or another id in a table"
             )
-        return known is not item
+        return known is not None
 
     def __len__(self):
         return len(self._done)
@@ -110,13 +110,14 @@ class Results:
                 self._columns = fields
                 return
             row = dict(zip(self._columns, fields, strict=False))
-            enrollments = tuple(filter(None, row.get("enrollment", "").split(SEPARATOR)))
+            enrollments = row.get("enrollment", "")
         else:
             try:
                 row = json.loads(line)
             except ValueError:
                 row = {}
-            enrollments = tuple(row.get("enrollment") or ())
+            row = row if isinstance(row, dict) else {}
+            enrollments = SEPARATOR.join(row.get("enrollment") or ())
         if not {"id", "mixture", *self.settings} <= row.keys():
             raise UserError(f"{where}: is no result; remove the line, or give another name")
         for key, value in self.settings.items():

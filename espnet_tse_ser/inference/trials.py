@@ -121,14 +121,18 @@ def recognize_trials(model, data, trials, batch_size):
     for batch in progress(inference_batches(lengths, batch_size, data.fs), "recognise"):
         chosen = [trials[number] for number in batch]
         mixtures, enrollments = zip(*(signals_of(data, trial) for trial in chosen), strict=True)
+        names = [f"{trial.utt} ({trial.condition})" for trial in chosen]
         results = model.recognize(
             list(mixtures),
             list(enrollments),
             embeddings=embeddings,
-            names=[f"{trial.utt} ({trial.condition})" for trial in chosen],
+            names=names,
             with_evidence=True,
         )
-        yield from zip(chosen, results, strict=True)
+        for trial, result, *signals, name in zip(
+            chosen, results, mixtures, enrollments, names, strict=True
+        ):
+            yield trial, model.without_silence(result, signals, name)
 
 
 def _voices(mixture):

@@ -5,6 +5,7 @@ import numpy as np
 from espnet_tse_ser.audio.reading import resample
 from espnet_tse_ser.frontends.extraction import Embeddings
 from espnet_tse_ser.inference.evidence import embed, similarity
+from espnet_tse_ser.mixtures.checks import MIN_SAMPLES
 from espnet_tse_ser.models.speaker_encoder import RATE, SpeakerEncoder
 
 
@@ -34,4 +35,10 @@ class Voices:
         return found.tolist()
 
     def _resampled(self, signals):
-        return [resample(np.asarray(signal, np.float32), self._rate, RATE) for signal in signals]
+        """At the encoder's rate, and long enough for it; what is there several times, once."""
+        found = {}
+        for signal in signals:
+            if id(signal) not in found:
+                mono = resample(np.asarray(signal, np.float32), self._rate, RATE)
+                found[id(signal)] = np.pad(mono, (0, max(MIN_SAMPLES - len(mono), 0)))
+        return [found[id(signal)] for signal in signals]

@@ -1,4 +1,4 @@
-"""A pretrained speaker encoder, for enrollments of speakers that a short training never meets.
+"""A pretrained speaker encoder, which compares voices that a short training never meets.
 
 The network of Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018),
 with the weights of the package resemblyzer (Apache-2.0), trained on thousands of speakers. They

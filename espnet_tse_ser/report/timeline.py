@@ -37,8 +37,7 @@ def plot_timeline(path, parts, frames, found, labels, thresholds, title=""):
         track = getattr(found, name, None)
         if track is None:
             continue
-        (shown,), time = _reduce(track[None], np.mean)
-        shown = np.where(shown == 0, np.nan, shown)
+        (shown,), time = _reduce(track[None], _mean_of_windows)
         voices.plot(time, shown, color=COLOURS[number], label=name.replace("_", " "))
         if thresholds[least] is not None:
             voices.axhline(thresholds[least], color=COLOURS[number], linestyle=":", linewidth=0.8)
@@ -58,6 +57,12 @@ def plot_timeline(path, parts, frames, found, labels, thresholds, title=""):
     bands.set_xlim(0, len(frames.peaks) * FRAME_SECONDS)
     waveform.set_title(title)
     save(figure, path)
+
+
+def _mean_of_windows(rows, axis):
+    """The mean of what is not 0, where no window is; NaN of nothing else."""
+    count = (rows != 0).sum(axis)
+    return np.where(count > 0, rows.sum(axis) / np.maximum(count, 1), np.nan)
 
 
 def _reduce(rows, of):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 from espnet_tse_ser import errors
 from espnet_tse_ser.bin import timeline
 from espnet_tse_ser.files import read_tsv
+from espnet_tse_ser.inference.presence import Presence
 
 RATE = 16000
 
@@ -43,6 +45,7 @@ def test_what_is_written(run, tmp_path):
     assert result["settings"]["presence_db"] == -60 and result["warnings"] == []
     assert sum(s["end"] - s["start"] for s in segments) == pytest.approx(result["target_seconds"])
     assert result["label"] in result["probabilities"]
+    assert all(-1 <= s["similarity"] <= 1 for s in segments)
     rows = read_tsv(tmp_path / names[1])
     assert [r["label"] for r in rows] == [s["label"] for s in segments] and len(rows) >= 2
     assert float(rows[0]["p_ang"]) == segments[0]["probabilities"]["ang"]
@@ -71,7 +74,9 @@ def test_a_target_that_is_never_there(run, tmp_path):
     result = json.loads(out)
     assert status == 0 and (result["label"], result["target_seconds"]) == (None, 0)
     (warning,) = result["warnings"]
-    assert warning.startswith("target found nowhere: enroll it otherwise, or lower --presence_db")
+    assert warning.startswith(
+        "target found nowhere: give a longer enrollment"
+    ) and warning.endswith("or lower --presence_db or --least_similarity (my talk.flac)")
     assert (tmp_path / "out/my talk.rttm").read_text() == ""
     assert len((tmp_path / "out/my talk.tsv").read_text().splitlines()) == 1
 
@@ -86,6 +91,8 @@ def test_what_is_refused(run, tmp_path, ser_dir, capsys):
         status, out, err = run(*words)
         assert (status, out) == (2, "") and message in err and err.count("\n") == 1
     assert "a timeline is of what a target says" in run("my talk.flac", model_dir=ser_dir)[2]
+    enrolled = run("my talk.flac", "--enrollment=e.wav", model_dir=ser_dir)[2]
+    assert f"{ser_dir}: takes no enrollment; leave it out" in enrolled
     for text in ("2", "4-2", "a-b", "1-2-3", "-1-2"):
         with pytest.raises(SystemExit):
             run("my talk.flac", f"--enroll_from={text}")
@@ -109,3 +116,19 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, joint_dir):
     assert done.returncode == 0, done.stderr
     _, short, long = (int(line) / 1024 for line in done.stdout.splitlines()[1::2])
     assert long - short < 9, (short, long)  # MB; mixture and speech would be 18 MB
+
+
+@pytest.mark.parametrize(
+    "least, said", [(0.3, True), (0.4, True), (0.5, False), (0.8, False), (0.9, True)]
+)
+def test_two_voices_that_a_threshold_does_not_part(least, said):
+    values = np.r_[np.full(30, 0.4), np.full(30, 0.8)]
+    args = SimpleNamespace(least_similarity=least, mixture="m.wav")
+    found = timeline._groups(args, Presence(None, values, values))
+    text = "voices fall into two groups, of similarities about 0.40 and 0.80: --least_similarity "
+    assert found == [f"{text}0.60 takes the second alone (m.wav)"] * said
+    assert (
+        timeline._groups(args, None)
+        == []
+        == timeline._groups(args, Presence(None, *2 * [values[:30]]))
+    )

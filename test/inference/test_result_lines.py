@@ -54,7 +54,7 @@ def test_nothing_is_written_twice(path):
     results = Results(path, settings=SETTINGS)
     assert len(results) == 3 and all(item in results for item in ITEMS)
     assert Item("d", "a.wav") not in results
-    with pytest.raises(UserError, match="has a result of 'a' from .*; give another name, or ano"):
+    with pytest.raises(UserError, match="has a result of 'a' from .*; give another --output"):
         Item("a", "a.wav", ("other.wav",)) in results  # noqa: B015
     with pytest.raises(UserError, match="'.csv' names no form of results; end it in .jsonl or .t"):
         Results(path.with_suffix(".csv"), settings=SETTINGS)

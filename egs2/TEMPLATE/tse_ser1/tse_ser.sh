@@ -613,7 +613,7 @@ preservation() {
             done
         done
         hyp="fold{fold}/hyp.tsv"
-        step --redo --unrecorded "--nj ${nj}" --input "${mix}/.done" \
+        step --redo --network --unrecorded "--nj ${nj}" --input "${mix}/.done" \
             --input "$(done_of denoised "${tag}")" "${inputs[@]}" \
             --writes "preservation_utt.tsv preservation.json PRESERVATION.md" "${preserved}/${name}" \
             preservation --data_dir "${mix}" --folds "${folds}" --output_dir "${preserved}/${name}" \
