@@ -52,7 +52,9 @@ def package(tmp_path_factory, joint_dir):
     presence = {"bias": 1.0} | dict.fromkeys(FEATURES, 0.0)
     made = Calibration(checksum(model / "valid.ua.best.pth"), 1.5, presence, {})
     (model / "calibration.json").write_bytes(to_bytes(made))
-    pack(model, links / shipped.DIRECTORY.name / shipped.DEFAULT, small=True)
+    pretrained = links / shipped.DIRECTORY.name
+    pack(model, pretrained / shipped.DEFAULT, small=True)
+    (pretrained / "speaker_encoder").symlink_to(shipped.DIRECTORY / "speaker_encoder")
     return directory
 
 
