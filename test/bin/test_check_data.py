@@ -424,7 +424,7 @@ def with_nan():
 AUDIO_FAULTS = {
     "missing": (lambda p: None, "no such audio file"),
     "unreadable": (lambda p: p.write_bytes(b"no audio"), "cannot be read as audio"),
-    "empty file": (lambda p: p.write_bytes(b""), "cannot be read as audio"),
+    "empty file": (lambda p: p.write_bytes(b""), "is empty; fetch it again"),
     "no samples": (lambda p: soundfile.write(p, np.zeros(0), FS), "holds no samples"),
     "nan": (lambda p: soundfile.write(p, with_nan(), FS, "FLOAT"), "sample 7 is NaN"),
     "silent": (lambda p: soundfile.write(p, np.zeros(FS), FS), "is silent"),

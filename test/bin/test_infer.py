@@ -104,7 +104,7 @@ def _bad_audio(path, kind):
     [
         ("no file", "no such audio file"),
         ("unreadable", "cannot be read as audio"),
-        ("no bytes", "cannot be read as audio"),
+        ("no bytes", "is empty; fetch it again"),
         ("empty", "holds no samples"),
         ("NaN", "sample 7 is NaN or infinite"),
         ("silent", "is silent"),
