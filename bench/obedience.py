@@ -54,10 +54,7 @@ def main(argv=None):
     args = get_parser().parse_args(argv)
     log_to_stderr()
     rows, ids, models = [], read_ids(args.ids), {}
-    for text in args.models:
-        name, equals, path = text.partition("=")
-        if not equals or name in models:
-            raise UserError(f"'{text}': expected NAME=MODEL, each of a name of its own")
+    for name, path in named_models(args.models).items():
         models[name] = front_end_of(path)
         if not models[name].needs_enrollment:
             raise UserError(f"{path}: takes no enrollment that it could obey; leave it out")
@@ -67,6 +64,17 @@ def main(argv=None):
     print(table(_TITLES, [_summary(name, rows) for name in models]))
     if args.output:
         write_tsv(args.output, rows, _COLUMNS)
+
+
+def named_models(texts):
+    """Name -> model of ``NAME=MODEL`` each; a `UserError` if one is not, or a name is taken."""
+    models = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or name in models:
+            raise UserError(f"'{text}': expected NAME=MODEL, each of a name of its own")
+        models[name] = path
+    return models
 
 
 def _measure(name, front_end, mixtures, utt):

@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.obedience import named_models
 from espnet_tse_ser.audio.id_list import read_ids, select
-from espnet_tse_ser.bin.timeline import SETTINGS
+from espnet_tse_ser.bin.timeline import add_settings, settings_of
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.inference.model import TSESER
 from espnet_tse_ser.inference.recording import Recording
-from espnet_tse_ser.inference.timeline import default_thresholds, find_parts
+from espnet_tse_ser.inference.timeline import find_parts, settled
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
 from espnet_tse_ser.mixtures.table import read_mixtures
 from espnet_tse_ser.progress import log_to_stderr, progress
@@ -48,9 +49,7 @@ def get_parser():
     parser.add_argument("--dialogues", type=COUNT.option, default=30)
     parser.add_argument("--turns", type=COUNT.option, default=16, help="utterances of a dialogue")
     parser.add_argument("--seed", type=SEED.option, default=0, help="of the dialogues")
-    for name, (kind, default, about) in SETTINGS.items():
-        about += "" if default is None else f"; default: {default:g}"
-        parser.add_argument(f"--{name}", type=kind.option, default=default, help=about)
+    add_settings(parser)
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
     return parser
 
@@ -63,10 +62,7 @@ def main(argv=None):
     chosen = select({m.mixture: m for m in read_mixtures(path)}, read_ids(args.ids), path)
     plans = _plan(list(chosen.values()), args)
     rows = []
-    for text in args.models:
-        name, equals, model_dir = text.partition("=")
-        if not equals:
-            raise UserError(f"'{text}': expected NAME=MODEL")
+    for name, model_dir in named_models(args.models).items():
         model = TSESER.from_pretrained(model_dir)
         if not model.needs_enrollment:
             raise UserError(f"{model_dir}: takes no enrollment; leave it out")
@@ -96,13 +92,9 @@ def _plan(mixtures, args):
     for number in range(args.dialogues):
         rng = np.random.default_rng([args.seed, number])
         group = pairs[sorted(pairs)[number % len(pairs)]]
-        speakers = group[rng.integers(len(group))]
-        plans.append(
-            [
-                by_speaker[speakers[turn % 2]][rng.integers(len(by_speaker[speakers[turn % 2]]))]
-                for turn in range(args.turns)
-            ]
-        )
+        both = [by_speaker[speaker] for speaker in group[rng.integers(len(group))]]
+        turns = [both[turn % 2] for turn in range(args.turns)]
+        plans.append([own[rng.integers(len(own))] for own in turns])
     return plans
 
 
@@ -121,8 +113,7 @@ def _measure(model, data, plan, seed, args):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "dialogue.wav"
         soundfile.write(path, np.concatenate(pieces), model.rate, subtype="FLOAT")
-        settings = default_thresholds(model)
-        settings |= {k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None}
+        settings = settled(model, settings_of(args))
         parts, *_ = find_parts(
             model, Recording(path, model.rate), enrollment, directory, **settings
         )
@@ -140,10 +131,9 @@ def _measure(model, data, plan, seed, args):
 
 def _row(name, state, counts):
     both, found, target, right, seconds = np.sum(counts, axis=0)
-    shares = [both / max(found, 1), both / target, 100 * right / max(seconds, 1e-9)]
-    return [name, state, str(len(counts)), *(f"{share:.2f}" for share in shares[:2])] + [
-        f"{shares[2]:.0f}"
-    ]
+    precision, recall, accuracy = both / max(found, 1), both / target, right / max(seconds, 1e-9)
+    figures = f"{precision:.2f}", f"{recall:.2f}", f"{100 * accuracy:.0f}"
+    return [name, state, str(len(counts)), *figures]
 
 
 if __name__ == "__main__":

@@ -225,6 +225,7 @@ def _measure(entry, fs):
     rows = []
     for name, path in paths.items():
         measures = acoustic_measures(target, track(_read_other(path, fs, len(samples)), fs))
+        measures |= {"emotion_similarity": float("nan")}  # `_embed` knows
         rows.append({**entry["row"], "condition": name, **measures, **_emotion(entry, name)})
     return rows
 
@@ -246,10 +247,9 @@ def _emotion(entry, condition):
     """The part of a row that is about the recogniser's decisions and posteriors."""
     from espnet_tse_ser.metrics.preservation import kl_divergence
 
-    similarity = {"emotion_similarity": float("nan")}  # see `_embed`
     if not entry["labels"]:
         empty = {"clean_hypothesis": "", "hypothesis": ""}
-        return empty | {"agreement": float("nan"), "kl": float("nan")} | similarity
+        return empty | {"agreement": float("nan"), "kl": float("nan")}
     clean, other = (entry["hypotheses"][name] for name in ("clean", condition))
     posteriors = ([float(row[f"p_{label}"]) for label in entry["labels"]] for row in (clean, other))
     return {
@@ -257,7 +257,6 @@ def _emotion(entry, condition):
         "hypothesis": other["hypothesis"],
         "agreement": float(clean["hypothesis"] == other["hypothesis"]),
         "kl": float(kl_divergence(*posteriors)),
-        **similarity,
     }
 
 

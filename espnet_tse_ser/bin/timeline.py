@@ -66,11 +66,21 @@ def get_parser():
     )
     parser.add_argument("--output_dir", required=True, help="directory to write")
     parser.add_argument("--target", default="target", help="name of the speaker in the RTTM file")
+    add_settings(parser)
+    add_options(parser)
+    return parser
+
+
+def add_settings(parser):
+    """Add the options of `SETTINGS`."""
     for name, (kind, default, about) in SETTINGS.items():
         about += "" if default is None else f"; default: {default:g}"
         parser.add_argument(f"--{name}", type=kind.option, default=default, help=about)
-    add_options(parser)
-    return parser
+
+
+def settings_of(args):
+    """The values of `add_settings`, a dict; None is the default of the model (`settled`)."""
+    return {name: getattr(args, name) for name in SETTINGS}
 
 
 def main(argv=None):
@@ -83,7 +93,7 @@ def main(argv=None):
     from espnet_tse_ser.audio.quality import remarks, remarks_on
     from espnet_tse_ser.files import to_json, write_json, write_text, write_tsv
     from espnet_tse_ser.inference.inputs import Reader
-    from espnet_tse_ser.inference.timeline import default_thresholds, read_stretch
+    from espnet_tse_ser.inference.timeline import read_stretch, settled
     from espnet_tse_ser.report.timeline import plot_timeline
 
     base = Path(args.output_dir) / Path(args.mixture).stem
@@ -98,18 +108,15 @@ def main(argv=None):
             for ends in args.enroll_from
         ]
         model = _load(args, set_up(args), bool(enrollments))
-        for name, value in default_thresholds(model).items():
-            if getattr(args, name) is None:
-                setattr(args, name, value)
+        vars(args).update(settled(model, settings_of(args)))
         base.parent.mkdir(parents=True, exist_ok=True)
         recording, parts, frames, presence = _find(args, model, mixture, enrollments)
         found = remarks(recording.quality, "mixture", args.mixture, model.rate)
         found += remarks_on(enrollments, "enrollment", model.rate)
         found += _groups(args, presence)
         if not parts:
-            asked = [
-                f"--{name}" for name in default_thresholds(model) if getattr(args, name) is not None
-            ]
+            thresholds = [name for name, (_, default, _) in SETTINGS.items() if default is None]
+            asked = [f"--{name}" for name in thresholds if getattr(args, name) is not None]
             found.append(
                 "target found nowhere: give a longer enrollment of it alone, if it takes one, or "
                 f"lower {' or '.join(asked)} ({args.mixture})"
@@ -165,7 +172,7 @@ def _find(args, model, path, enrollments):
         recording,
         enrollment,
         args.output_dir,
-        **{name: getattr(args, name) for name in SETTINGS},
+        **settings_of(args),
     )
 
 
@@ -204,7 +211,7 @@ def _as_json(args, model, recording, parts):
         "enrollment": args.enrollment,
         "enroll_from": args.enroll_from,
         "model": fingerprint(args.model_dir, args.front_end),
-        "settings": {name: getattr(args, name) for name in SETTINGS},
+        "settings": settings_of(args),
         "calibrated": model.calibrated,
         "sample_rate": model.rate,
         "seconds": round(recording.seconds, 3),

@@ -6,8 +6,10 @@ import torch
 from espnet_tse_ser.frontends.extraction import device_of, pad_signals
 from espnet_tse_ser.inference.frames import suppression
 
-FEATURES = ("level", "explained", "similarity", "mixture_similarity", "over_suppressed")
-FEATURES += ("voice", "mixture_voice")
+FEATURES = (
+    *("level", "explained", "similarity", "mixture_similarity", "over_suppressed"),
+    *("voice", "mixture_voice"),  # of `Voices`
+)
 
 _LEAST = 1e-12  # energy of a sample: -120 dBFS
 _MOST = 60.0  # dB

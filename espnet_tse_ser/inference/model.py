@@ -224,9 +224,10 @@ class TSESER:
         given = dict(zip(self.inputs, signals, strict=True))
         if self.extracts:
             given["speech"] = result.speech
-        if self._sounding(given["speech"]) == slice(0, len(given["speech"])):
+        inside = self._sounding(given["speech"])
+        if inside == slice(0, len(given["speech"])):
             return result
-        row = dict(zip(self.labels, self.classify(given, name), strict=True))
+        row = dict(zip(self.labels, self._classify(given, inside, name), strict=True))
         return replace(result, label=max(row, key=row.get), probabilities=row)
 
     def arrange(self, given):
@@ -372,7 +373,6 @@ class TSESER:
         """`Embeddings` of a joint model, for calls of `recognize` that share enrollments."""
         return Embeddings(self.model.tse_model, self.rate)
 
-    @torch.no_grad()
     def classify(self, signals, name="the signal"):
         """Probabilities (list in the order of ``labels``) of the speech of one, not extracted.
 
@@ -386,7 +386,10 @@ class TSESER:
         Raises:
             UserError: what the model gives is not finite.
         """
-        inside = self._sounding(signals["speech"])
+        return self._classify(signals, self._sounding(signals["speech"]), name)
+
+    @torch.no_grad()
+    def _classify(self, signals, inside, name):
         streams = {
             k: [signals[k][inside] if STREAMS[k].aligned else signals[k]]
             for k in self.recogniser.inputs

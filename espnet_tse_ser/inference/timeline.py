@@ -112,6 +112,12 @@ def default_thresholds(model):
     }
 
 
+def settled(model, settings):
+    """Settings, a dict, with `default_thresholds` in the place of None."""
+    defaults = default_thresholds(model)
+    return {k: defaults.get(k) if value is None else value for k, value in settings.items()}
+
+
 def find_parts(
     model,
     recording,

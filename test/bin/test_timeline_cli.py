@@ -127,8 +127,5 @@ def test_two_voices_that_a_threshold_does_not_part(least, said):
     found = timeline._groups(args, Presence(None, values, values))
     text = "voices fall into two groups, of similarities about 0.40 and 0.80: --least_similarity "
     assert found == [f"{text}0.60 takes the second alone (m.wav)"] * said
-    assert (
-        timeline._groups(args, None)
-        == []
-        == timeline._groups(args, Presence(None, *2 * [values[:30]]))
-    )
+    assert timeline._groups(args, None) == []
+    assert timeline._groups(args, Presence(None, values[:30], values[:30])) == []

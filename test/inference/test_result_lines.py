@@ -55,7 +55,7 @@ def test_nothing_is_written_twice(path):
     assert len(results) == 3 and all(item in results for item in ITEMS)
     assert Item("d", "a.wav") not in results
     with pytest.raises(UserError, match="has a result of 'a' from .*; give another --output"):
-        Item("a", "a.wav", ("other.wav",)) in results  # noqa: B015
+        assert Item("a", "a.wav", ("other.wav",)) in results
     with pytest.raises(UserError, match="'.csv' names no form of results; end it in .jsonl or .t"):
         Results(path.with_suffix(".csv"), settings=SETTINGS)
     assert Results(path.with_suffix(".csv"), "jsonl").form == "jsonl"
