@@ -112,6 +112,13 @@ def clear_remains(path):
         _remove(left)
 
 
+def clear_all_remains(directory):
+    """The same for all files of a directory, in which nobody writes now."""
+    for lefts in _find_temporary(Path(directory)).values():
+        for left in lefts:
+            _remove(left)
+
+
 def _find_temporary(directory):
     """Temporary files in a directory, by the name of the file that they were to become."""
     found = collections.defaultdict(list)

@@ -21,7 +21,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.types import str2bool
 
 from espnet_tse_ser.errors import UserError, first_line
-from espnet_tse_ser.files import atomic_path, read_tsv, write_tsv
+from espnet_tse_ser.files import atomic_path, clear_all_remains, read_tsv, write_tsv
 from espnet_tse_ser.metrics.emotion import macro_f1, ua, wa
 from espnet_tse_ser.plain_files import DamagedFile, only_plain_files, plain
 from espnet_tse_ser.training.checkpoints import load_state
@@ -277,6 +277,7 @@ class ExtractionTrainer(Trainer):
     ):
         directory = Path(trainer_options.output_dir)
         if _writes(distributed_option):  # of a run that was cut off: its epoch will be done again
+            clear_all_remains(directory)
             (directory / PENDING).unlink(missing_ok=True)
             if not trainer_options.resume:
                 (directory / STEP_CHECKPOINT).unlink(missing_ok=True)

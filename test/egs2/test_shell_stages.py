@@ -149,7 +149,7 @@ def test_a_gpu_for_all_that_run_networks(recipe, run_pl):
     commands = {True: set(), False: set()}
     for call in calls(recipe):
         commands["--device cuda" in call].add(call.split()[0] + " --combine" * ("--comb" in call))
-    assert commands[True] == {"extract", "ser_features", "recognize", "evaluate"}
+    assert commands[True] == {"extract", "ser_features", "recognize", "evaluate", "preservation"}
     assert not commands[True] & commands[False]
     # it is no setting
     assert run(recipe, options.replace("--ngpu 1", "--ngpu 0")).returncode == 0

@@ -259,6 +259,13 @@ def test_a_training_cut_off_anywhere_ends_as_one_that_was_not(tmp_path, stop):
     assert _products(directory) == whole
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    left = tmp_path / ".tmp.1.checkpoint.pending.pth"
+    left.write_bytes(b"half")
+    _train(EmotionTrainer, tmp_path, 1)
+    assert not left.exists()
+
+
 def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, caplog):
     _train(EmotionTrainer, tmp_path / "whole", 3)
     directory = tmp_path / "exp"
