@@ -22,6 +22,10 @@ class Voices:
         self.encoder.to(device)
         self._rate, self._embeddings = rate, Embeddings(self.encoder, RATE)
 
+    def embed(self, signals):
+        """The embeddings of a list of ``(num_samples,)`` arrays, ``(B, D)`` float32."""
+        return embed(self.encoder, self._resampled(signals)).cpu().numpy()
+
     def similar(self, signals, enrollments):
         """The cosines of the embeddings of signals and of enrollments, a list.
 

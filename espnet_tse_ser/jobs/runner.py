@@ -24,7 +24,8 @@ class Runner:
     Args:
         settings: of the recipe, a dict of str: path (``script``) and ``pid`` of its script, which
             is this process' parent; ``python``, ``train_cmd``, ``cuda_cmd``, ``ngpu``,
-            ``num_nodes``, ``max_jobs``, ``expdir`` and ``on_cluster`` as there.
+            ``num_nodes``, ``max_jobs``, ``expdir`` and ``on_cluster`` as there; ``stages``, see
+            `stage_that_writes`.
         me: `identity` of this process.
 
     ``locks`` are the paths of the locks of the steps that are not yet run, ``batch`` those of them

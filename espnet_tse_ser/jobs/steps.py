@@ -88,7 +88,7 @@ def _requests(runner):
 
 def _begin(step, runner):
     """Lock a step that is to be done and mark it as begun; whether it is."""
-    record, marks = step.record(), step.marks
+    record, marks = step.record(runner.settings["stages"]), step.marks
     if marks.state(record)[0] == "done":
         say(f"{step.title}: done already")
         locks.clear_stale(marks.path("lock"))

@@ -115,7 +115,7 @@ def test_a_trained_model_on_a_recording(recipe, capsys):
 
 
 def test_one_encoder_for_both_tasks(recipe):
-    systems = ["encoder_n", "encoder_e", "shared", "shared_experts"]  # with what they start from
+    systems = ["encoder_e", "shared_experts"]  # the others differ in their configurations only
     run_recipe(
         recipe,
         *("--expdir", "exp_shared", "--systems", " ".join(systems), "--folds", "1"),
@@ -125,5 +125,4 @@ def test_one_encoder_for_both_tasks(recipe):
     found = json.loads((recipe / "exp_shared/results.json").read_text())["results"]
     pooled = {r["system"]: r for r in found if r["fold"] == "all"}
     assert {*pooled} == {*systems} and {r["n"] for r in pooled.values()} == {3 * 64}
-    assert pooled["encoder_n"]["si_sdri"] is None
-    assert all(pooled[system]["si_sdri"] is not None for system in systems[1:])
+    assert all(row["si_sdri"] is not None for row in pooled.values())

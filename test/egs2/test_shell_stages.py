@@ -166,7 +166,7 @@ def test_stages_by_name_and_number(recipe):
 def test_a_stage_without_what_it_needs(recipe):
     result = run(recipe, "--stage simulate")
     assert result.returncode == 1
-    assert "data/mix/.done is missing: run the stage that makes it first" in result.stderr
+    assert "data/mix/.done is missing: run stage 2 (mixture_table) first" in result.stderr
     assert not (recipe / "dump/mix").exists()
 
 

@@ -42,7 +42,8 @@ class Recipe:
         settings = {
             **{"script": "./tse_ser.sh", "pid": os.getpid(), "python": "./stand_in"},
             **{"train_cmd": "wrapper train", "cuda_cmd": "wrapper cuda", "ngpu": 0},
-            **{"num_nodes": 1, "max_jobs": "", "expdir": "exp", "on_cluster": "false"},
+            **{"num_nodes": 1, "max_jobs": "", "expdir": "exp"},
+            **{"on_cluster": "false", "stages": ""},
         } | settings
         command = [sys.executable, "-S", "-m", "espnet_tse_ser.jobs.steps"]
         command += [f"{name}={value}" for name, value in settings.items()]

@@ -7,7 +7,7 @@
 # all that was declared is done, in this order. espnet_tse_ser/jobs/steps.py does them, and lists the
 # options.
 #
-# Uses: python train_cmd cuda_cmd ngpu num_nodes max_jobs expdir on_cluster.
+# Uses: python train_cmd cuda_cmd ngpu num_nodes max_jobs expdir on_cluster, and stage_table.
 
 _steps=() # of each the number of its words, then these
 
@@ -27,7 +27,7 @@ start_steps() {
         exec python3 -S -m espnet_tse_ser.jobs.steps script="$0" pid=$$ python="${python}" \
             train_cmd="${train_cmd}" cuda_cmd="${cuda_cmd}" ngpu="${ngpu}" \
             num_nodes="${num_nodes}" max_jobs="${max_jobs}" expdir="${expdir}" \
-            on_cluster="${on_cluster}" 9>&1 >&"${_stdout}" {_stdout}>&-
+            on_cluster="${on_cluster}" stages="$(stage_table)" 9>&1 >&"${_stdout}" {_stdout}>&-
     }
     set +m
     _steps_pid=${STEPS_PID}
