@@ -1,7 +1,7 @@
 # To be sourced: the commands that run jobs. Their command line is that of Kaldi's run.pl and
 # queue.pl: `X.pl [options] [JOB=1:N] LOG COMMAND [ARGUMENTS...]`.
 #   train_cmd  data preparation, statistics and scoring
-#   cuda_cmd   trainings and, with --ngpu, extraction, SSL features, inference and sweeps
+#   cuda_cmd   trainings and, with --ngpu, all else that runs networks (extraction, inference, sweeps ...)
 # shellcheck shell=bash
 
 # local: on this machine. stdout: the same, and the logs are shown as well. slurm: on a cluster;
