@@ -85,15 +85,16 @@ class Quality:
 
 
 def measure(samples, rate):
-    """`Quality` of ``(num_samples, num_channels)`` float at ``rate`` Hz.
+    """`Quality` of ``(num_samples,)`` or ``(num_samples, num_channels)`` float at ``rate`` Hz.
 
-    >>> noise = np.random.default_rng(0).standard_normal((16000, 1)) / 10
+    >>> noise = np.random.default_rng(0).standard_normal(16000) / 10
     >>> quality = measure(noise, 8000)
     >>> quality.seconds, round(quality.active_seconds, 1), quality.clipped < 1e-3
     (2.0, 2.0, True)
     >>> quality.bandwidth > 3900
     True
     """
+    samples = np.asarray(samples).reshape(len(samples), -1)
     quality, size = Quality(rate), _BLOCK_SECONDS * rate
     for start in range(0, len(samples), size):
         quality.add(samples[start : start + size])

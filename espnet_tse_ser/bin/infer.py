@@ -123,8 +123,7 @@ def _load(args, device, is_enrolled, is_pair):
 
 def _recognize(args, reader, load, item, output):
     """The result of one recording."""
-    from espnet_tse_ser.audio.quality import remarks, remarks_on
-    from espnet_tse_ser.inference.calibration import LEAST_PRESENT
+    from espnet_tse_ser.inference.cautions import cautions
     from espnet_tse_ser.inference.inputs import is_same
 
     seconds = reader.seconds(item.mixture)
@@ -139,18 +138,10 @@ def _recognize(args, reader, load, item, output):
         result, quality = _short(model, given, output)
     else:
         result, quality = _long(args, model, reader.file(item.mixture), given, output)
-    found = remarks(quality, "mixture", item.mixture, model.rate)
-    if model.needs_enrollment:
-        found += remarks_on(given["enrollment"], "enrollment", model.rate)
-        if any(is_same(item.mixture, name) for name in item.enrollments):
-            found.append(
-                f"enrollment is the mixture itself: give the target alone ({item.mixture})"
-            )
-    segments = result.get("segments", [result])
-    present = [s["target_present"] for s in segments if s["target_present"] is not None]
-    if present and max(present) < LEAST_PRESENT:
-        most = f"with a probability of {max(present):.2f}" + " at most" * (len(segments) > 1)
-        found.append(f"target may be missing: it is there {most} ({item.mixture})")
+    present = [part["target_present"] for part in result.get("segments", [result])]
+    found = cautions(model, quality, item.mixture, given.get("enrollment", ()), present)
+    if model.needs_enrollment and any(is_same(item.mixture, name) for name in item.enrollments):
+        found.append(f"enrollment is the mixture itself: give the target alone ({item.mixture})")
     return result | {"warnings": found}
 
 

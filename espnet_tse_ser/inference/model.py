@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_tse_ser.audio.amplitudes import check_rate
+from espnet_tse_ser.audio.quality import measure
 from espnet_tse_ser.audio.silence import sound_span
 from espnet_tse_ser.errors import UserError
 from espnet_tse_ser.frontends.extraction import (
@@ -26,6 +28,7 @@ from espnet_tse_ser.frontends.extraction import (
     rescale,
 )
 from espnet_tse_ser.inference.calibration import read_calibration
+from espnet_tse_ser.inference.cautions import cautions
 from espnet_tse_ser.inference.evidence import evidence
 from espnet_tse_ser.inference.frames import suppression
 from espnet_tse_ser.inference.model_source import has_recogniser, is_joint, model_directory
@@ -55,6 +58,7 @@ class Recognition:
     at ``rate`` Hz; ``over_suppressed`` is in frames.py. ``calibrated``: whether the probabilities
     have a fitted temperature. ``target_present``, of a model with a calibration (calibration.py),
     is the probability that the target is in the mixture at all, and ``evidence`` what that is of.
+    ``warnings`` are `cautions`, of `TSESER.__call__`.
     """
 
     label: str
@@ -65,6 +69,7 @@ class Recognition:
     calibrated: bool = False
     target_present: float | None = None
     evidence: np.ndarray | None = None
+    warnings: tuple = ()
 
 
 class TSESER:
@@ -192,15 +197,18 @@ class TSESER:
         Raises:
             UserError: as `arrange`, or the model's output is not finite.
         """
-        rate = self.rate if rate is None else rate
+        rate = check_rate(self.rate if rate is None else rate, "the mixture")
         given = {"mixture": (mixture, rate, "the mixture")}
         if speech is not None:
             given["speech"] = (speech, rate, "the speech")
         if enrollment is not None:
             parts = enrollment if _are_several(enrollment) else [enrollment]
-            of = rate if enrollment_rate is None else enrollment_rate
+            of = rate if enrollment_rate is None else check_rate(enrollment_rate, "the enrollment")
             given["enrollment"] = [(part, of, "the enrollment") for part in parts]
-        return self.recognize_one(self.arrange(given), "the mixture")
+        result = self.recognize_one(self.arrange(given), "the mixture")
+        quality, present = measure(mixture, rate), [result.target_present]
+        found = cautions(self, quality, "the mixture", given.get("enrollment", ()), present)
+        return replace(result, warnings=tuple(found))
 
     def recognize_one(self, signals, name):
         """Recognise one recording, without the silence at the ends of its speech; see `classify`.

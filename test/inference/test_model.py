@@ -53,6 +53,15 @@ def test_joint_model(joint, joint_dir):
     np.testing.assert_allclose(result.speech, scale * estimate, atol=1e-5)
 
 
+def test_warnings(joint):
+    assert joint(_noise(30000), _noise(30000, 1)).warnings == ()
+    clipped = np.clip(_noise(30000), -0.1, 0.1)
+    for mixture in (clipped, np.stack([clipped, _noise(30000, 2)], 1)):
+        result = joint(mixture, [_noise(30000, 1), _noise(4000, 1)])
+        kinds = [text.partition(":")[0] for text in result.warnings]
+        assert kinds == ["mixture clipped", "enrollment short"]
+
+
 def test_the_enrollment_matters(joint):
     mixture = _noise(5000)
     first, second = joint(mixture, _noise(3000, 1)), joint(mixture, np.sin(np.arange(3000) / 9.0))
