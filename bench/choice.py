@@ -13,16 +13,16 @@ Prints a table in Markdown, with the errors of the encoder between clean target 
 """
 
 import argparse
+import functools
 import sys
 
 import numpy as np
 
-from bench.obedience import named_models
+from bench.obedience import extractor_of, interferer_of, named_models
 from espnet_tse_ser.audio.id_list import read_ids
 from espnet_tse_ser.audio.kaldi_dir import read_table
-from espnet_tse_ser.errors import UserError, run
+from espnet_tse_ser.errors import run
 from espnet_tse_ser.frontends.extraction import extract
-from espnet_tse_ser.inference.model import front_end_of
 from espnet_tse_ser.inference.voices import Voices
 from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr
 from espnet_tse_ser.mixtures.mixture_dir import MixtureDir
@@ -65,16 +65,14 @@ def main(argv=None):
     for fold in args.folds.split():
         splits = f"{args.table_dir}/splits/fold{fold}"
         ids = read_ids(f"{splits}/{args.split}.lst")
+        trained = functools.cache(  # by the rate: models share what they are measured with
+            functools.partial(_voices, args.data_dir, f"{splits}/train.lst", args.shrinkage)
+        )
         for name, path in models.items():
-            front_end = front_end_of(path.replace("{fold}", fold))
-            if not front_end.needs_enrollment:
-                raise UserError(f"{path}: takes no enrollment to choose by; leave it out")
-            voices = Voices(front_end.rate)
-            trained = MixtureDir(args.data_dir, read_ids(f"{splits}/train.lst"), front_end.rate)
-            projection = _normalisation(voices, trained, args.shrinkage)
+            front_end = extractor_of(path.replace("{fold}", fold))
             mixtures = MixtureDir(args.data_dir, ids, front_end.rate, scored=True)
             rows[name] += [
-                _measure(front_end, voices, projection, mixtures, utt)
+                _measure(front_end, *trained(front_end.rate), mixtures, utt)
                 for utt in progress(ids, f"{name}, fold {fold}")
             ]
     print(table(_TITLES, [_summary(name, np.array(found)) for name, found in rows.items()]))
@@ -100,19 +98,18 @@ def normalisation(embeddings, speakers, shrinkage):
     return mean, np.linalg.cholesky(np.linalg.inv(covariance))
 
 
-def _normalisation(voices, trained, shrinkage):
+def _voices(data_dir, list_of_ids, shrinkage, rate):
+    """`Voices`, and their `normalisation` by the targets of a list."""
+    voices, trained = Voices(rate), MixtureDir(data_dir, read_ids(list_of_ids), rate)
     speakers = read_table(trained.directory / "utt2spk")
     embeddings = voices.embed([trained.audio("ref", utt) for utt in trained.ids])
-    return normalisation(embeddings, [speakers[utt] for utt in trained.ids], shrinkage)
+    return voices, normalisation(embeddings, [speakers[utt] for utt in trained.ids], shrinkage)
 
 
 def _measure(front_end, voices, projection, mixtures, utt):
     """Wrong speaker and SI-SDRi of each of `_CHOICES`, and errors between clean voices."""
     mixture, target = mixtures.audio("mix", utt), mixtures.audio("ref", utt)
-    interferer, *more = mixtures.interferers(utt) or [None]
-    if interferer is None or more:
-        raise UserError(f"{mixtures.directory}: '{utt}' needs one interferer, that is known")
-    enrollment = mixtures.audio("enroll", utt)
+    interferer, enrollment = interferer_of(mixtures, utt), mixtures.audio("enroll", utt)
     (first,) = extract(front_end, [mixture], [enrollment], names=[utt])
     rest = (mixture - first * (mixture @ first) / (first @ first)).astype(np.float32)
     (second,) = extract(front_end, [mixture], [rest], names=[utt])

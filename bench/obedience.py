@@ -55,9 +55,7 @@ def main(argv=None):
     log_to_stderr()
     rows, ids, models = [], read_ids(args.ids), {}
     for name, path in named_models(args.models).items():
-        models[name] = front_end_of(path)
-        if not models[name].needs_enrollment:
-            raise UserError(f"{path}: takes no enrollment that it could obey; leave it out")
+        models[name] = extractor_of(path)
     for name, front_end in models.items():
         mixtures = MixtureDir(args.data_dir, ids, front_end.rate, scored=True)
         rows += [_measure(name, front_end, mixtures, utt) for utt in progress(ids, name)]
@@ -77,11 +75,25 @@ def named_models(texts):
     return models
 
 
-def _measure(name, front_end, mixtures, utt):
-    mixture, target = mixtures.audio("mix", utt), mixtures.audio("ref", utt)
+def extractor_of(path):
+    """The front-end of a model; a `UserError` if it takes no enrollment."""
+    front_end = front_end_of(path)
+    if not front_end.needs_enrollment:
+        raise UserError(f"{path}: takes no enrollment that it could obey; leave it out")
+    return front_end
+
+
+def interferer_of(mixtures, utt):
+    """The interferer in one of `MixtureDir`; a `UserError` if there is not one, that is known."""
     interferer, *more = mixtures.interferers(utt) or [None]
     if interferer is None or more:
         raise UserError(f"{mixtures.directory}: '{utt}' needs one interferer, that is known")
+    return interferer
+
+
+def _measure(name, front_end, mixtures, utt):
+    mixture, target = mixtures.audio("mix", utt), mixtures.audio("ref", utt)
+    interferer = interferer_of(mixtures, utt)
     enrollment, own = mixtures.audio("enroll", utt), np.trim_zeros(interferer)
     inputs, enrollments = [mixture, mixture, target], [enrollment, own, enrollment]
     usual, swapped, alone = extract(front_end, inputs, enrollments, names=[utt] * 3)

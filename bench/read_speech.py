@@ -15,17 +15,16 @@ import sys
 
 import numpy as np
 
-from bench.obedience import named_models
+from bench.obedience import extractor_of, named_models
 from espnet_tse_ser.audio.reading import read_mono
 from espnet_tse_ser.corpora.librispeech import prepare_librispeech
 from espnet_tse_ser.errors import UserError, run
 from espnet_tse_ser.files import write_tsv
 from espnet_tse_ser.frontends.extraction import extract
-from espnet_tse_ser.inference.model import front_end_of
 from espnet_tse_ser.metrics.comparison import mean_over
 from espnet_tse_ser.metrics.signal import is_wrong_speaker, si_sdr
 from espnet_tse_ser.progress import log_to_stderr, progress
-from espnet_tse_ser.report.markdown import table
+from espnet_tse_ser.report.markdown import number, percent, table
 
 _COLUMNS = ("model", "target", "interferer", "enrollment", "genders", "si_sdri", "wrong_speaker")
 
@@ -50,9 +49,7 @@ def main(argv=None):
     trials = draw(prepare_librispeech(args.corpus, (args.subset,)), args.seed)
     rows, models = [], named_models(args.models)
     for name, path in models.items():
-        front_end = front_end_of(path)
-        if not front_end.needs_enrollment:
-            raise UserError(f"{path}: takes no enrollment; leave it out")
+        front_end = extractor_of(path)
         rows += [_measure(name, front_end, *trial) for trial in progress(trials, name)]
     titles = ("model", "mixtures", "SI-SDRi, dB", "wrong speaker, %", "of one gender", "of two")
     print(table(titles, [_summary(name, rows) for name in models]))
@@ -106,10 +103,8 @@ def _measure(name, front_end, target, interferer, enrollment, start):
 
 def _summary(name, rows):
     own = [row for row in rows if row["model"] == name]
-    cells = [
-        _figures(own, "si_sdri", 1, (-np.inf, np.inf)),
-        _figures(own, "wrong_speaker", 100, (0, 1)),
-    ]
+    gain, interval = _mean(own, "si_sdri")
+    cells = [number(gain, 2, interval), percent(*_mean(own, "wrong_speaker", (0, 1)))]
     for genders in ("same", "different"):
         of = [row for row in own if row["genders"] == genders]
         cells.append(
@@ -121,12 +116,8 @@ def _summary(name, rows):
     return (name, len(own), *cells)
 
 
-def _figures(rows, column, scale, limits):
-    mean, interval = mean_over(
-        [row[column] for row in rows], [row["speaker"] for row in rows], limits
-    )
-    text = f"{scale * mean:.2f}"
-    return text + (f" [{scale * interval[0]:.1f}, {scale * interval[1]:.1f}]" if interval else "")
+def _mean(rows, column, limits=(-np.inf, np.inf)):
+    return mean_over([row[column] for row in rows], [row["speaker"] for row in rows], limits)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def main(argv=None):
     if bool(args.enrollment) and bool(args.enroll_from):
         raise UserError("give --enrollment or --enroll_from, not both")
     from espnet_tse_ser.audio.outputs import check_no_input
-    from espnet_tse_ser.audio.quality import remarks, remarks_on
     from espnet_tse_ser.files import to_json, write_json, write_text, write_tsv
+    from espnet_tse_ser.inference.cautions import cautions
     from espnet_tse_ser.inference.inputs import Reader
     from espnet_tse_ser.inference.timeline import read_stretch, settled
     from espnet_tse_ser.report.timeline import plot_timeline
@@ -111,8 +111,7 @@ def main(argv=None):
         vars(args).update(settled(model, settings_of(args)))
         base.parent.mkdir(parents=True, exist_ok=True)
         recording, parts, frames, presence = _find(args, model, mixture, enrollments)
-        found = remarks(recording.quality, "mixture", args.mixture, model.rate)
-        found += remarks_on(enrollments, "enrollment", model.rate)
+        found = cautions(model, recording.quality, args.mixture, enrollments)
         found += _groups(args, presence)
         if not parts:
             thresholds = [name for name, (_, default, _) in SETTINGS.items() if default is None]
